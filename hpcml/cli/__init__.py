@@ -1,0 +1,1 @@
+"""The command `hpcml`: one file per sub-command."""
