@@ -1,0 +1,1 @@
+"""What every other package stands on: errors, configuration, log, environment, resources. No MPI, no torch."""
