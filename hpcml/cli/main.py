@@ -9,22 +9,25 @@ The top of the file imports nothing heavy, since ``hpcml --help`` reads every fi
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 
 import hpcml
 from hpcml.core.errors import HpcmlError
+from hpcml.mpi.launcher import detect
 
-COMMANDS: tuple[str, ...] = ()
+COMMANDS = ("config", "info")
 
 
-def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """Parser of ``hpcml`` with the sub-commands named."""
+def build_parser() -> argparse.ArgumentParser:
+    """Parser of ``hpcml`` with every sub-command."""
     parser = argparse.ArgumentParser(prog="hpcml", description=hpcml.__doc__.splitlines()[0])
     parser.add_argument("--version", action="version", version=f"hpcml {hpcml.__version__}")
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for name in commands:
+    for name in COMMANDS:
         import_module(f"hpcml.cli.{name}").add_parser(subparsers)
     return parser
 
@@ -45,15 +48,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     Communication
     -------------
     That of the sub-command.
+
+    Notes
+    -----
+    A sub-command that runs on ranks opens ``hpcml.mpi.world()`` before it reads anything, so that whatever is wrong with its input is
+    reported by the job and not by each process.
     """
-    args = build_parser().parse_args(argv)
+    args = _parse(argv)
     try:
         return int(args.run(args))
-    except HpcmlError as error:
+    except (HpcmlError, BrokenPipeError) as error:
         if _mpi_is_up():
             raise
-        print(f"hpcml: error: {error}", file=sys.stderr)
-        return 2
+        if isinstance(error, HpcmlError):
+            print(f"hpcml: error: {error}", file=sys.stderr)
+            return 2
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left, as in `hpcml config schema | head`
+        return 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse; ranks above zero are silent about what all of them find alike."""
+    parser = build_parser()
+    if detect().rank == 0:
+        return parser.parse_args(argv)
+    with redirect_stdout(None), redirect_stderr(None):
+        return parser.parse_args(argv)
 
 
 def _mpi_is_up() -> bool:

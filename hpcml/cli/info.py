@@ -1,0 +1,50 @@
+"""``hpcml info``: what this installation is made of and where it runs.
+
+MPI is asked for its name but not started, since starting it ends the process on many login nodes.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``info``."""
+    parser = subparsers.add_parser("info", help="versions, MPI library, host, processors and threads")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the environment as a table or as JSON."""
+    from hpcml.core.environment import capture_environment
+
+    environment = capture_environment(_mpi_library())
+    if args.json:
+        print(json.dumps(environment))
+        return 0
+    rows = list(_rows(environment))
+    width = max(len(name) for name, _ in rows)
+    print("\n".join(f"{name:{width}}  {value}" for name, value in rows))
+    return 0
+
+
+def _mpi_library() -> str:
+    """Name of the MPI library, or why there is none."""
+    try:
+        import mpi4py
+
+        mpi4py.rc.initialize = False
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        return f"none: {error}"
+    return MPI.Get_library_version().strip("\x00").splitlines()[0].strip()
+
+
+def _rows(tables: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in tables.items():
+        if isinstance(value, dict):
+            yield from _rows(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,152 @@
+"""The case file: everything that ``hpcml train`` and the commands after it need to know, one table per subject.
+
+    [grid]      where the field lives                 [model]     the network
+    [ranks]     how ranks share the work              [training]  how it learns
+    [equation]  what the field obeys                  [output]    what the run leaves behind
+    [data]      what it learns from
+
+``hpcml config schema`` prints this as JSON schema, ``hpcml config show CASE`` a case with all its defaults.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from hpcml.core.case_equation import Equation
+from hpcml.core.config import Section
+
+Dims = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=3)]
+Lengths = Annotated[tuple[PositiveFloat, ...], Field(min_length=1, max_length=3)]
+
+
+class Grid(Section):
+    """Where the field lives."""
+
+    shape: Dims
+    """Cells along each dim, slowest first."""
+    extent: Lengths | PositiveFloat = 1.0
+    """Length of each dim, or one length for all."""
+    periodic: tuple[bool, ...] | bool = True
+    """Whether each dim closes on itself, or one answer for all."""
+
+
+class Ranks(Section):
+    """How ranks share the work: a process grid over the domain, times groups that share the batch."""
+
+    domain: Literal["auto"] | Dims = "auto"
+    """Ranks along each dim of the grid; "auto" uses all ranks that the data groups leave."""
+    data: PositiveInt = 1
+    """Groups that each hold the whole domain and a part of the batch."""
+
+
+class Fno(Section):
+    """Fourier neural operator."""
+
+    name: Literal["fno"]
+    channels: PositiveInt = 32
+    """Width of the hidden layers."""
+    modes: Dims | PositiveInt = 12
+    """Fourier modes kept along each dim, or one number for all."""
+    layers: PositiveInt = 4
+    """Spectral convolutions in a row."""
+
+
+class Unet(Section):
+    """U-Net: convolutions over a ladder of coarser grids."""
+
+    name: Literal["unet"]
+    channels: PositiveInt = 32
+    """Width at the finest level; it doubles from level to level."""
+    levels: PositiveInt = 3
+    """Grids in the ladder."""
+    norm: Literal["none", "batch", "group", "instance"] = "group"
+    """Normalisation after each convolution."""
+    padding_mode: Literal["zeros", "circular", "reflect", "replicate"] = "circular"
+    """What lies beyond the edge of the grid."""
+
+
+class Simulation(Section):
+    """Train on trajectories of the equation, computed before training by its numerical solver."""
+
+    kind: Literal["simulation"]
+    trajectories: PositiveInt = 32
+    """Initial states to train on."""
+    held_out: PositiveInt = 4
+    """Further ones that only validate."""
+    snapshots: PositiveInt = 20
+    """States kept of each trajectory, the first included."""
+    interval: PositiveFloat = 0.1
+    """Time between two of them: what one step of the network spans."""
+    spin_up: NonNegativeFloat = 0.0
+    """Time before the first."""
+    seed: NonNegativeInt = 0
+    """Of the initial states."""
+
+
+class Tensors(Section):
+    """Train on pairs stored in .pt or .npz files."""
+
+    kind: Literal["tensors"]
+    train: str
+    """File with the training pairs."""
+    test: tuple[str, ...] = ()
+    """Files with held-out pairs; they may be on other grids."""
+    input: str = "x"
+    """Name of the inputs in the file: (sample, *grid) or (sample, channel, *grid)."""
+    target: str = "y"
+    """Name of the targets."""
+
+
+class Training(Section):
+    """How the network learns."""
+
+    epochs: PositiveInt = 20
+    """Passes over the data."""
+    batch_size: PositiveInt = 8
+    """Samples per update, over all ranks."""
+    accumulate: PositiveInt = 1
+    """Parts in which a batch is computed, to save memory."""
+    learning_rate: PositiveFloat = 1e-3
+    """Of Adam."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled from the gradient, as in AdamW."""
+    schedule: Literal["constant", "cosine", "step"] = "cosine"
+    """How the learning rate falls."""
+    clip: PositiveFloat | None = None
+    """Largest norm of the whole gradient; none by default."""
+    loss: Literal["mse", "relative_l2", "h1"] = "relative_l2"
+    """What is minimised."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Of parameters and fields."""
+    seed: NonNegativeInt = 0
+    """Of the parameters, the order of samples and dropout."""
+    checkpoint_every: PositiveInt = 1
+    """Epochs between checkpoints."""
+
+
+class Output(Section):
+    """What the run leaves behind."""
+
+    folder: str = "runs"
+    """Where run directories are made."""
+    rollout_steps: PositiveInt = 20
+    """Steps of the network that a rollout takes."""
+
+
+class Case(Section):
+    """A whole case."""
+
+    grid: Grid | None = None
+    ranks: Ranks = Ranks()
+    equation: Equation | None = None
+    data: Annotated[Simulation | Tensors, Field(discriminator="kind")]
+    model: Annotated[Fno | Unet, Field(discriminator="name")]
+    training: Training = Training()
+    output: Output = Output()
+
+    @model_validator(mode="after")
+    def _simulation_is_complete(self) -> Self:
+        absent = [name for name in ("grid", "equation") if getattr(self, name) is None]
+        if self.data.kind == "simulation" and absent:
+            raise ValueError(f"data.kind = 'simulation' needs the table{'s'[: len(absent) - 1]} {' and '.join(f'[{n}]' for n in absent)}")
+        return self
