@@ -1,0 +1,343 @@
+"""One grid dealt to many ranks: what every distributed operator is built from."""
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from hpcml.core.errors import ShapeError, TopologyError
+from hpcml.fields.grid import Grid
+from hpcml.parallel.layout import Layout
+from hpcml.parallel.window import window
+from hpcml.parallel.window_plan import WindowPlan
+from hpcml.topology.block import BlockRange, block_range
+from hpcml.topology.process_grid import ProcessGrid, check_dims, choose_dims
+
+if TYPE_CHECKING:
+    from hpcml.mpi.world import World
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What all resolutions of one decomposition have in common: communicators and plans."""
+
+    comm: MPI.Comm
+    world_comm: MPI.Comm
+    num_data: int
+    data_index: int
+    plans: dict[Hashable, WindowPlan] = field(default_factory=dict)
+    domains: dict[Hashable, "Domain"] = field(default_factory=dict)
+    owned_comms: list[MPI.Comm] = field(default_factory=list)
+
+
+class Domain:
+    """A `Grid` whose cells are dealt in blocks to a process grid of ranks; made by `decompose`.
+
+    A field on it is a tensor (batch, channel, *local_shape): this rank's block. Layers are built with a domain and know the domain of their
+    output, so every rank can work out every other rank's needs at construction, without communication, and a shape that cannot be dealt is
+    refused on every rank alike.
+
+    Attributes
+    ----------
+    grid : Grid
+        The whole grid.
+    process_grid : ProcessGrid
+        The ranks that share one field.
+    comm : MPI.Comm
+        Those ranks.
+    world_comm : MPI.Comm
+        All ranks that train one model: ``num_data`` groups, each of which shares its own fields.
+    num_data, data_index : int
+        Number of such groups, and this rank's.
+    local_shape, global_shape : tuple of int
+        Cells of this rank's block and of the whole grid.
+    block : tuple of BlockRange
+        Global indices that this rank owns.
+
+    Notes
+    -----
+    As a context manager, or by `close`, persistent requests and communicators are freed.
+    """
+
+    def __init__(self, grid: Grid, process_grid: ProcessGrid, shared: _Shared) -> None:
+        self.grid = grid
+        self.process_grid = process_grid
+        self.layout = Layout.blocks(grid.shape, process_grid.dims)
+        self._shared = shared
+        self.comm = shared.comm
+        self.world_comm = shared.world_comm
+        self.num_data = shared.num_data
+        self.data_index = shared.data_index
+        self.global_shape = grid.shape
+        self.local_shape = self.layout.local_shape(process_grid.rank)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Domain":
+        return self  # communicators are not copied; a module's copy lives on the same ranks
+
+    def __repr__(self) -> str:
+        return f"Domain(shape={self.global_shape}, dims={self.process_grid.dims}, rank={self.comm.rank}, local_shape={self.local_shape})"
+
+    @property
+    def num_dims(self) -> int:
+        """Number of spatial dims, D."""
+        return self.grid.num_dims
+
+    @cached_property
+    def block(self) -> tuple[BlockRange, ...]:
+        """Global indices that this rank owns, one range for each dim."""
+        sizes = zip(self.global_shape, self.process_grid.dims, self.process_grid.coords, strict=True)
+        return tuple(block_range(n, p, c) for n, p, c in sizes)
+
+    @cached_property
+    def index(self) -> tuple[Any, ...]:
+        """This rank's block as an index: ``x_global[domain.index]``."""
+        return (..., *(slice(r.start, r.stop) for r in self.block))
+
+    @cached_property
+    def boundary(self) -> tuple[str, ...]:
+        """Rule for cells outside the grid along each dim: periodic where the grid is, zero elsewhere."""
+        return tuple("periodic" if p else "zero" for p in self.grid.periodic)
+
+    def centres(self) -> tuple[Tensor, ...]:
+        """Coordinates of this rank's cells, one float64 tensor for each dim, shaped to broadcast against (*local_shape)."""
+        coordinates = []
+        for d, r in enumerate(self.block):
+            shape = [1] * self.num_dims
+            shape[d] = r.size
+            coordinates.append(self.grid.centres(d, r.start, r.stop).view(shape))
+        return tuple(coordinates)
+
+    def global_index(self, leading: Sequence[int] = ()) -> Tensor:
+        """Number of every cell of this rank's block of a (*leading, *local_shape) field, as if the whole batch lay in C order on one rank.
+
+        The first leading dim is the batch: group g of n holds samples g, counted after those of the groups before it, which have as many.
+        Random numbers keyed by it do not depend on the number of ranks.
+
+        Returns
+        -------
+        Tensor
+            int64, (*leading, *local_shape).
+        """
+        index = torch.zeros((), dtype=torch.int64)
+        starts = [self.data_index * leading[0] if d == 0 else 0 for d in range(len(leading))] + [r.start for r in self.block]
+        sizes = [*leading, *self.local_shape]
+        for start, size, total in zip(starts, sizes, [*leading, *self.global_shape], strict=True):
+            index = index.unsqueeze(-1) * total + torch.arange(start, start + size)
+        return index
+
+    def with_shape(self, shape: Sequence[int]) -> "Domain":
+        """The same box, ranks and process grid at another resolution; the same object for the same shape.
+
+        Raises
+        ------
+        TopologyError
+            If a rank would own no cell.
+        """
+        return self._sibling(self.grid.with_shape(shape), self.process_grid)
+
+    def with_dims(self, dims: Sequence[int]) -> "Domain":
+        """The same grid and ranks in another process grid, pencils for example; move fields with `repartition`."""
+        return self._sibling(self.grid, ProcessGrid(check_dims(dims, self.global_shape, self.comm.size), self.comm.rank))
+
+    def serial(self) -> "Domain":
+        """The whole grid on this rank alone; the same object at every call."""
+        shared = _Shared(MPI.COMM_SELF, MPI.COMM_SELF, 1, 0)
+        key = ("serial", self.grid)
+        return self._shared.domains.setdefault(key, Domain(self.grid, ProcessGrid((1,) * self.num_dims, 0), shared))
+
+    def plan(self, key: Hashable, target: Callable[[], Layout], boundary: Sequence[str]) -> WindowPlan:
+        """Plan that reads windows of fields on this domain, made once.
+
+        Parameters
+        ----------
+        key : hashable
+            Names the windows, together with this domain and the boundary.
+        target : callable
+            Gives every rank's window; called only when the plan is new.
+        boundary : sequence of str
+            Rule for each dim.
+
+        Communication
+        -------------
+        Local.
+        """
+        full_key = (key, boundary, self.grid, self.process_grid.dims)
+        plan = self._shared.plans.get(full_key)
+        if plan is None:
+            tag = 2 * len(self._shared.plans)
+            plan = self._shared.plans[full_key] = WindowPlan(self.comm, self.layout, target(), boundary, tag)
+        return plan
+
+    def halo_plan(self, widths: Sequence[tuple[int, int]], boundary: Sequence[str] | None = None) -> WindowPlan:
+        """Plan that widens this rank's block by (lower, upper) ghost cells along each dim; see `halo`."""
+        widths = tuple(widths)
+        return self.plan(("halo", widths), lambda: self.layout.widened(widths), self.boundary if boundary is None else tuple(boundary))
+
+    def halo(
+        self, *fields: Tensor, widths: int | Sequence[tuple[int, int]] = 1, boundary: Sequence[str] | None = None, fill: float = 0.0
+    ) -> tuple[Tensor, ...]:
+        """Fields with their ghost cells, corners included, differentiably.
+
+        Parameters
+        ----------
+        *fields : Tensor
+            Each (..., *local_shape), all of one dtype; they travel together.
+        widths : int or sequence of (int, int)
+            Ghost cells below and above along each dim, as wide as one likes; one number means everywhere.
+        boundary : sequence of str, optional
+            Rule for each dim, default `boundary`.
+        fill : float
+            Value outside for the rule ``constant``.
+
+        Returns
+        -------
+        tuple of Tensor
+            Each (..., *(lower + n + upper)).
+
+        Communication
+        -------------
+        Neighbours, one message per neighbour; backward sends the ghosts' gradients to their owners.
+        """
+        if isinstance(widths, int):
+            widths = ((widths, widths),) * self.num_dims
+        return window(self.halo_plan(widths, boundary), *fields, fill=fill)
+
+    def scatter(self, x: Tensor | None, root: int = 0) -> Tensor:
+        """Deal a whole field on ``root`` (batch, channel, *global_shape) to blocks; other ranks pass None.
+
+        Raises
+        ------
+        ShapeError
+            On every rank, if the field does not end in ``global_shape``.
+
+        Communication
+        -------------
+        Collective over comm; the adjoint is `gather`.
+        """
+        spec = self.comm.bcast(None if x is None else (tuple(x.shape), x.dtype, x.requires_grad), root)
+        if spec is None or spec[0][-self.num_dims :] != self.global_shape:
+            raise ShapeError(f"scatter expected a field on rank {root} that ends in {self.global_shape}, got {spec and spec[0]}")
+        shape, dtype, requires_grad = spec
+        if self.comm.rank != root:
+            empty = (*shape[: len(shape) - self.num_dims], *(0,) * self.num_dims)
+            x = torch.empty(empty, dtype=dtype, requires_grad=requires_grad)
+        return window(self._between(Layout.whole(self.global_shape, root), self.layout, ("scatter", root)), x)[0]
+
+    def gather(self, x: Tensor, root: int | None = None) -> Tensor:
+        """Put the blocks of a field together.
+
+        Parameters
+        ----------
+        x : Tensor
+            (..., *local_shape).
+        root : int, optional
+            Who gets it; None: every rank.
+
+        Returns
+        -------
+        Tensor
+            (..., *global_shape), on ranks that do not get it (..., 0, ..., 0).
+
+        Communication
+        -------------
+        Collective over comm; the adjoint is `scatter`, or a sum of all ranks' cotangents dealt to blocks.
+        """
+        if root is None:
+            everywhere = Layout(self.global_shape, tuple(((0, n),) * p for n, p in zip(self.global_shape, self.process_grid.dims, strict=True)))
+        else:
+            everywhere = Layout.whole(self.global_shape, root)
+        return window(self._between(self.layout, everywhere, ("gather", root)), x)[0]
+
+    def repartition(self, x: Tensor, to: "Domain") -> Tensor:
+        """Move a field to another process grid on the same ranks.
+
+        Communication
+        -------------
+        All ranks that share cells, one message each; the adjoint is the way back.
+        """
+        if to.global_shape != self.global_shape or to.comm is not self.comm:
+            raise TopologyError(f"cannot move a field of {self.global_shape} to {to}: the grid and the ranks must be the same")
+        return window(self._between(self.layout, to.layout, ("repartition", to.process_grid.dims)), x)[0]
+
+    def close(self) -> None:
+        """Free requests and communicators of this decomposition, all resolutions included."""
+        for plan in self._shared.plans.values():
+            plan.close()
+        self._shared.plans.clear()
+        while self._shared.owned_comms:
+            self._shared.owned_comms.pop().Free()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _sibling(self, grid: Grid, process_grid: ProcessGrid) -> "Domain":
+        key = (grid, process_grid.dims)
+        if key == (self.grid, self.process_grid.dims):
+            return self
+        if key not in self._shared.domains:
+            self._shared.domains[key] = Domain(grid, process_grid, self._shared)
+        return self._shared.domains[key]
+
+    def _between(self, source: Layout, target: Layout, key: Hashable) -> WindowPlan:
+        full_key = (key, self.grid, self.process_grid.dims)
+        if full_key not in self._shared.plans:
+            rules = ("zero",) * self.num_dims
+            self._shared.plans[full_key] = WindowPlan(self.comm, source, target, rules, 2 * len(self._shared.plans))
+        return self._shared.plans[full_key]
+
+
+def decompose(grid: Grid, world: "World | MPI.Comm", dims: Sequence[int] | None = None, data: int = 1) -> Domain:
+    """Deal a grid to ranks.
+
+    Parameters
+    ----------
+    grid : Grid
+        What to share.
+    world : World or MPI.Comm
+        All ranks; their number must be ``data`` times the product of ``dims``.
+    dims : sequence of int, optional
+        Process grid set by hand; default the one with the least modelled time per step, see `hpcml.topology.choose_dims`.
+    data : int
+        Groups of ranks that each hold fields of their own: data parallelism over domain parallelism.
+
+    Returns
+    -------
+    Domain
+        This rank's view.
+
+    Raises
+    ------
+    TopologyError
+        On every rank, if the numbers do not fit.
+
+    Communication
+    -------------
+    Collective over world when ``data`` is above 1 (one communicator split), else local.
+
+    Examples
+    --------
+    >>> from mpi4py import MPI
+    >>> decompose(Grid(shape=(8, 8)), MPI.COMM_SELF).local_shape
+    (8, 8)
+    """
+    world_comm: MPI.Comm = world if isinstance(world, MPI.Comm) else world.comm
+    size, rank = world_comm.size, world_comm.rank
+    if data < 1 or size % data:
+        raise TopologyError(f"{size} ranks cannot be cut into {data} groups of equal size: choose a divisor of {size}")
+    per_group = size // data
+    dims = choose_dims(grid.shape, per_group) if dims is None else check_dims(dims, grid.shape, per_group)
+    assert math.prod(dims) == per_group
+    comm = world_comm if data == 1 else world_comm.Split(rank // per_group, rank)
+    shared = _Shared(comm, world_comm, data, rank // per_group, owned_comms=[] if comm is world_comm else [comm])
+    domain = Domain(grid, ProcessGrid(dims, comm.rank), shared)
+    shared.domains[grid, dims] = domain
+    return domain

@@ -1,0 +1,25 @@
+"""Differentiable communication: every operator linear, with its adjoint, any number of times differentiable."""
+
+from hpcml.parallel.adjoint import adjoint_error
+from hpcml.parallel.collectives import all_gather, all_reduce, broadcast, sum_reduce
+from hpcml.parallel.exchange import Exchange, traffic
+from hpcml.parallel.layout import Layout
+from hpcml.parallel.replicated import global_sum, replicated
+from hpcml.parallel.window import window, window_adjoint
+from hpcml.parallel.window_plan import WindowPlan
+
+__all__ = [
+    "Exchange",
+    "Layout",
+    "WindowPlan",
+    "adjoint_error",
+    "all_gather",
+    "all_reduce",
+    "broadcast",
+    "global_sum",
+    "replicated",
+    "sum_reduce",
+    "traffic",
+    "window",
+    "window_adjoint",
+]

@@ -1,0 +1,107 @@
+"""Values that are the same on every rank: how a rank uses one, and how the ranks make one.
+
+A replicated value is one vector, however many ranks hold a copy; its inner product counts once. Using it on every rank and summing what every rank
+has are then each other's adjoint:
+
+    replicated   w  ->  w_r = w               adjoint   w' = sum_r w'_r      (parameters)
+    global_sum   x_r  ->  s = sum_r x_r       adjoint   x'_r = s'            (losses)
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from hpcml.mpi.reductions import all_sum
+
+
+class _Replicated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, comm: MPI.Comm, *values: Tensor):  # type: ignore[no-untyped-def,override]
+        ctx.comm = comm
+        return tuple(v.view_as(v) for v in values)
+
+    @staticmethod
+    def backward(ctx, *cotangents: Tensor):  # type: ignore[no-untyped-def,override]
+        return None, *_GlobalSum.apply(ctx.comm, *cotangents)
+
+
+class _GlobalSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, comm: MPI.Comm, *values: Tensor):  # type: ignore[no-untyped-def,override]
+        ctx.comm = comm
+        return tuple(sum_together(values, comm))
+
+    @staticmethod
+    def backward(ctx, *cotangents: Tensor):  # type: ignore[no-untyped-def,override]
+        return None, *_Replicated.apply(ctx.comm, *cotangents)
+
+
+def sum_together(values: Sequence[Tensor], comm: MPI.Comm) -> list[Tensor]:
+    """Sum every tensor over the ranks, all tensors of one dtype in one message; not differentiable.
+
+    Communication
+    -------------
+    Collective over comm: one all-reduce per dtype.
+    """
+    sums: dict[int, Tensor] = {}
+    for dtype in dict.fromkeys(v.dtype for v in values):
+        chosen = [k for k, v in enumerate(values) if v.dtype == dtype]
+        flat = all_sum(torch.cat([values[k].reshape(-1) for k in chosen]), comm)
+        parts = flat.split([values[k].numel() for k in chosen])
+        sums.update((k, part.view(values[k].shape)) for k, part in zip(chosen, parts, strict=True))
+    return [sums[k] for k in range(len(values))]
+
+
+def replicated(comm: MPI.Comm, *values: Tensor) -> tuple[Tensor, ...]:
+    """Use replicated values, such as parameters, in this rank's part of the work.
+
+    Parameters
+    ----------
+    comm : MPI.Comm
+        All ranks that use the values.
+    *values : Tensor
+        The same on every rank.
+
+    Returns
+    -------
+    tuple of Tensor
+        The same values; the gradient of each is the sum of all ranks' gradients, on every rank.
+
+    Communication
+    -------------
+    Forward: local. Backward: one all-reduce for all values together.
+
+    Examples
+    --------
+    >>> weight, bias = replicated(comm, self.weight, self.bias)  # doctest: +SKIP
+    """
+    if comm.size == 1:
+        return values
+    return _Replicated.apply(comm, *values)
+
+
+def global_sum(comm: MPI.Comm, *values: Tensor) -> tuple[Tensor, ...]:
+    """Sum each value over the ranks into a replicated one, such as a loss.
+
+    Parameters
+    ----------
+    comm : MPI.Comm
+        The ranks to sum over.
+    *values : Tensor
+        This rank's shares, of any shape, the same on all ranks.
+
+    Returns
+    -------
+    tuple of Tensor
+        The sums, the same on every rank. When every rank calls ``backward`` on one, the gradient is that of the one number, not of as
+        many copies as there are ranks.
+
+    Communication
+    -------------
+    Forward: one all-reduce for all values together. Backward: local.
+    """
+    if comm.size == 1:
+        return values
+    return _GlobalSum.apply(comm, *values)

@@ -1,0 +1,63 @@
+"""Every rank reads a box of the global index space: the one linear operator behind halo exchange, repartition, gather and scatter.
+
+    y_r = x[window_r]        for ranks r, with x dealt to the ranks in disjoint boxes and the window inside or outside the array
+
+Outside the array a boundary rule says which cell is read (`hpcml.parallel.segments.source_index`). The adjoint adds every cell of every window to
+where it was read from. Both are differentiable, each being the other's derivative.
+"""
+
+import torch
+from torch import Tensor
+
+from hpcml.parallel.window_plan import WindowPlan
+
+
+class _Window(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, plan: WindowPlan, fill: float, *tensors: Tensor):  # type: ignore[no-untyped-def,override]
+        ctx.plan = plan
+        return tuple(plan.forward(tensors, fill))
+
+    @staticmethod
+    def backward(ctx, *cotangents: Tensor):  # type: ignore[no-untyped-def,override]
+        return None, None, *_WindowAdjoint.apply(ctx.plan, *cotangents)
+
+
+class _WindowAdjoint(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, plan: WindowPlan, *windows: Tensor):  # type: ignore[no-untyped-def,override]
+        ctx.plan = plan
+        return tuple(plan.adjoint(windows))
+
+    @staticmethod
+    def backward(ctx, *cotangents: Tensor):  # type: ignore[no-untyped-def,override]
+        return None, *_Window.apply(ctx.plan, 0.0, *cotangents)
+
+
+def window(plan: WindowPlan, *tensors: Tensor, fill: float = 0.0) -> tuple[Tensor, ...]:
+    """Read this rank's window of every tensor, differentiably.
+
+    Parameters
+    ----------
+    plan : WindowPlan
+        From whom to whom.
+    *tensors : Tensor
+        Each (..., *plan.source_shape), all of one dtype.
+    fill : float
+        Value outside the array for the ``constant`` boundary.
+
+    Returns
+    -------
+    tuple of Tensor
+        Each (..., *plan.target_shape).
+
+    Communication
+    -------------
+    Neighbours, one message per peer for all tensors together; the backward pass sends the same bytes the other way.
+    """
+    return _Window.apply(plan, fill, *tensors)
+
+
+def window_adjoint(plan: WindowPlan, *windows: Tensor) -> tuple[Tensor, ...]:
+    """Adjoint of `window`: add every window back to where it was read from, differentiably."""
+    return _WindowAdjoint.apply(plan, *windows)
