@@ -1,0 +1,204 @@
+"""One test session over all ranks of one launch.
+
+    python -m pytest                      serial tests, and parallel tests on one rank
+    mpiexec -n 3 python -m pytest         tests with 3 in their ``@pytest.mark.parallel([1, 2, 3])``
+
+After every phase of a parallel test the ranks agree on its outcome: a failure on any rank fails the test on all. A rank that has failed
+while others wait for it elsewhere ends the job after `GRACE_S`; a hang ends it at the test's time limit, with the stacks of every rank.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import zlib
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+from hpcml.mpi.launcher import detect
+
+LAUNCH = detect()
+GRACE_S = 10.0  # how much later than the failed rank the slowest may come, on a loaded machine
+LIMIT_S = 120.0  # per test; @pytest.mark.timeout(seconds) sets another
+ROOT = Path(__file__).parents[1]
+STDERR, VERDICTS = pytest.StashKey(), pytest.StashKey()
+
+hypothesis.settings.register_profile("serial", deadline=None)
+hypothesis.settings.register_profile("ranks", deadline=None, derandomize=True, database=None)  # every rank draws the same examples
+hypothesis.settings.load_profile("ranks" if LAUNCH.size > 1 else "serial")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    config.stash[STDERR] = os.dup(2)  # what pytest captures is lost when a rank dies
+    config.addinivalue_line("markers", "parallel(sizes): the test runs on each of these numbers of ranks, selected by parallel[size]")
+    for size in range(1, 9):
+        config.addinivalue_line("markers", f"parallel[{size}]: the test on {size} ranks")
+    if config.option.timeout is None:
+        config.option.timeout = LIMIT_S
+    if config.pluginmanager.has_plugin("mpi-pytest"):
+        config.pluginmanager.unregister(name="mpi-pytest")  # it reads the same mark in another way
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
+    if LAUNCH.rank > 0:
+        session.config.get_terminal_writer()._file = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+def pytest_report_header():
+    if LAUNCH.size == 1:
+        return "MPI: 1 rank"
+    from mpi4py import MPI
+
+    return f"MPI: {MPI.COMM_WORLD.size} ranks, {MPI.Get_library_version().splitlines()[0].strip()}"
+
+
+def pytest_generate_tests(metafunc):
+    marker = metafunc.definition.get_closest_marker("parallel")
+    if marker is None:
+        return
+    cases = [pytest.param(n, marks=getattr(pytest.mark, f"parallel[{n}]"), id=f"{n}-ranks") for n in marker.args[0]]
+    metafunc.fixturenames.append("_ranks")
+    metafunc.parametrize("_ranks", cases)
+
+
+def pytest_collection_modifyitems(config, items):
+    def size_of(item):
+        return item.callspec.params["_ranks"] if item.get_closest_marker("parallel") else 1
+
+    config.hook.pytest_deselected(items=[item for item in items if size_of(item) != LAUNCH.size])
+    items[:] = [item for item in items if size_of(item) == LAUNCH.size]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if LAUNCH.size > 1:
+        _agree(report, item.config)
+    return report
+
+
+def _agree(report, config):
+    """Make the failure of any rank that of all: rank 0, which alone prints, shows the lowest failed rank's."""
+    from mpi4py import MPI
+
+    if VERDICTS not in config.stash:
+        config.stash[VERDICTS] = MPI.COMM_WORLD.Dup()
+    comm = config.stash[VERDICTS]
+    arrival, start = comm.Ibarrier(), time.monotonic()
+    while not arrival.Test():
+        if report.failed and time.monotonic() - start > GRACE_S:
+            _die(config, f"FAILED {report.nodeid} ({report.when}) on this rank, while others wait elsewhere:\n{report.longreprtext}")
+        time.sleep(1e-4)
+    crash = getattr(report.longrepr, "reprcrash", None)
+    points = comm.allgather((report.nodeid, report.when, report.outcome))
+    messages = comm.allgather((crash.message if crash else "", report.longreprtext) if report.failed else None)
+    failed = [rank for rank, message in enumerate(messages) if message]
+    if failed:
+        message, text = messages[failed[0]]
+        report.longrepr = f"failed on rank {failed[0]}: {message}\n{text}\nfailed on ranks {failed} of {comm.size}"
+        report.outcome = "failed"
+    elif len(set(points)) > 1:
+        report.longrepr = f"ranks are not at the same point: {points}"
+        report.outcome = "failed"
+
+
+def _die(config, text):
+    os.write(config.stash[STDERR], f"\n[rank {LAUNCH.rank} of {LAUNCH.size}] {text}\n".encode())
+    time.sleep(1.0)  # others that hang print their stacks too
+    os._exit(1)  # a rank that leaves without MPI_Finalize: the launcher ends the others
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_set_timer(item, settings):
+    """A signal handler of Python never runs inside an MPI call, so the time is kept by a thread."""
+    if LAUNCH.size == 1:
+        return None
+
+    def hang():
+        stack = traceback.format_stack(sys._current_frames()[threading.main_thread().ident])[-8:]
+        _die(item.config, f"HANG {item.nodeid}: over {settings.timeout:g} s, at\n{''.join(stack)}")
+
+    timer = threading.Timer(settings.timeout, hang)
+    timer.daemon = True
+    item.cancel_timeout = timer.cancel
+    timer.start()
+    return True
+
+
+@pytest.fixture
+def world():
+    """The ranks of this launch; a test must hold on any number of them."""
+    import hpcml.mpi
+
+    return hpcml.mpi.world()
+
+
+@pytest.fixture
+def comm(world):
+    return world.comm
+
+
+@pytest.fixture
+def rng(request):
+    """NumPy generator that starts alike on every rank, on any number of ranks and in every run."""
+    return np.random.default_rng(zlib.crc32(request.node.originalname.encode()))
+
+
+@pytest.fixture
+def shared_path(tmp_path, comm):
+    """One temporary folder for all ranks."""
+    return comm.bcast(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def mpiexec():
+    """``mpiexec(3, "script.py", ...)`` runs Python on 3 new ranks and returns the finished process with its output."""
+    command = next((c for c in (Path(sys.executable).with_name("mpiexec"), shutil.which("mpiexec")) if c and Path(c).exists()), None)
+    if command is None:
+        pytest.skip("no mpiexec beside this Python or in PATH")
+    return Mpiexec(str(command))
+
+
+class Mpiexec:
+    """The launcher of this Python's MPI, with an environment in which it starts more ranks than cores, and as root."""
+
+    def __init__(self, path):
+        self.path = path
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_COMM", "OMPI_WORLD", "PMI", "PRTE_L", "HYDI", "MPI_LOCAL"))}
+        self.env = clean | {
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            "OMPI_MCA_mpi_yield_when_idle": "1",
+            "OMP_NUM_THREADS": "1",
+            "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        }
+
+    def command(self, size, *args):
+        return [self.path, "-n", str(size), sys.executable, *map(str, args)]
+
+    def __call__(self, size, *args, timeout=60, env=None):
+        process = subprocess.Popen(
+            self.command(size, *args),
+            env=self.env | (env or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+            pytest.fail(f"{size} ranks of {args} still ran after {timeout} s\n{out}\n{err}")
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
