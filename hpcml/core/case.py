@@ -92,7 +92,7 @@ class Tensors(Section):
     test: tuple[str, ...] = ()
     """Files with held-out pairs; they may be on other grids."""
     input: str = "x"
-    """Name of the inputs in the file: (sample, *grid) or (sample, channel, *grid)."""
+    """Name of the inputs in the file: (sample, grid dims) or (sample, channel, grid dims)."""
     target: str = "y"
     """Name of the targets."""
 

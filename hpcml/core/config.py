@@ -53,7 +53,7 @@ def load_config(path: str | Path, schema: type[SectionType], overrides: Iterable
     Local: each rank reads the file. Ranks that must agree compare the outcome afterwards.
     """
     tables = _read(Path(path))
-    origins = {}
+    origins: dict[tuple[str, ...], str] = {}
     for override in overrides:
         origins[_override(tables, override)] = f"--set {override}"
     return check_config(tables, schema, str(path), origins)

@@ -7,13 +7,13 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-Key = tuple[str | int, ...]
+Key = tuple[Any, ...]
 
 _LIKE = 0.65  # above it, a misspelt key was meant in every case of the tests; below it, `modes` looks like `nodes` and like `padding_mode`
 
 
 def describe(
-    error: ValidationError, schema: type[BaseModel], tables: Mapping[str, Any], source: str, origins: Mapping[tuple[str, ...], str]
+    error: ValidationError, schema: type[BaseModel], tables: Mapping[str, Any], source: str, origins: Mapping[Key, str]
 ) -> str:
     """All mistakes of a configuration, one per line.
 
@@ -78,12 +78,12 @@ def _expectation(detail: ErrorDetails) -> str:
 
 def _key(detail: ErrorDetails, tables: Mapping[str, Any]) -> Key:
     """Key as the user wrote it: pydantic's location without the names of union members, which stand in no file."""
-    key: list[str | int] = []
+    key: list[Any] = []
     here: Any = tables
     last = len(detail["loc"]) - 1
     for place, part in enumerate(detail["loc"]):
         if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
-            here = here[part]
+            here = here[part]  # type: ignore[index]
         elif not (place == last and detail["type"] == "missing"):
             continue
         key.append(part)
@@ -97,7 +97,7 @@ def _value_at(tables: Mapping[str, Any], key: Key) -> Any:
     return value
 
 
-def _origin(key: Key, source: str, origins: Mapping[tuple[str, ...], str]) -> str:
+def _origin(key: Key, source: str, origins: Mapping[Key, str]) -> str:
     return next((origins[key[:n]] for n in range(len(key), 0, -1) if key[:n] in origins), source)
 
 

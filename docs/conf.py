@@ -1,0 +1,37 @@
+"""How the documentation is built: ``sphinx-build -W docs docs/_build``."""
+
+import sys
+from pathlib import Path
+
+import mpi4py
+
+mpi4py.rc.initialize = False  # reading a docstring needs no MPI, and starting it ends the process on many login nodes
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+import reference_pages  # noqa: E402
+
+import hpcml  # noqa: E402
+
+project = "hpcml"
+author = "The hpcml developers"
+project_copyright = "2026, the hpcml developers"
+version = release = hpcml.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build", "examples"]
+html_theme = "furo"
+html_title = f"hpcml {version}"
+
+default_role = "py:obj"
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # types stand in the docstrings, with shape and unit
+napoleon_custom_sections = ["Communication"]
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+
+def setup(app):
+    app.connect("builder-inited", lambda app: reference_pages.write(Path(app.srcdir) / "reference" / "api"))

@@ -1,0 +1,40 @@
+"""``hpcml info`` names the MPI library without starting it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hpcml
+from hpcml.cli import info
+from hpcml.cli.main import main
+
+ROOT = Path(hpcml.__file__).parents[1]
+
+
+def test_the_table_and_the_json_hold_the_same(capsys):
+    assert main(["info"]) == 0
+    table = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if " " in line.strip())
+    assert main(["info", "--json"]) == 0
+    environment = json.loads(capsys.readouterr().out)
+    assert table["hpcml.version"] == environment["hpcml"]["version"] == hpcml.__version__
+    assert table["mpi_library"] == environment["mpi_library"]
+
+
+def test_mpi_is_named_but_not_started():
+    code = "from hpcml.cli.main import main; main(['info', '--json']); from mpi4py import MPI; print(MPI.Is_initialized())"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    environment, started = result.stdout.splitlines()
+    library = json.loads(environment)["mpi_library"]
+    assert ("Open MPI" in library or "MPICH" in library) and started == "False"
+
+
+def test_a_machine_without_mpi_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    assert info._mpi_library().startswith("none: ")
+
+
+def test_a_process_of_no_launcher_needs_no_variable(tmp_path):
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-m", "hpcml", "info"], cwd=ROOT, env=bare, capture_output=True, timeout=60).returncode == 0

@@ -1,0 +1,103 @@
+"""The command: light to start, one line and a status for an error, nothing from ranks above zero about what all know."""
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import hpcml
+from hpcml.cli import main as command
+from hpcml.cli.main import COMMANDS, main
+from hpcml.core.errors import HpcmlError, LaunchError
+from hpcml.mpi import launcher
+
+CASE = "[data]\nkind = 'tensors'\ntrain = 'train.pt'\n[model]\nname = 'fno'\n"
+
+
+@pytest.fixture
+def case(tmp_path):
+    path = tmp_path / "case.toml"
+    path.write_text(CASE)
+    return path
+
+
+def _hpcml(*words, **environ):
+    """Run ``python -m hpcml`` as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "hpcml", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(hpcml.__file__).parents[1],
+        env={**os.environ, **environ},
+    )
+
+
+def test_every_file_beside_main_that_adds_a_parser_is_a_command():
+    names = [path.stem for path in Path(command.__file__).parent.glob("*.py")]
+    assert sorted(COMMANDS) == sorted(n for n in names if hasattr(import_module(f"hpcml.cli.{n}"), "add_parser"))
+
+
+def test_python_dash_m_is_the_command():
+    assert _hpcml("--version").stdout == f"hpcml {hpcml.__version__}\n"
+
+
+def test_without_a_command_the_usage_is_shown():
+    result = _hpcml()
+    assert result.returncode == 2 and "COMMAND" in result.stderr
+
+
+def test_config_show_prints_a_complete_case_that_reads_back(case, capsys, tmp_path):
+    assert main(["config", "show", str(case), "--set", "training.epochs=7", "--set", "model.modes=[3, 4]"]) == 0
+    shown = capsys.readouterr().out
+    assert "epochs = 7" in shown and "learning_rate" in shown
+    again = tmp_path / "again.toml"
+    again.write_text(shown)
+    assert main(["config", "show", str(again)]) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_a_mistake_is_one_line_and_status_two(case):
+    result = _hpcml("config", "show", str(case), "--set", "training.epoch=7")
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr == "hpcml: error: --set training.epoch=7: unknown key training.epoch: did you mean training.epochs?\n"
+
+
+def test_once_mpi_is_up_an_error_is_left_to_its_hook(case, monkeypatch):
+    monkeypatch.setattr(command, "_mpi_is_up", lambda: True)
+    with pytest.raises(HpcmlError, match="epochs"):
+        main(["config", "show", str(case), "--set", "training.epochs=x"])
+
+
+@pytest.mark.parallel([1, 2])
+def test_mpi_is_known_to_be_up():
+    from mpi4py import MPI
+
+    assert MPI.COMM_WORLD.size >= 1 and command._mpi_is_up()
+
+
+def test_ranks_above_zero_do_not_repeat_the_usage(monkeypatch, capsys):
+    said = []
+    for rank in (0, 1):
+        monkeypatch.setattr(command, "detect", lambda rank=rank: launcher.Launch("mpiexec", 2, rank, rank))
+        with pytest.raises(SystemExit, match="2"):
+            main(["nonsense"])
+        said.append("".join(capsys.readouterr()))
+    assert "invalid choice: 'nonsense'" in said[0] and said[1] == ""
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    shell = f"{sys.executable} -m hpcml config schema | head -n 1"
+    result = subprocess.run(shell, shell=True, capture_output=True, text=True, cwd=Path(hpcml.__file__).parents[1], timeout=60)
+    assert (result.stdout, result.stderr) == ("{\n", "")
+
+
+def test_an_error_of_another_family_is_not_swallowed(monkeypatch):
+    monkeypatch.setattr("hpcml.cli.case_file.read_case", lambda args: 1 / 0)
+    monkeypatch.setattr("hpcml.cli.config.read_case", lambda args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["config", "show", "case.toml"])
+    assert issubclass(LaunchError, HpcmlError)

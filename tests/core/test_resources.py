@@ -1,0 +1,67 @@
+"""CUDA sources are found from a plain checkout, from an editable install and from a wheel."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from hpcml.core.errors import HpcmlError
+from hpcml.core.resources import resource_path
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(path.name for path in (ROOT / "kernels").iterdir())
+LOOK = "from hpcml.core.resources import resource_path as p; print(p('kernels')); print(*sorted(f.name for f in p('kernels').iterdir()))"
+
+
+def _look(*path):
+    """Folder and names that a fresh interpreter finds with nothing but the given places on its path."""
+    code = f"import sys; sys.path[:0] = {[str(p) for p in path]!r}; {LOOK}"
+    folder, names = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
+    return Path(folder), names.split()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what is needed to build, so that building leaves nothing behind here."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("hpcml", "kernels"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def _pip(*words):
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *words, "--no-deps", "--no-build-isolation", "--no-index"], check=True, timeout=100)
+
+
+def test_a_plain_checkout(checkout):
+    assert _look(checkout) == (checkout / "kernels", SOURCES)
+
+
+def test_an_editable_install(checkout, tmp_path):
+    _pip("install", "--target", tmp_path, "--editable", checkout)
+    finder = "".join(line for path in tmp_path.glob("__editable__*.pth") for line in path.read_text().splitlines())
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; exec({finder!r}); {LOOK}"
+    out = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
+    assert out == [str(checkout / "kernels"), " ".join(SOURCES)]
+
+
+def test_a_wheel(checkout, tmp_path):
+    _pip("wheel", "--wheel-dir", tmp_path, checkout)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    assert _look(tmp_path / "site") == (tmp_path / "site" / "hpcml" / "_kernels", SOURCES)
+    assert (tmp_path / "site" / "hpcml" / "py.typed").exists()
+    shipped = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site" / "hpcml").rglob("*.py")}
+    assert shipped == {str(path.relative_to(checkout)) for path in (checkout / "hpcml").rglob("*.py")}
+
+
+def test_a_missing_resource_is_named_with_the_places(tmp_path):
+    with pytest.raises(HpcmlError, match=rf"nothing\.cu.*{tmp_path}/hpcml/_kernels/nothing\.cu.*{tmp_path}/kernels/nothing\.cu"):
+        resource_path("kernels", "nothing.cu", package=tmp_path / "hpcml")
