@@ -22,6 +22,7 @@ export OMPI_MCA_mpi_yield_when_idle := 1
 export OMPI_MCA_osc := ^ucx
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
+.NOTPARALLEL:
 .PHONY: install demo test test-serial test-ranks docs clean
 
 install: $(INSTALLED)
