@@ -38,12 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        What the sub-command returns; 2 for an error of the hpcml family before MPI is up.
+        What the sub-command returns; 2 for an error of the hpcml family on one rank or before MPI is up.
 
     Raises
     ------
     HpcmlError
-        Once MPI is up: the exception hook of `hpcml.mpi` then prints it once, or ends the job when other ranks still run.
+        On one of many ranks: the exception hook of `hpcml.mpi` then prints it once, or ends the job when other ranks still run.
 
     Communication
     -------------
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except (HpcmlError, BrokenPipeError) as error:
-        if _mpi_is_up():
+        if _is_one_of_many():
             raise
         if isinstance(error, HpcmlError):
             print(f"hpcml: error: {error}", file=sys.stderr)
@@ -76,6 +76,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         return parser.parse_args(argv)
 
 
-def _mpi_is_up() -> bool:
+def _is_one_of_many() -> bool:
+    """Whether MPI is up with other ranks, which then have to be told."""
     mpi = sys.modules.get("mpi4py.MPI")
-    return mpi is not None and bool(mpi.Is_initialized()) and not mpi.Is_finalized()
+    return mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized() and mpi.COMM_WORLD.size > 1
