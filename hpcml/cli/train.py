@@ -1,0 +1,30 @@
+"""``hpcml train``: from a case file to a trained model in a run directory."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from hpcml.cli.case_file import add_case_arguments, read_case
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``train``."""
+    parser = subparsers.add_parser("train", help="train the model of a case; started again, go on where it stopped")
+    add_case_arguments(parser)
+    parser.add_argument(
+        "--run", type=Path, metavar="DIR", dest="directory", help="run directory, default: the case's name in its output.folder"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train on all ranks of the job."""
+    import hpcml.mpi
+
+    world = hpcml.mpi.world()
+    case = read_case(args)
+
+    from hpcml.training.train_case import train_case
+
+    train_case(case, args.directory or Path(case.output.folder) / Path(args.case).stem, world)
+    return 0

@@ -1,0 +1,59 @@
+"""A network between the units of the data and its own."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Surrogate(nn.Module):
+    """Normalise the input, apply a network, bring its output to the units of the target.
+
+        y = sigma_y network((x - mu_x) / sigma_x) + mu_y        (+ x, if the network predicts the change)
+
+    Parameters
+    ----------
+    network : Module
+        Maps (batch, in_channels, *local) to (batch, out_channels, *local).
+    in_channels, out_channels : int
+        Channels of fields.
+    residual : bool
+        Whether the network predicts the change of the state; the target's mean and deviation are then those of the change.
+
+    Attributes
+    ----------
+    input_mean, input_std, target_mean, target_std : Tensor
+        Buffers of one number per channel: they belong to the state dict and do not depend on resolution or ranks. Set by `fit_to`.
+
+    Communication
+    -------------
+    That of the network.
+    """
+
+    input_mean: Tensor
+    input_std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(self, network: nn.Module, in_channels: int, out_channels: int, residual: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self.residual = residual
+        for name, channels in (("input", in_channels), ("target", out_channels)):
+            self.register_buffer(f"{name}_mean", torch.zeros(channels))
+            self.register_buffer(f"{name}_std", torch.ones(channels))
+
+    def fit_to(self, input_moments: tuple[Tensor, Tensor], target_moments: tuple[Tensor, Tensor]) -> None:
+        """Take over mean and standard deviation of inputs and targets, each of shape (channels,)."""
+        for name, (mean, std) in (("input", input_moments), ("target", target_moments)):
+            getattr(self, f"{name}_mean").copy_(mean)
+            # A channel that never changes stays as it is: dividing by its deviation would only magnify round-off.
+            getattr(self, f"{name}_std").copy_(torch.where(std > 1e-12 * mean.abs(), std, torch.ones_like(std)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Prediction, (batch, out_channels, *local), for x of (batch, in_channels, *local)."""
+        y = self.network((x - _column(self.input_mean, x)) / _column(self.input_std, x))
+        y = y * _column(self.target_std, y) + _column(self.target_mean, y)
+        return x + y if self.residual else y
+
+
+def _column(per_channel: Tensor, like: Tensor) -> Tensor:
+    return per_channel.view(-1, *(1,) * (like.dim() - 2))

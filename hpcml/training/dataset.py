@@ -1,0 +1,133 @@
+"""Pairs of fields to learn from: this rank's block of every sample, and who takes which sample when."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hpcml.core.errors import ConfigError, ShapeError
+from hpcml.fields.domain import Domain
+from hpcml.mpi.reductions import all_sum
+from hpcml.mpi.seeds import permutation
+from hpcml.topology.block import block_range
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Inputs and targets on a domain.
+
+    Attributes
+    ----------
+    domain : Domain
+        Where the fields live.
+    inputs, targets : Tensor
+        (sample, channel, *local_shape); every group of ranks holds all samples.
+    """
+
+    domain: Domain
+    inputs: Tensor
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        for name, field in (("inputs", self.inputs), ("targets", self.targets)):
+            if tuple(field.shape[2:]) != self.domain.local_shape or field.shape[0] != self.inputs.shape[0]:
+                raise ShapeError(
+                    f"rank {self.domain.comm.rank}: {name} must be (sample, channel, *{self.domain.local_shape}) with as many samples as "
+                    f"the inputs, got {tuple(field.shape)}"
+                )
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of all groups together."""
+        return self.inputs.shape[0]
+
+    def take(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of some samples, by number."""
+        return self.inputs[samples], self.targets[samples]
+
+
+def moments(domain: Domain, fields: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel over samples and the whole grid, each of shape (channel,).
+
+    Communication
+    -------------
+    Collective over domain.comm: two all-reduces.
+    """
+    dims = [d for d in range(fields.dim()) if d != 1]
+    count = fields.shape[0] * domain.grid.num_cells
+    wide = fields.double()
+    mean = all_sum(wide.sum(dims), domain.comm) / count
+    variance = all_sum((wide - mean.view(-1, *(1,) * domain.num_dims)).square().sum(dims), domain.comm) / count
+    return mean.to(fields.dtype), variance.sqrt().to(fields.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One part of an update.
+
+    Attributes
+    ----------
+    samples : Tensor
+        Numbers of the samples of this group's share, int64.
+    weight : float
+        Samples of this part over samples of the update, all groups counted: what its mean loss weighs.
+    """
+
+    samples: Tensor
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Which samples make up each update of an epoch: the same for any number of ranks and groups.
+
+    Parameters
+    ----------
+    num_samples, batch_size : int
+        Samples in the data, and at most so many in one update; updates differ by at most one sample.
+    accumulate : int
+        Parts that an update is computed in.
+    num_groups, group : int
+        Groups of ranks that share each part, and this rank's.
+    seed : int
+        Of the order.
+
+    Raises
+    ------
+    ConfigError
+        If some group would get no sample of some part.
+    """
+
+    num_samples: int
+    batch_size: int
+    accumulate: int
+    num_groups: int
+    group: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        smallest = self.num_samples // self.num_updates
+        if smallest < self.accumulate * self.num_groups:
+            raise ConfigError(
+                f"an update of {smallest} samples cannot be cut into {self.accumulate} parts for {self.num_groups} groups of ranks with a "
+                f"sample for each: raise training.batch_size, or lower training.accumulate or ranks.data"
+            )
+
+    @property
+    def num_updates(self) -> int:
+        """Updates of an epoch."""
+        return -(-self.num_samples // self.batch_size)
+
+    def updates(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
+        """Parts of every update of an epoch from update ``first`` on, in an order of the samples of its own."""
+        order = permutation(self.seed, ("order", epoch), self.num_samples)
+        for update in range(first, self.num_updates):
+            whole = block_range(self.num_samples, self.num_updates, update)
+            yield [self._share(order[whole.start : whole.stop], part) for part in range(self.accumulate)]
+
+    def _share(self, samples: Tensor, part: int) -> Batch:
+        piece = block_range(len(samples), self.accumulate, part)
+        share = block_range(piece.size, self.num_groups, self.group)
+        chosen = samples[piece.start + share.start : piece.start + share.stop]
+        return Batch(torch.as_tensor(chosen), piece.size / len(samples))

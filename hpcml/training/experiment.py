@@ -1,0 +1,107 @@
+"""A case brought to life on the ranks of a job: its data, its domain, its model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mpi4py import MPI
+
+from hpcml.core.case import Case, Tensors
+from hpcml.core.errors import CheckpointError
+from hpcml.fields.domain import Domain
+from hpcml.models.factory import build_network
+from hpcml.models.surrogate import Surrogate
+from hpcml.training.dataset import Pairs, moments
+from hpcml.training.simulation import simulate_pairs
+from hpcml.training.tensor_files import read_pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What a case says, on this rank.
+
+    Attributes
+    ----------
+    case : Case
+        The case.
+    train : Pairs
+        What the model learns from.
+    held_out : dict of str to Pairs
+        What only measures it, by name; other resolutions have a domain of their own. The first validates during training.
+    """
+
+    case: Case
+    train: Pairs
+    held_out: dict[str, Pairs]
+
+    @property
+    def domain(self) -> Domain:
+        """Where the training data live."""
+        return self.train.domain
+
+    @property
+    def validation(self) -> Pairs:
+        """Held-out pairs on the domain of training; empty if there are none."""
+        same = (pairs for pairs in self.held_out.values() if pairs.domain.global_shape == self.domain.global_shape)
+        return next(same, Pairs(self.domain, self.train.inputs[:0], self.train.targets[:0]))
+
+    def surrogate(self) -> Surrogate:
+        """Make the untrained model, normalised by the training data.
+
+        Communication
+        -------------
+        Collective.
+        """
+        model = self.surrogate_on(self.domain)
+        change = self.train.targets - self.train.inputs if model.residual else self.train.targets
+        model.fit_to(moments(self.domain, self.train.inputs), moments(self.domain, change))
+        return model
+
+    def surrogate_on(self, domain: Domain, state: Mapping[str, Any] | None = None) -> Surrogate:
+        """Make the model on any domain, with a trained state if one is given.
+
+        Raises
+        ------
+        CheckpointError
+            If the state is of another model.
+        """
+        channels = self.train.inputs.shape[1], self.train.targets.shape[1]
+        network = build_network(self.case.model, domain, *channels, self.case.training.seed, self.dtype)
+        model = Surrogate(network, *channels, residual=self.case.data.kind == "simulation").to(self.train.inputs.device)
+        if state is not None:
+            try:
+                model.load_state_dict(state)
+            except RuntimeError as error:
+                raise CheckpointError(f"the checkpoint is of another model than the case describes: {error}") from None
+        return model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of parameters and fields."""
+        return dtype_of(self.case)
+
+
+def dtype_of(case: Case) -> torch.dtype:
+    """Precision that a case asks for."""
+    return {"float32": torch.float32, "float64": torch.float64}[case.training.dtype]
+
+
+def open_experiment(case: Case, comm: MPI.Comm) -> Experiment:
+    """Read or simulate the data of a case and deal them to the ranks.
+
+    Raises
+    ------
+    ConfigError, TopologyError, TrainingError
+        On every rank.
+
+    Communication
+    -------------
+    Collective over comm.
+    """
+    data, dtype = case.data, dtype_of(case)
+    if isinstance(data, Tensors):
+        read = {path: read_pairs(path, data, case.grid, case.ranks, comm, dtype) for path in (data.train, *data.test)}
+        return Experiment(case, read[data.train], {path: read[path] for path in data.test})
+    train, held_out = simulate_pairs(case, comm, dtype)
+    return Experiment(case, train, {"held out": held_out})

@@ -1,0 +1,36 @@
+"""The optimiser of a case and how its learning rate falls."""
+
+import math
+
+import torch
+from torch import nn
+
+from hpcml.core.case import Training
+
+
+def build_optimiser(model: nn.Module, spec: Training) -> torch.optim.Optimizer:
+    """AdamW over all parameters.
+
+    References
+    ----------
+    I. Loshchilov and F. Hutter, Decoupled weight decay regularization, ICLR 2019.
+    """
+    return torch.optim.AdamW(model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
+
+
+def rate_factor(spec: Training, epoch: float) -> float:
+    """Learning rate at a point of training, over the one that it starts from.
+
+    Parameters
+    ----------
+    spec : Training
+        Says which schedule: ``constant``; ``cosine``, half a period down to zero; ``step``, halved four times at equal distances.
+    epoch : float
+        Epochs done, 0 to ``spec.epochs``.
+    """
+    done = epoch / spec.epochs
+    if spec.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    if spec.schedule == "step":
+        return 0.5 ** math.floor(5 * done)
+    return 1.0

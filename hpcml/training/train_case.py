@@ -1,0 +1,91 @@
+"""Train the model of a case in a run directory, from the beginning or from where it stopped."""
+
+import json
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from hpcml.core.case import Case
+from hpcml.core.log import rank_log
+from hpcml.io.checkpoint import Checkpointer
+from hpcml.mpi.world import World
+from hpcml.training.experiment import Experiment, open_experiment
+from hpcml.training.loss import LOSSES
+from hpcml.training.metrics import MetricsWriter
+from hpcml.training.run_directory import RunDirectory
+from hpcml.training.trainer import Trainer
+
+_log = logging.getLogger(__name__)
+
+
+def train_case(case: Case, folder: Path, world: World) -> dict[str, float]:
+    """Train, checkpoint, measure on held-out data.
+
+    Parameters
+    ----------
+    case : Case
+        What to do.
+    folder : Path
+        Run directory; if it holds a run of the same case, that is gone on with.
+    world : World
+        All ranks.
+
+    Returns
+    -------
+    dict of str to float
+        Mean relative L2 error on each held-out set, also in ``evaluation.json``.
+
+    Raises
+    ------
+    HpcmlError
+        On every rank, for whatever is wrong with the case, its data, the folder, or the course of training.
+
+    Communication
+    -------------
+    Collective over world.comm.
+    """
+    directory = RunDirectory(folder)
+    directory.begin(case, world.comm)
+    with ExitStack() as stack:
+        stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))
+        experiment = open_experiment(case, world.comm)
+        domain = stack.enter_context(experiment.domain)
+        model = experiment.surrogate()
+        checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm))
+        trainer = Trainer(model, experiment.train, experiment.validation, case.training, LOSSES[case.training.loss], checkpointer)
+        restored = checkpointer.restore()
+        _log.info("%s: %d samples on %s, %d groups, %d parameters", folder, experiment.train.num_samples, domain, domain.num_data, _size(model))
+        if restored is not None:
+            _log.info("resuming after update %d from %s (%s)", trainer.step, restored.path, restored.level)
+        if world.rank == 0:
+            trainer.metrics = stack.enter_context(MetricsWriter(folder, trainer.position.epoch))
+        trainer.fit()
+        return evaluate(experiment, model.state_dict(), directory, world)
+
+
+def evaluate(experiment: Experiment, state: dict[str, torch.Tensor], directory: RunDirectory, world: World) -> dict[str, float]:
+    """Mean relative L2 error of a trained model on every held-out set, each at its own resolution.
+
+    Communication
+    -------------
+    Collective over world.comm; rank 0 writes ``evaluation.json``.
+    """
+    errors = {}
+    for name, pairs in experiment.held_out.items():
+        model = experiment.surrogate_on(pairs.domain, state).eval()
+        total = 0.0
+        with torch.no_grad():
+            for sample in torch.arange(pairs.num_samples).split(experiment.case.training.batch_size):
+                x, y = pairs.take(sample)
+                total += float(LOSSES["relative_l2"](pairs.domain, model(x), y)) * len(sample)
+        errors[name] = total / pairs.num_samples
+        _log.info("relative L2 error on %s, %s cells: %.4f", name, "x".join(map(str, pairs.domain.global_shape)), errors[name])
+    if world.rank == 0:
+        (directory.path / "evaluation.json").write_text(json.dumps({"relative_l2": errors}, indent=2) + "\n", encoding="utf-8")
+    return errors
+
+
+def _size(model: torch.nn.Module) -> int:
+    return sum(p.numel() * (2 if p.is_complex() else 1) for p in model.parameters())
