@@ -1,0 +1,164 @@
+"""The checkpoints of a run: which are complete, which is the newest, which may go.
+
+    RUN/step-000000120-9f3a1c/commit.json       written last: its presence makes the checkpoint
+                              rank-00000.h5     what rank 0 wrote, see `image`
+                              rank-00000.json   its length and checksums, merged into the commit record
+
+Standard library only: the keeper process imports this file.
+"""
+
+import shutil
+import time
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcml.core.errors import CheckpointError
+from hpcml.io.checkpoint.durable import CHUNK_BYTES, read_record, write_record
+
+FORMAT = "hpcml-checkpoint"
+FORMAT_VERSION = 1
+COMMIT = "commit.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A committed checkpoint: its folder and the record that made it one."""
+
+    path: Path
+    record: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        return int(self.record["step"])
+
+    @property
+    def size(self) -> int:
+        """Ranks that wrote it."""
+        return int(self.record["size"])
+
+    @property
+    def sequence(self) -> int:
+        """Counts the checkpoints of a run across its restarts: the largest is the newest, whatever its step."""
+        return int(self.record["sequence"])
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What a run's folder holds: complete checkpoints, newest first, and what is wrong with the others."""
+
+    complete: list[Checkpoint]
+    unfinished: list[Path]
+    damaged: dict[Path, str]
+
+
+def folder_name(step: int, session: str) -> str:
+    """Folder of one checkpoint: unique to the run that writes it, so nothing is ever overwritten."""
+    return f"step-{step:09d}-{session}"
+
+
+def rank_file(rank: int) -> str:
+    """Name of the file that a rank writes."""
+    return f"rank-{rank:05d}.h5"
+
+
+def rank_record(rank: int) -> str:
+    """Name of the record that says it is whole."""
+    return f"rank-{rank:05d}.json"
+
+
+def describe_rank(rank: int, nbytes: int, crc32: list[int]) -> dict[str, Any]:
+    """The record of one rank's file."""
+    return {"rank": rank, "file": rank_file(rank), "bytes": nbytes, "chunk_bytes": CHUNK_BYTES, "crc32": crc32}
+
+
+def try_commit(folder: Path, header: dict[str, Any]) -> bool:
+    """Write the commit record once every rank's record is there; False while one is missing.
+
+    Communication
+    -------------
+    Local: the ranks' records meet on the file system.
+    """
+    present = {path.name for path in folder.iterdir()}
+    if not all(rank_record(rank) in present for rank in range(header["size"])):
+        return False
+    files = [read_record(folder / rank_record(rank)) for rank in range(header["size"])]
+    write_record(folder / COMMIT, {"format": FORMAT, "format_version": FORMAT_VERSION, "time": time.time(), **header, "files": files})
+    return True
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint's commit record and see that every file it names is there at its full length.
+
+    Raises
+    ------
+    CheckpointError
+        Naming what is missing, cut short, or of a newer format.
+
+    Communication
+    -------------
+    Local.
+    """
+    try:
+        record = read_record(path / COMMIT)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} was never committed: its writer ended first; use an older checkpoint") from None
+    if record.get("format") != FORMAT:
+        raise CheckpointError(f"{path / COMMIT} is not the record of an hpcml checkpoint: it says {record.get('format')!r}")
+    if record["format_version"] > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {record['format_version']}, this hpcml reads up to {FORMAT_VERSION}: "
+            f"restart with hpcml {record.get('written_by', 'of the run that wrote it')} or newer"
+        )
+    for file in record["files"]:
+        try:
+            length = (path / file["file"]).stat().st_size
+        except FileNotFoundError:
+            raise CheckpointError(f"{path / file['file']} is missing (rank {file['rank']} of {record['size']} wrote it)") from None
+        if length != file["bytes"]:
+            raise CheckpointError(f"{path / file['file']} holds {length} bytes, {file['bytes']} were written: it was cut short or changed")
+    return Checkpoint(path, record)
+
+
+def survey(folder: Path) -> Catalog:
+    """Look through a run's folder.
+
+    Communication
+    -------------
+    Local.
+    """
+    catalog = Catalog([], [], {})
+    for path in sorted(folder.glob("step-*-*")):
+        try:
+            catalog.complete.append(open_checkpoint(path))
+        except CheckpointError as error:
+            if (path / COMMIT).exists():
+                catalog.damaged[path] = str(error)
+            else:
+                catalog.unfinished.append(path)
+    catalog.complete.sort(key=lambda checkpoint: checkpoint.sequence, reverse=True)
+    return catalog
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint; the commit record goes first, so that a half-removed one is never taken for whole.
+
+    Communication
+    -------------
+    Local.
+    """
+    (path / COMMIT).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def prune(folder: Path, keep: int, damaged: Container[Path] = ()) -> None:
+    """Keep the newest `keep` complete checkpoints and whatever is damaged, seen here or known from elsewhere; remove the older ones.
+
+    Communication
+    -------------
+    Local.
+    """
+    complete = [checkpoint.path for checkpoint in survey(folder).complete if checkpoint.path not in damaged]
+    for path in complete[keep:]:
+        remove(path)

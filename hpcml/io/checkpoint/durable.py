@@ -1,0 +1,143 @@
+"""Bytes that survive: written under a temporary name, forced to the disk, then renamed, with checksums to tell them by.
+
+Standard library only: the keeper process imports this file and must start at once and stay small.
+"""
+
+import fcntl
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hpcml.core.errors import CheckpointError
+
+try:
+    from isal.isal_zlib import crc32 as _crc32
+except ImportError:  # the same checksum, five times slower
+    from zlib import crc32 as _crc32
+
+CHUNK_BYTES = 4 << 20
+"""Bytes under one checksum."""
+_WRITE_BYTES = 16 << 20
+
+
+def crc32(data: bytes | memoryview) -> int:
+    """CRC-32 (ISO 3309) of some bytes."""
+    return _crc32(data)
+
+
+def checksums(memory: memoryview) -> list[int]:
+    """CRC-32 of each `CHUNK_BYTES` of a buffer.
+
+    Communication
+    -------------
+    Local.
+    """
+    return [crc32(memory[start : start + CHUNK_BYTES]) for start in range(0, len(memory), CHUNK_BYTES)]
+
+
+def write_bytes(path: Path, memory: memoryview) -> None:
+    """Write a page-aligned buffer whose length is a multiple of 4096, durably, past the page cache where the file system can.
+
+    Raises
+    ------
+    OSError
+        Disk full, no permission and the like; nothing then exists under `path` that was not there before.
+
+    Communication
+    -------------
+    Local.
+    """
+    with _temporary(path) as (descriptor, direct):
+        os.posix_fallocate(descriptor, 0, len(memory))
+        done = 0
+        while done < len(memory):
+            try:
+                done += os.pwrite(descriptor, memory[done : done + _WRITE_BYTES], done)
+            except OSError:
+                if not direct:
+                    raise
+                direct = False
+                _drop_direct(descriptor)
+        os.fdatasync(descriptor)
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write a small JSON record with its own checksum, durably: after this returns it is there whole, before it is not there.
+
+    Communication
+    -------------
+    Local.
+    """
+    body = json.dumps(record, sort_keys=True)
+    text = json.dumps({"crc32": zlib.crc32(body.encode()), "record": record}, sort_keys=True)
+    with _temporary(path, direct=False) as (descriptor, _):
+        data = text.encode()
+        while data:
+            data = data[os.write(descriptor, data) :]
+        os.fsync(descriptor)
+    sync_folder(path.parent)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read what `write_record` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        Where the file is not whole.
+    FileNotFoundError
+        Where there is none.
+
+    Communication
+    -------------
+    Local.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+        record = document["record"]
+        intact = document["crc32"] == zlib.crc32(json.dumps(record, sort_keys=True).encode())
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is not a whole record: {error}") from error
+    if not intact:
+        raise CheckpointError(f"{path} does not match its own checksum: it was changed after it was written")
+    return record
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's names to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _temporary(path: Path, direct: bool = True) -> Iterator[tuple[int, bool]]:
+    """Open a new file beside `path`; on success it takes the name `path`, on failure it is gone."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    try:
+        descriptor = os.open(temporary, flags | (os.O_DIRECT if direct else 0), 0o644)
+    except OSError:
+        if not direct:
+            raise
+        direct = False  # not every file system can write past the page cache
+        descriptor = os.open(temporary, flags, 0o644)
+    try:
+        try:
+            yield descriptor, direct
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _drop_direct(descriptor: int) -> None:
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT)

@@ -1,0 +1,217 @@
+"""What is saved comes back, on any number of ranks and any layout."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from mpi4py import MPI
+
+from hpcml.core.errors import CheckpointError
+from hpcml.io import Blocked, Checkpointer, Rows, restore
+from hpcml.topology.block import block_range
+
+SHAPE = (7, 10)
+
+
+def field(step):
+    return (torch.arange(70.0, dtype=torch.float64) + 1000 * step).reshape(SHAPE)
+
+
+def block(dims, rank, step=0):
+    """Block of `field` on a process grid."""
+    ranges = [block_range(n, p, c) for n, p, c in zip(SHAPE, dims, divmod(rank, dims[1]), strict=True)]
+    offset = tuple(r.start for r in ranges)
+    return Blocked(field(step)[tuple(slice(r.start, r.stop) for r in ranges)], offset, SHAPE)
+
+
+def state(step, dims, rank):
+    return {
+        "model": {"w": torch.arange(50, dtype=torch.bfloat16).reshape(5, 10) * (step + 1), "b": np.float64(step)},
+        "optimizer": {"state": {0: {"step": torch.tensor(float(step)), "m": np.arange(33.0) + step}}, "groups": [{"betas": (0.9, 0.99)}]},
+        "field": block(dims, rank, step),
+        "random": Rows(torch.full((2, 3), rank + 10 * step)),
+        "note": b"\x00raw",
+    }
+
+
+def assert_same(got, want):
+    assert type(got) is type(want) or isinstance(want, Blocked | Rows)
+    if isinstance(want, dict):
+        assert got.keys() == want.keys()
+        for key in want:
+            assert_same(got[key], want[key])
+    elif isinstance(want, Blocked | Rows):
+        assert_same(got, want.array)
+    elif isinstance(want, torch.Tensor | np.ndarray):
+        assert got.dtype == want.dtype and got.shape == want.shape and bool((got == want).all())
+    else:
+        assert got == want
+
+
+@pytest.mark.parallel([1, 2, 3, 4])
+def test_the_newest_of_several_saves_comes_back(comm, shared_path):
+    dims = (comm.size, 1)
+    with Checkpointer(shared_path, comm, keep=2) as checkpointer:
+        assert checkpointer.restore() is None and checkpointer.latest() is None
+        for step in (3, 5, 4):
+            checkpointer.save(step, state(step, dims, comm.rank))
+        checkpointer.wait()
+        assert checkpointer.latest() == 4
+        restored = checkpointer.restore(state(0, dims, comm.rank))
+        assert restored.step == 4
+        assert_same(restored.state, {**state(4, dims, comm.rank), "model": {**state(4, dims, comm.rank)["model"], "b": 4.0}})
+        assert checkpointer.restore(step=5).step == 5
+    assert len(list(shared_path.glob("step-*"))) == 2
+
+
+@pytest.mark.parallel([4])
+def test_any_layout_restores_on_any_layout(comm, shared_path):
+    layouts = [(1, 1), (2, 1), (1, 2), (3, 1), (1, 3), (2, 2), (4, 1)]
+    for writers in layouts:
+        size = writers[0] * writers[1]
+        folder = shared_path / f"{writers[0]}x{writers[1]}"
+        part = comm.Split(0 if comm.rank < size else MPI.UNDEFINED)
+        if part != MPI.COMM_NULL:
+            with Checkpointer(folder, part) as checkpointer:
+                checkpointer.save(1, state(1, writers, part.rank))
+        comm.Barrier()
+        for readers in layouts:
+            part = comm.Split(0 if comm.rank < readers[0] * readers[1] else MPI.UNDEFINED)
+            if part == MPI.COMM_NULL:
+                continue
+            want = state(1, readers, part.rank)
+            got = restore(folder, part, like={"field": want["field"]}).state
+            for key in ("field", "optimizer", "note"):
+                assert_same(got[key], want[key])
+            share = block_range(2 * size, part.size, part.rank)
+            rows = np.repeat(np.arange(size), 2)[share.start : share.stop] if part.size != size else [part.rank] * 2
+            assert np.array_equal(got["random"][:, 0], np.asarray(rows) + 10)
+            part.Free()
+        comm.Barrier()
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_a_window_with_halo_can_be_read(comm, shared_path):
+    with Checkpointer(shared_path, comm) as checkpointer:
+        checkpointer.save(0, {"field": block((comm.size, 1), comm.rank)})
+    window = Blocked(torch.empty(4, 5, dtype=torch.float64), (2, 3), SHAPE)
+    assert torch.equal(restore(shared_path, comm, like={"field": window}).state["field"], field(0)[2:6, 3:8])
+    assert torch.equal(restore(shared_path, comm).state["field"], field(0))
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_each_replicated_byte_is_written_once(comm, shared_path):
+    big = np.random.default_rng(0).random((64, 1024))
+    with Checkpointer(shared_path, comm) as checkpointer:
+        checkpointer.save(0, {"w": big})
+    lengths = [path.stat().st_size for path in shared_path.glob("step-*/rank-*.h5")]
+    # a file holds its rows and a header: at most one row of 8 KiB beyond the even share, and 32 KiB of header
+    assert len(lengths) == comm.size and max(lengths) <= big.nbytes / comm.size + 8192 + 32768
+
+
+@pytest.mark.parallel([1, 2])
+def test_arrays_may_change_shape_between_saves(comm, shared_path):
+    sizes = [1, 3, 2, 20]
+    with Checkpointer(shared_path, comm, keep=len(sizes)) as checkpointer:
+        for step, n in enumerate(sizes):
+            checkpointer.save(step, {"buffer": Rows(np.full((n + comm.rank, 2), step)), "log": "x" * 1000 * n, "w": torch.zeros(n)})
+        for step, n in enumerate(sizes):
+            got = checkpointer.restore(step=step).state
+            assert got["buffer"].shape == (n + comm.rank, 2) and (got["buffer"] == step).all()
+            assert len(got["log"]) == 1000 * n and got["w"].shape == (n,)
+
+
+@pytest.mark.parallel([1, 2])
+def test_registered_parts_are_collected_and_restored(comm, shared_path):
+    def make(seed):
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        checkpointer = Checkpointer(shared_path, comm)
+        checkpointer.register("model", model.state_dict, model.load_state_dict)
+        checkpointer.register("optimizer", optimizer.state_dict, optimizer.load_state_dict)
+        checkpointer.register("random", torch.random.get_rng_state, torch.random.set_rng_state)
+        return checkpointer, model, optimizer
+
+    def losses(model, optimizer, steps):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = model(torch.randn(16, 4)).square().mean()
+            loss.backward()
+            optimizer.step()
+            yield loss.item()
+
+    checkpointer, model, optimizer = make(seed=1)
+    with checkpointer:
+        list(losses(model, optimizer, 5))
+        checkpointer.save(5)
+        want = list(losses(model, optimizer, 20))
+    checkpointer, model, optimizer = make(seed=2)
+    with checkpointer:
+        assert checkpointer.restore().step == 5
+        assert list(losses(model, optimizer, 20)) == want
+
+
+@pytest.mark.parallel([2, 3])
+def test_ranks_with_different_states_are_told_so(comm, shared_path):
+    with Checkpointer(shared_path, comm) as checkpointer:
+        checkpointer.save(0, {"w": np.zeros(3)})
+        for state, what in (({"w": np.zeros(3 + comm.rank)}, "rank 0 holds w"), ({f"w{comm.rank}": 1}, "other entries than on rank 0")):
+            with pytest.raises(CheckpointError, match=rf"{what}.*\(rank 1 of {comm.size}\)"):
+                checkpointer.save(1, state)
+        assert checkpointer.latest() == 0
+
+
+@pytest.mark.parallel([1, 2])
+def test_another_model_is_refused(comm, shared_path):
+    with Checkpointer(shared_path, comm) as checkpointer:
+        checkpointer.save(0, {"model": {"w": torch.zeros(3, 2)}})
+        others = [torch.zeros(2, 3), torch.zeros(3, 2).double(), Blocked(torch.zeros(3, 2), (0, 0), (3, 2))]
+        for like in [*({"model": {"w": other}} for other in others), {"model": {"v": torch.zeros(1)}}]:
+            with pytest.raises(CheckpointError, match="model/[vw].*of another model"):
+                checkpointer.restore(like)
+        checkpointer.register("sampler", dict, lambda state: None)
+        with pytest.raises(CheckpointError, match="holds no 'sampler'; it holds model"):
+            checkpointer.restore()
+
+
+def test_two_jobs_cannot_share_a_folder(tmp_path, monkeypatch):
+    from hpcml.io.checkpoint import lock
+
+    monkeypatch.setattr(lock.FolderLock.__init__, "__defaults__", (0.1,))
+    with Checkpointer(tmp_path, MPI.COMM_SELF), pytest.raises(CheckpointError, match=r"is in use by process \d+ on .*own"):
+        Checkpointer(tmp_path, MPI.COMM_SELF)
+    Checkpointer(tmp_path, MPI.COMM_SELF).close()
+
+
+def test_keep_must_keep_something(tmp_path):
+    with pytest.raises(CheckpointError, match="keep must be at least 1"):
+        Checkpointer(tmp_path, MPI.COMM_SELF, keep=0)
+
+
+def test_a_name_is_registered_once(tmp_path):
+    with Checkpointer(tmp_path, MPI.COMM_SELF) as checkpointer:
+        checkpointer.register("model", dict, lambda state: None)
+        with pytest.raises(CheckpointError, match="'model' is registered already"):
+            checkpointer.register("model", dict, lambda state: None)
+
+
+def test_overlapping_blocks_are_refused(tmp_path):
+    """Written by hand, as no process grid makes them."""
+    from hpcml.io.checkpoint.box import Box
+    from hpcml.io.checkpoint.load import _read_box
+    from hpcml.io.checkpoint.plan import ArraySpec
+
+    class Nothing:
+        def open(self, rank):
+            return {"state/u": np.zeros(4)}
+
+    spec = ArraySpec("u", "numpy", "float64", "blocked", (6,))
+    for first, cells in itertools.product((0, 1, 2), (4,)):
+        pieces = [(0, Box((0,), (cells,))), (1, Box((4 - first,), (2 + first,)))]
+        if first == 0:
+            assert _read_box(pieces, spec, Box((0,), (6,)), Nothing()).shape == (6,)
+        else:
+            with pytest.raises(CheckpointError, match="neither overlap nor leave holes"):
+                _read_box(pieces, spec, Box((0,), (6,)), Nothing())
