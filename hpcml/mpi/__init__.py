@@ -7,6 +7,8 @@ from importlib import import_module
 
 _HOME = {
     "Launch": "launcher",
+    "World": "world",
+    "world": "world",
 }
 __all__ = sorted(_HOME)
 

@@ -1,0 +1,184 @@
+"""One rank that fails ends the job; ranks that fail together say so once.
+
+An uncaught exception (or ``sys.exit`` with a code other than 0) makes its rank wait a moment, on a communicator kept for this, whether
+all others have failed too:
+
+    all have    the lowest rank of each kind of error prints it, and every rank leaves with its exit code
+    they do not the rank prints its traceback and aborts the job, which frees those that wait for it
+
+Communication
+-------------
+`install` is collective. Failing costs one non-blocking barrier.
+
+Notes
+-----
+Exit codes: 2 for an `HpcmlError`, 130 for Ctrl-C, 1 for anything else, the given one for ``sys.exit``. A job of one rank behaves as
+Python does. A bare ``raise SystemExit`` cannot be seen from within Python: call ``sys.exit``.
+"""
+
+import atexit
+import itertools
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from mpi4py import MPI
+
+from hpcml.core.errors import HpcmlError
+from hpcml.mpi.launcher import detect
+
+WAIT_S = 2.0  # an agreed error reaches all ranks within milliseconds, and a job must end within five seconds
+FINALIZE_S = 10  # MPI_Finalize may wait for ever for a message that the error has cut off
+PACKAGE = str(Path(__file__).parents[1])
+
+
+class _Hook:
+    """A communicator for those that fail, and how far this rank is with failing."""
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        self.comm = comm.Dup()
+        self.pid = os.getpid()  # a forked child inherits the hook, but is no rank
+        self.settled = False
+        self.exiting: int = 0  # code of a sys.exit under way
+
+
+class _Exit(SystemExit):
+    """What `sys.exit` raises; it knows whether it ended the process or was caught: in the first case no Python frame is left."""
+
+    def __del__(self) -> None:
+        if _hook and sys._getframe().f_back is not None:
+            _hook.exiting = 0
+
+
+_hook: _Hook | None = None
+
+
+def install(comm: MPI.Intracomm) -> None:
+    """Watch over this process: uncaught exceptions, those in threads, and ``sys.exit``.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        All ranks of the job. Further calls do nothing.
+
+    Communication
+    -------------
+    Collective over ``comm``: it is cloned.
+    """
+    global _hook
+    if _hook is not None:
+        return
+    _hook = _Hook(comm)
+    if comm.size > 1:
+        sys.exit = _exit
+        threading.excepthook = _on_thread_exception
+        atexit.register(_on_exit)
+    if comm.size > 1 or detect().size > 1:
+        sys.excepthook = _on_exception
+
+
+def handle(error: BaseException) -> int:
+    """Print an error as one voice, and give the exit code that this rank is to leave with; a rank that fails alone aborts the job.
+
+    Parameters
+    ----------
+    error : BaseException
+        What nobody else will catch.
+
+    Returns
+    -------
+    int
+        Exit code: 2 for an `HpcmlError`, 130 for Ctrl-C, that of a `SystemExit`, otherwise 1.
+
+    Communication
+    -------------
+    Collective over the failed ranks, with a time limit; local on one rank or before `install`.
+    """
+    hook, code = _hook, exit_code(error)
+    if hook is None or hook.comm.size == 1 or hook.pid != os.getpid():
+        if detect().rank == 0:
+            _print(error)
+        return code
+    if not _all_have_failed(hook.comm):
+        _abort(hook.comm, error, code)
+    kinds = hook.comm.allgather(type(error).__name__)
+    if kinds.index(kinds[hook.comm.rank]) == hook.comm.rank:
+        _print(error, f"[rank {hook.comm.rank} of {hook.comm.size}] " if len(set(kinds)) > 1 else "")
+    hook.settled = True
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(FINALIZE_S)
+    return code
+
+
+def exit_code(error: BaseException) -> int:
+    """Exit code of a process that ends with this error."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 2 if isinstance(error, HpcmlError) else 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _all_have_failed(comm: MPI.Intracomm) -> bool:
+    deadline = time.monotonic() + WAIT_S
+    try:
+        arrival = comm.Ibarrier()
+        while not arrival.Test():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(1e-3)
+    except MPI.Exception:
+        return False
+    return True
+
+
+def _abort(comm: MPI.Intracomm, error: BaseException, code: int) -> NoReturn:
+    what = f"left with exit code {code}\n" if isinstance(error, SystemExit) else "".join(traceback.format_exception(error))
+    sys.stdout.flush()
+    sys.stderr.write(f"[rank {comm.rank} of {comm.size} on {socket.gethostname()}, alone] {what}")
+    sys.stderr.flush()
+    comm.Abort(code)
+    os._exit(code)
+
+
+def _print(error: BaseException, who: str = "") -> None:
+    if isinstance(error, HpcmlError):
+        sys.stderr.write(f"hpcml: error: {who}{error}{_place(error)}\n")
+    elif isinstance(error, KeyboardInterrupt):
+        sys.stderr.write(f"hpcml: interrupted{_place(error)}\n")
+    elif not isinstance(error, SystemExit):  # Python prints the message of that one itself
+        sys.stderr.write(who + "".join(traceback.format_exception(error)))
+    sys.stderr.flush()
+
+
+def _place(error: BaseException) -> str:
+    """Where the caller's own code came to hpcml, if it did."""
+    frames = itertools.takewhile(lambda frame: not frame.filename.startswith(PACKAGE), traceback.extract_tb(error.__traceback__))
+    own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith("<") and Path(f.filename).stem != "hpcml"]
+    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+
+
+def _on_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    raise SystemExit(handle(error))
+
+
+def _on_thread_exception(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None and args.exc_type is not SystemExit:
+        os._exit(handle(args.exc_value))  # the main thread may never return from MPI
+
+
+def _exit(status: object = None, /) -> NoReturn:
+    if _hook and threading.current_thread() is threading.main_thread():
+        _hook.exiting = exit_code(SystemExit(status))
+    raise _Exit(status)  # without a name here: this frame would keep it alive
+
+
+def _on_exit() -> None:
+    if _hook and _hook.exiting and not _hook.settled and _hook.pid == os.getpid():
+        handle(SystemExit(_hook.exiting))

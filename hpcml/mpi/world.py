@@ -1,0 +1,112 @@
+"""The ranks that work together, each with its place on a node and its device."""
+
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+from mpi4py import MPI
+
+from hpcml.mpi import abort, launcher
+from hpcml.mpi.threads import limit_threads
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import torch
+
+
+class World:
+    """A communicator of our own, and what each rank needs to know about where it runs.
+
+    Attributes
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        A clone: messages of hpcml never meet those of the caller.
+    rank, size : int
+        Of ``comm``.
+    local_rank, local_size : int
+        Among the ranks that share this node's memory.
+    num_nodes : int
+        Nodes that the ranks lie on.
+
+    Communication
+    -------------
+    Building and closing are collective over the communicator.
+
+    Examples
+    --------
+    >>> from mpi4py import MPI
+    >>> with World.of(MPI.COMM_SELF) as world:
+    ...     world.rank, world.size, world.num_nodes
+    (0, 1, 1)
+    """
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        self.comm = comm
+        self.rank, self.size = comm.rank, comm.size
+        node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        self.local_rank, self.local_size = node.rank, node.size
+        self.num_nodes: int = comm.allreduce(int(node.rank == 0))
+        self.threads = limit_threads(node)
+        node.Free()
+
+    @classmethod
+    def of(cls, comm: MPI.Intracomm) -> "World":
+        """Build the world of a caller's communicator, which stays the caller's."""
+        return cls(comm.Dup())
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """The GPU of this rank, or the CPU where there is none; see `hpcml.mpi.device.bind_device`."""
+        from hpcml.mpi.device import bind_device
+
+        return bind_device(self.local_rank)
+
+    def close(self) -> None:
+        """Free the communicator. Collective; closing twice does nothing."""
+        if self.comm != MPI.COMM_NULL:
+            self.comm.Free()
+        if world.cache_info().currsize and world() is self:
+            world.cache_clear()
+
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: "TracebackType | None") -> None:
+        if error is None:  # the other ranks may never come to a collective Free
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"World(rank={self.rank}, size={self.size}, local_rank={self.local_rank}, num_nodes={self.num_nodes})"
+
+
+@cache
+def world() -> World:
+    """Give the world of all ranks of this job; the same object at every call until it is closed.
+
+    The first call starts MPI, compares its size with the launcher's, and makes an uncaught exception on one rank the end of the job
+    (see `hpcml.mpi.abort`).
+
+    Raises
+    ------
+    LaunchError
+        If the launcher and the MPI library do not see the same number of ranks.
+
+    Communication
+    -------------
+    The first call is collective over all ranks, later ones are local.
+
+    Examples
+    --------
+    >>> import hpcml.mpi
+    >>> hpcml.mpi.world() is hpcml.mpi.world()
+    True
+    """
+    abort.install(MPI.COMM_WORLD)
+    launcher.check(launcher.detect(), MPI.COMM_WORLD.size, mpi_library())
+    return World(MPI.COMM_WORLD.Dup())
+
+
+def mpi_library() -> str:
+    """Name and version of the MPI library in use, such as ``MPICH 5.0.2``."""
+    name, version = MPI.get_vendor()
+    return f"{name} {'.'.join(map(str, version))}"
