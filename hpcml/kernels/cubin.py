@@ -1,0 +1,109 @@
+"""Machine code for GPUs: NVRTC compiles without a GPU or a driver, nvcc where it is installed, both from the same text."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from hpcml.core.errors import DeviceError
+from hpcml.kernels.cache import built_once
+from hpcml.kernels.source import KernelSource
+
+# No fused multiply-add, as on the CPU: the same bits everywhere. Stencils and updates wait for memory, not for arithmetic.
+FLAGS = ("-std=c++17", "--fmad=false")
+
+
+def cubin_path(source: KernelSource, types: Mapping[str, str], arch: str) -> Path:
+    """Cubin of a kernel file for one architecture: from ``$HPCML_CUBINS``, else from the cache, else compiled now.
+
+    Parameters
+    ----------
+    source : KernelSource
+        Kernel file.
+    types : mapping of str to str
+        C types of its symbols.
+    arch : str
+        For example ``sm_90``.
+
+    Raises
+    ------
+    DeviceError
+        When it has to be compiled and NVRTC is missing or refuses the text.
+
+    Communication
+    -------------
+    None through MPI; one rank per node compiles, the others wait for its file.
+    """
+    name = cubin_name(source, types, arch)
+    ready = Path(os.environ.get("HPCML_CUBINS", "")) / name
+    if "HPCML_CUBINS" in os.environ and ready.is_file():
+        return ready
+    return built_once(name, lambda path: _write(path, source, types, arch))
+
+
+def cubin_name(source: KernelSource, types: Mapping[str, str], arch: str) -> str:
+    """File name that changes with the text, the types and the architecture."""
+    return f"{source.key(sorted(types.items()), arch, FLAGS)}.{arch}.cubin"
+
+
+def compile_nvrtc(source: KernelSource, types: Mapping[str, str], arch: str) -> bytes:
+    """Compile a kernel file with NVRTC.
+
+    Raises
+    ------
+    DeviceError
+        Without NVRTC, for an architecture that it does not know, and with its messages for a text that it refuses.
+
+    Communication
+    -------------
+    Local.
+    """
+    nvrtc = _nvrtc()
+    program = nvrtc.createProgram(source.text, f"kernels/{source.path.name}", (), ())
+    try:
+        nvrtc.compileProgram(program, (f"-arch={arch}", *FLAGS, *_definitions(types)))
+        return bytes(nvrtc.getCUBIN(program))
+    except nvrtc.NVRTCError as error:
+        raise DeviceError(f"NVRTC cannot compile {source.path.name} for {arch}: {error}\n{nvrtc.getProgramLog(program)}") from error
+    finally:
+        nvrtc.destroyProgram(program)
+
+
+def compile_nvcc(source: KernelSource, types: Mapping[str, str], arch: str) -> bytes:
+    """Compile a kernel file with the CUDA toolkit's nvcc.
+
+    Raises
+    ------
+    DeviceError
+        Without nvcc, and with its messages for a text that it refuses.
+    """
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        raise DeviceError("nvcc is not in PATH: load the CUDA toolkit's module, or use NVRTC")
+    command = [nvcc, f"-arch={arch}", *FLAGS, *_definitions(types), "-cubin", "-x", "cu", "-o", "/dev/stdout", str(source.path)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        raise DeviceError(f"nvcc cannot compile {source.path.name} for {arch}:\n{done.stderr.decode()}")
+    return done.stdout
+
+
+@lru_cache
+def _nvrtc():  # type: ignore[no-untyped-def]
+    try:
+        from cupy_backends.cuda.libs import nvrtc  # type: ignore[import-untyped]
+
+        nvrtc.getVersion()
+    except (ImportError, RuntimeError) as error:
+        remedy = "pip install cupy-cuda12x nvidia-cuda-nvrtc-cu12, or load the site's CUDA toolkit"
+        raise DeviceError(f"NVRTC is not here ({error}): {remedy}") from error
+    return nvrtc
+
+
+def _definitions(types: Mapping[str, str]) -> list[str]:
+    return [f"-D{symbol}={c_type}" for symbol, c_type in types.items()]
+
+
+def _write(path: Path, source: KernelSource, types: Mapping[str, str], arch: str) -> None:
+    path.write_bytes(compile_nvrtc(source, types, arch))

@@ -1,0 +1,164 @@
+"""Launches with their arguments bound: called again and again without looking at them."""
+
+import ctypes
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from hpcml.core.errors import ShapeError
+from hpcml.kernels.arguments import ArrayInfo
+from hpcml.kernels.device import device_runner, launch_shape
+from hpcml.kernels.host import HostKernel
+from hpcml.kernels.signature import C_TYPES, Parameter, Signature
+from hpcml.kernels.source import KernelSource
+
+Shape = tuple[tuple[int, int, int], tuple[int, int, int]]
+
+
+class Launch:
+    """A function without arguments that runs a kernel, and keeps alive what it runs on.
+
+    Parameters
+    ----------
+    run : callable
+        Runs the kernel.
+    arguments : sequence
+        Arrays and scalars that ``run`` uses.
+    """
+
+    def __init__(self, run: Callable[[], object], arguments: Sequence[Any]) -> None:
+        self._run, self._arguments = run, arguments
+
+    def __call__(self) -> None:
+        self._run()
+
+    def release(self, positions: Sequence[int]) -> None:
+        """Keep the arguments at these positions alive no longer: they are pointed elsewhere before every run."""
+        self._arguments = [None if i in positions else value for i, value in enumerate(self._arguments)]
+
+    def point(self, position: int, address: int) -> None:
+        """Let an array argument start at another address of the same device, with the same layout; not checked."""
+        raise TypeError("a twin is called with its arrays, not with addresses")
+
+    def point_all(self, position: int, addresses: Sequence[int]) -> None:
+        """Likewise for an argument that is a list of arrays."""
+        raise TypeError("a twin is called with its arrays, not with addresses")
+
+
+class HostLaunch(Launch):
+    """A kernel on the CPU: its arguments lie in one record of 8 bytes each, which the compiled function reads.
+
+    Parameters
+    ----------
+    source, signature : KernelSource, Signature
+        The kernel.
+    arguments, infos : sequence
+        Arguments, and for each its `ArrayInfo`, a list of them, or None for a scalar.
+    types : mapping of str to str
+        C types of the file's symbols.
+    compiler : str
+        Path of the C++ compiler.
+    points : int
+        Size of the iteration space.
+    shape : (grid, block), optional
+        Launch shape to imitate.
+    """
+
+    def __init__(
+        self,
+        source: KernelSource,
+        signature: Signature,
+        arguments: Sequence[Any],
+        infos: Sequence[Any],
+        types: Mapping[str, str],
+        compiler: str,
+        points: int,
+        shape: Shape | None,
+    ) -> None:
+        self._slots = (ctypes.c_uint64 * len(arguments))()
+        self._lists: dict[int, Any] = {}
+        for i, (parameter, value, info) in enumerate(zip(signature.parameters, arguments, infos, strict=True)):
+            if parameter.pointers == 2:
+                self._lists[i] = (ctypes.c_uint64 * len(info))(*(entry.address for entry in info))
+                self._slots[i] = ctypes.addressof(self._lists[i])
+            elif parameter.pointers == 1:
+                self._slots[i] = info.address if info else 0
+            else:
+                pack_scalar(self._slots, 8 * i, parameter, types, value)
+        dims = (*shape[0], *shape[1]) if shape else None
+        kernel = _host_kernel(source, signature.name, tuple(sorted(types.items())), compiler)
+        super().__init__(kernel.runner(ctypes.addressof(self._slots), points, dims), arguments)
+
+    def point(self, position: int, address: int) -> None:
+        self._slots[position] = address
+
+    def point_all(self, position: int, addresses: Sequence[int]) -> None:
+        self._lists[position][:] = addresses
+
+
+class DeviceLaunch(Launch):
+    """A kernel on a GPU: parameters are those of `HostLaunch`, with the iteration space instead of its size."""
+
+    def __init__(
+        self,
+        source: KernelSource,
+        signature: Signature,
+        arguments: Sequence[Any],
+        infos: Sequence[Any],
+        types: Mapping[str, str],
+        device: int,
+        extent: Sequence[int],
+        shape: Shape | None,
+    ) -> None:
+        self._values: list[np.generic] = []
+        self._lists: dict[int, Any] = {}
+        self._device = device
+        for i, (parameter, value, info) in enumerate(zip(signature.parameters, arguments, infos, strict=True)):
+            if parameter.pointers == 0:
+                bits = bytearray(8)
+                pack_scalar(bits, 0, parameter, types, value)
+                self._values.append(np.frombuffer(bits, _scalar_format(parameter, types), 1)[0])
+            else:
+                self._values.append(np.uint64(info.address if isinstance(info, ArrayInfo) else 0))
+            if parameter.pointers == 2:
+                self.point_all(i, [entry.address for entry in info])
+        super().__init__(device_runner(source, signature.name, types, device, self._values, shape or launch_shape(extent)), arguments)
+
+    def point(self, position: int, address: int) -> None:
+        self._values[position] = np.uint64(address)
+
+    def point_all(self, position: int, addresses: Sequence[int]) -> None:
+        import cupy
+
+        known = self._lists.get(position)
+        if known is None or known[0] != list(addresses):
+            with cupy.cuda.Device(self._device):
+                self._lists[position] = list(addresses), cupy.asarray(np.array(addresses, dtype=np.uint64))
+            self._values[position] = np.uint64(self._lists[position][1].data.ptr)
+
+
+def pack_scalar(buffer: Any, offset: int, parameter: Parameter, types: Mapping[str, str], value: Any) -> None:
+    """Write a number as the C type that the kernel declares.
+
+    Raises
+    ------
+    ShapeError
+        For a value that the type cannot hold.
+    """
+    try:
+        struct.pack_into(_scalar_format(parameter, types), buffer, offset, value)
+    except (struct.error, OverflowError, TypeError) as error:
+        c_type = types.get(parameter.c_type, parameter.c_type)
+        raise ShapeError(f"kernel argument {parameter.name} is a {c_type}, got {value!r}: {error}") from error
+
+
+def _scalar_format(parameter: Parameter, types: Mapping[str, str]) -> str:
+    return "=" + C_TYPES[types.get(parameter.c_type, parameter.c_type)][0]
+
+
+@lru_cache
+def _host_kernel(source: KernelSource, name: str, types: tuple[tuple[str, str], ...], compiler: str) -> HostKernel:
+    return HostKernel(source, name, dict(types), compiler)

@@ -1,0 +1,19 @@
+"""Every way to run a kernel that this machine has; the twin is run where something better could be too."""
+
+import pytest
+import torch
+
+from hpcml.kernels.compiler import find_compiler
+from hpcml.kernels.device import cupy_found
+
+
+@pytest.fixture(params=["twin", *(["host"] if find_compiler() else []), *(["cuda"] if cupy_found() else [])])
+def backend(request, monkeypatch):
+    if request.param == "twin":
+        monkeypatch.setenv("HPCML_KERNELS", "twin")
+    return request.param
+
+
+@pytest.fixture
+def device(backend):
+    return torch.device("cuda" if backend == "cuda" else "cpu")
