@@ -38,3 +38,7 @@ class LaunchError(HpcmlError, RuntimeError):
 
 class TrainingError(HpcmlError, RuntimeError):
     """Training cannot go on: the message names the step and the last good checkpoint."""
+
+
+class SolverError(HpcmlError, RuntimeError):
+    """A solver cannot go on: the state is not finite any more, or an iteration does not converge."""
