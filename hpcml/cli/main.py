@@ -19,7 +19,7 @@ import hpcml
 from hpcml.core.errors import HpcmlError
 from hpcml.mpi.launcher import detect
 
-COMMANDS = ("config", "info")
+COMMANDS = ("config", "info", "train")
 
 
 def build_parser() -> argparse.ArgumentParser:
