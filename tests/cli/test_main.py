@@ -89,6 +89,13 @@ def test_ranks_above_zero_do_not_repeat_the_usage(monkeypatch, capsys):
     assert "invalid choice: 'nonsense'" in said[0] and said[1] == ""
 
 
+@pytest.mark.parametrize("words", [("train", "nowhere.toml"), ("train", "nowhere.toml", "--set", "x"), ("trian", "case.toml"), ("train",)])
+def test_a_job_says_once_what_is_wrong(mpiexec, words):
+    result = mpiexec(3, "-m", "hpcml", *words)
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.count("error:") == 1 and "Traceback" not in result.stderr, result.stderr
+
+
 def test_a_reader_that_leaves_early_is_no_error():
     shell = f"{sys.executable} -m hpcml config schema | head -n 1"
     result = subprocess.run(shell, shell=True, capture_output=True, text=True, cwd=Path(hpcml.__file__).parents[1], timeout=60)
