@@ -31,7 +31,7 @@ class _Shared:
     world_comm: MPI.Comm
     num_data: int
     data_index: int
-    plans: dict[Hashable, WindowPlan] = field(default_factory=dict)
+    plans: dict[Hashable, Any] = field(default_factory=dict)
     domains: dict[Hashable, "Domain"] = field(default_factory=dict)
     owned_comms: list[MPI.Comm] = field(default_factory=list)
 
@@ -167,11 +167,17 @@ class Domain:
         -------------
         Local.
         """
-        full_key = (key, boundary, self.grid, self.process_grid.dims)
+        return self.once((key, boundary), lambda tag: WindowPlan(self.comm, self.layout, target(), boundary, tag))
+
+    def once(self, key: Hashable, make: Callable[[int], Any]) -> Any:
+        """Anything with a ``close`` that communicates for this domain: made at the first call, kept, and closed with the domain.
+
+        ``make`` gets a message tag that it may use together with the next one.
+        """
+        full_key = (key, self.grid, self.process_grid.dims)
         plan = self._shared.plans.get(full_key)
         if plan is None:
-            tag = 2 * len(self._shared.plans)
-            plan = self._shared.plans[full_key] = WindowPlan(self.comm, self.layout, target(), boundary, tag)
+            plan = self._shared.plans[full_key] = make(2 * len(self._shared.plans))
         return plan
 
     def halo_plan(self, widths: Sequence[tuple[int, int]], boundary: Sequence[str] | None = None) -> WindowPlan:
@@ -288,11 +294,8 @@ class Domain:
         return self._shared.domains[key]
 
     def _between(self, source: Layout, target: Layout, key: Hashable) -> WindowPlan:
-        full_key = (key, self.grid, self.process_grid.dims)
-        if full_key not in self._shared.plans:
-            rules = ("zero",) * self.num_dims
-            self._shared.plans[full_key] = WindowPlan(self.comm, source, target, rules, 2 * len(self._shared.plans))
-        return self._shared.plans[full_key]
+        rules = ("zero",) * self.num_dims
+        return self.once(key, lambda tag: WindowPlan(self.comm, source, target, rules, tag))
 
 
 def decompose(grid: Grid, world: "World | MPI.Comm", dims: Sequence[int] | None = None, data: int = 1) -> Domain:
