@@ -68,6 +68,8 @@ class WindowPlan:
     ----------
     source_shape, target_shape : tuple of int
         This rank's box in either layout.
+    is_identity : bool
+        Whether every rank's window is what it holds, so that there is nothing to do.
 
     Raises
     ------
@@ -85,6 +87,7 @@ class WindowPlan:
         self.tag = tag
         self.source_shape = source.local_shape(comm.rank)
         self.target_shape = target.local_shape(comm.rank)
+        self.is_identity = (target.ranges, target.first_rank) == (source.ranges, source.first_rank)
         self.outside = _outside(target, comm.rank, boundary)
         pieces = _pieces(source, target, boundary)
         self.incoming = _boxes(_incoming(source, target, comm.rank, pieces))

@@ -1,0 +1,140 @@
+"""Which inputs an operator reads for its outputs: all that a layer must say to run on a field that many ranks share.
+
+A layer gives one `Reach` per dim. From it and the ownership of the outputs every rank works out every rank's window of the input, without
+communication; the windows are then read by `hpcml.parallel.window`, whatever their size, and the plain local operator does the rest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from hpcml.core.errors import ShapeError
+from hpcml.fields.domain import Domain
+from hpcml.parallel.layout import Layout, Range
+from hpcml.parallel.window import window
+from hpcml.parallel.window_plan import WindowPlan
+
+
+class Reach(Protocol):
+    """Inputs that a run of outputs reads along one dim. Must be hashable and small: it names the plan."""
+
+    def __call__(self, outputs: Range) -> Range:
+        """Half-open range of inputs for a half-open, non-empty range of outputs; may reach outside the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stencil:
+    """Reach of a convolution or a pooling: output o reads inputs o s - before + dilation j for 0 <= j < kernel.
+
+    Parameters
+    ----------
+    kernel, stride, dilation : int
+        As in torch.
+    before : int
+        Padding below the first input.
+    """
+
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    before: int = 0
+
+    def __call__(self, outputs: Range) -> Range:
+        first, last = outputs[0], outputs[1] - 1
+        return first * self.stride - self.before, last * self.stride - self.before + self.dilation * (self.kernel - 1) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """Reach of a dim that is not split: all inputs, with the padding left to the local operator."""
+
+    num_cells: int
+
+    def __call__(self, outputs: Range) -> Range:
+        return 0, self.num_cells
+
+
+def window_plan(domain: Domain, domain_out: Domain, reaches: tuple[Reach, ...], boundary: tuple[str, ...]) -> WindowPlan:
+    """Plan that gives every rank the inputs of its outputs.
+
+    Parameters
+    ----------
+    domain, domain_out : Domain
+        Of the inputs and the outputs, on the same ranks.
+    reaches : tuple of Reach
+        One for each dim.
+    boundary : tuple of str
+        Rule for inputs outside the field, one for each dim.
+
+    Communication
+    -------------
+    Local.
+    """
+
+    def windows() -> Layout:
+        owned = domain_out.layout.ranges
+        return Layout(domain.global_shape, tuple(tuple(map(reach, ranges)) for reach, ranges in zip(reaches, owned, strict=True)))
+
+    return domain.plan((reaches, domain_out.global_shape), windows, boundary)
+
+
+def read_inputs(
+    x: Tensor, domain: Domain, domain_out: Domain, reaches: tuple[Reach, ...], boundary: tuple[str, ...], fill: float = 0.0
+) -> Tensor:
+    """Inputs of this rank's outputs, differentiably.
+
+    Parameters
+    ----------
+    x : Tensor
+        (batch, channel, *domain.local_shape).
+    domain, domain_out, reaches, boundary
+        As for `window_plan`.
+    fill : float
+        Value outside the field for the rule ``constant``.
+
+    Returns
+    -------
+    Tensor
+        (batch, channel, *window); ``x`` itself where every rank's window is its block.
+
+    Communication
+    -------------
+    Neighbours, one message per peer; the backward pass sends the same bytes the other way.
+    """
+    check_field(x, domain)
+    plan = window_plan(domain, domain_out, reaches, boundary)
+    return x if plan.is_identity else window(plan, x, fill=fill)[0]
+
+
+def check_field(x: Tensor, domain: Domain) -> None:
+    """Refuse a tensor that is not this rank's block of a field.
+
+    Raises
+    ------
+    ShapeError
+        With the shape that was expected.
+    """
+    if x.shape[2:] != domain.local_shape:
+        raise ShapeError(
+            f"rank {domain.comm.rank} of {domain.comm.size} expected its block (batch, channel, *{domain.local_shape}) of a field of "
+            f"{domain.global_shape}, got {tuple(x.shape)}: deal a whole field with domain.scatter, or build the layer with its domain"
+        )
+
+
+def check_num_dims(layer: str, domain: Domain, num_dims: int) -> None:
+    """Refuse a domain of another number of dims than the layer works on."""
+    if domain.num_dims != num_dims:
+        raise ShapeError(
+            f"{layer} works on fields of {num_dims} dims, got a domain of {domain.global_shape}: use the layer of {domain.num_dims} dims"
+        )
+
+
+def output_domain(layer: str, domain: Domain, shape: Sequence[int]) -> Domain:
+    """Domain of a layer's output, refused by name where there is no output."""
+    if min(shape) < 1:
+        raise ShapeError(
+            f"{layer} leaves no output of a field of {domain.global_shape}: it would be {tuple(shape)}; use a smaller kernel"
+        )
+    return domain.with_shape(shape)
