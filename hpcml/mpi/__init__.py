@@ -1,23 +1,47 @@
-"""MPI ranks: the world they form, how they were launched, where they compute, how they reduce, agree and fail together.
+"""The ranks of a job: the world they form, where they compute, how they add up, agree and fail together.
 
-Nothing is imported until it is used, so `import hpcml.mpi` starts neither MPI nor torch.
+Nothing is imported until it is used, so ``import hpcml.mpi`` starts neither MPI nor torch.
 """
 
 from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-_HOME = {
-    "Launch": "launcher",
+if TYPE_CHECKING:
+    from hpcml.mpi.agreement import agree_on_error, raise_together
+    from hpcml.mpi.reductions import InPlaceSum, agree, all_max, all_min, all_sum, start_sum
+    from hpcml.mpi.world import World, mpi_library, world
+
+__all__ = [
+    "InPlaceSum",
+    "World",
+    "agree",
+    "agree_on_error",
+    "all_max",
+    "all_min",
+    "all_sum",
+    "mpi_library",
+    "raise_together",
+    "start_sum",
+    "world",
+]
+_HOMES = {
     "World": "world",
-    "world": "world",
-}
-__all__ = sorted(_HOME)
+    "mpi_library": "world",
+    "agree_on_error": "agreement",
+    "raise_together": "agreement",
+} | dict.fromkeys(("InPlaceSum", "agree", "all_max", "all_min", "all_sum", "start_sum"), "reductions")
+_MODULES = frozenset(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+def __getattr__(name: str) -> Any:
+    """Import what ``hpcml.mpi.NAME`` stands for (PEP 562)."""
+    if name in _HOMES:
+        return getattr(import_module(f"hpcml.mpi.{_HOMES[name]}"), name)
+    if name in _MODULES:  # `world` too: that module can be called
+        return import_module(f"hpcml.mpi.{name}")
+    raise AttributeError(f"hpcml.mpi has no {name!r}; it has {', '.join(sorted(_MODULES | set(_HOMES)))}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *_HOMES, *_MODULES})

@@ -1,6 +1,8 @@
 """The ranks that work together, each with its place on a node and its device."""
 
+import sys
 from functools import cache, cached_property
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
 from mpi4py import MPI
@@ -9,8 +11,6 @@ from hpcml.mpi import abort, launcher
 from hpcml.mpi.threads import limit_threads
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import torch
 
 
@@ -43,7 +43,7 @@ class World:
     def __init__(self, comm: MPI.Intracomm) -> None:
         self.comm = comm
         self.rank, self.size = comm.rank, comm.size
-        node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        node = MPI.Intracomm(comm.Split_type(MPI.COMM_TYPE_SHARED))
         self.local_rank, self.local_size = node.rank, node.size
         self.num_nodes: int = comm.allreduce(int(node.rank == 0))
         self.threads = limit_threads(node)
@@ -71,7 +71,7 @@ class World:
     def __enter__(self) -> "World":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: "TracebackType | None") -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:  # the other ranks may never come to a collective Free
             self.close()
 
@@ -110,3 +110,13 @@ def mpi_library() -> str:
     """Name and version of the MPI library in use, such as ``MPICH 5.0.2``."""
     name, version = MPI.get_vendor()
     return f"{name} {'.'.join(map(str, version))}"
+
+
+class _CallableModule(ModuleType):
+    """Lets ``hpcml.mpi.world()`` work although importing this module gives its name in the package to the module."""
+
+    def __call__(self) -> World:
+        return world()
+
+
+sys.modules[__name__].__class__ = _CallableModule
