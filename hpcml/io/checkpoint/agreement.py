@@ -1,6 +1,5 @@
 """An error on one rank, raised on all of them: nobody is left waiting in a collective call."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +7,7 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, HpcmlError
+from hpcml.io.checkpoint.durable import remedy
 
 
 @contextmanager
@@ -47,10 +47,4 @@ def _message(failure: Exception | None, doing: str, comm: MPI.Comm) -> str:
     where = f" (rank {comm.rank} of {comm.size})" if comm.size > 1 else ""
     if isinstance(failure, HpcmlError):
         return f"{failure}{where}"
-    remedy = {
-        errno.ENOSPC: "; the disk is full: free some space, or keep fewer checkpoints",
-        errno.EDQUOT: "; the quota is used up: free some space, or keep fewer checkpoints",
-        errno.EROFS: "; the file system is read-only: choose another folder",
-        errno.EACCES: "; choose a folder this user may write to",
-    }
-    return f"{doing} failed{where}: {failure}{remedy.get(failure.errno or 0, '') if isinstance(failure, OSError) else ''}"
+    return f"{doing} failed{where}: {failure}{remedy(failure.errno) if isinstance(failure, OSError) else ''}"

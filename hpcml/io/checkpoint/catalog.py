@@ -3,6 +3,7 @@
     RUN/step-000000120-9f3a1c/commit.json       written last: its presence makes the checkpoint
                               rank-00000.h5     what rank 0 wrote, see `image`
                               rank-00000.json   its length and checksums, merged into the commit record
+                              checkpoint.h5     the arrays of all ranks as one file, by reference to theirs
 
 Standard library only: the keeper process imports this file.
 """
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.durable import CHUNK_BYTES, read_record, write_record
+from hpcml.io.checkpoint.durable import CHUNK_BYTES, read_record, sync_folder, write_record
 
 FORMAT = "hpcml-checkpoint"
 FORMAT_VERSION = 1
 COMMIT = "commit.json"
+VIEW = "checkpoint.h5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ def try_commit(folder: Path, header: dict[str, Any]) -> bool:
     if not all(rank_record(rank) in present for rank in range(header["size"])):
         return False
     files = [read_record(folder / rank_record(rank)) for rank in range(header["size"])]
+    sync_folder(folder.parent)
     write_record(folder / COMMIT, {"format": FORMAT, "format_version": FORMAT_VERSION, "time": time.time(), **header, "files": files})
     return True
 
@@ -152,13 +155,17 @@ def remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def prune(folder: Path, keep: int, damaged: Container[Path] = ()) -> None:
+def prune(folder: Path, keep: int, session: str, damaged: Container[Path] = ()) -> None:
     """Keep the newest `keep` complete checkpoints and whatever is damaged, seen here or known from elsewhere; remove the older ones.
+
+    What earlier runs did not finish goes too; what the run `session` has not finished yet stays.
 
     Communication
     -------------
     Local.
     """
-    complete = [checkpoint.path for checkpoint in survey(folder).complete if checkpoint.path not in damaged]
-    for path in complete[keep:]:
+    found = survey(folder)
+    complete = [checkpoint.path for checkpoint in found.complete if checkpoint.path not in damaged]
+    left_behind = [path for path in found.unfinished if not path.name.endswith(f"-{session}")]
+    for path in complete[keep:] + left_behind:
         remove(path)

@@ -1,7 +1,9 @@
 """Save the whole state of a run while it goes on, and get it back after whatever ended it."""
 
+import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,17 +15,25 @@ import hpcml
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import catalog
 from hpcml.io.checkpoint.agreement import together
-from hpcml.io.checkpoint.durable import checksums, write_bytes, write_record
 from hpcml.io.checkpoint.image import Image, to_json
 from hpcml.io.checkpoint.layout import Layout, agree_layout
+from hpcml.io.checkpoint.link import KeeperLink
 from hpcml.io.checkpoint.lock import FolderLock
 from hpcml.io.checkpoint.placement import Rows
 from hpcml.io.checkpoint.restored import Restored, restore
 from hpcml.io.checkpoint.state import FlatState, flatten
+from hpcml.io.checkpoint.view import build_view
+
+COPIES = 3
+"""Of the state, in memory: one on its way to disk, one complete, one being filled, so that no save waits for the disk."""
 
 
 class Checkpointer:
-    """Saves the state of a run into a folder.
+    """Saves the state of a run into a folder, mostly while the run goes on.
+
+    `save` copies the state into memory that a small process beside each rank, the keeper, shares and outlives the rank with; that process
+    does the rest. When the disk is slower than the saves, the copies that come while it is busy stay in memory, and only the newest
+    reaches the disk.
 
     Parameters
     ----------
@@ -32,7 +42,9 @@ class Checkpointer:
     comm : mpi4py.MPI.Comm
         The ranks of the run. It is cloned: saving never disturbs other messages.
     keep : int
-        Complete checkpoints that stay; older ones are removed.
+        Complete checkpoints that stay on disk; older ones are removed.
+    linger : float
+        Seconds for which the memory of a run that has died waits for its restart.
 
     Raises
     ------
@@ -41,12 +53,13 @@ class Checkpointer:
 
     Communication
     -------------
-    Collective to make, `save`, `wait`, `restore` and `close`.
+    Collective to make, `save`, `wait`, `latest`, `restore` and leaving the `with` block without an exception.
 
     Notes
     -----
     A state is a mapping of tensors, arrays, None, bool, int, float, str, bytes and mappings, lists and tuples of them. Arrays are the
-    same on every rank, and written once, unless they are marked as `Blocked` or `Rows`; plain values are those of rank 0.
+    same on every rank, and written once, unless they are marked as `Blocked` or `Rows`; plain values are those of rank 0. Memory: three
+    copies of what a rank writes.
 
     Examples
     --------
@@ -59,27 +72,30 @@ class Checkpointer:
     (7, [0.0, 1.0, 2.0], 1)
     """
 
-    def __init__(self, folder: str | Path, comm: MPI.Comm, *, keep: int = 2) -> None:
+    def __init__(self, folder: str | Path, comm: MPI.Comm, *, keep: int = 2, linger: float = 30.0) -> None:
         if keep < 1:
             raise CheckpointError(f"keep must be at least 1, got {keep}: the newest checkpoint always stays")
         self.folder = Path(folder)
-        self._keep = keep
         self._comm = comm.Dup()
         self._registered: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {}
         self._layout: Layout | None = None
-        self._image: Image | None = None
-        self._saved_step: int | None = None
-        self._damaged: set[Path] = set()
+        self._images: list[Image] = []
+        self._saved: dict[str, Any] | None = None
+        self._saved_slot, self._flushed = -1, True
         self._lock: FolderLock | None = None
+        self._link: KeeperLink | None = None
         start: tuple[str, int] | None = None
         with together(self._comm, f"opening {self.folder} for checkpoints"):
             if self._comm.rank == 0:
                 self._lock = FolderLock(self.folder)
-                found = catalog.survey(self.folder)
-                for path in found.unfinished:
-                    catalog.remove(path)
-                start = secrets.token_hex(3), found.complete[0].sequence if found.complete else 0
+                newest = catalog.survey(self.folder).complete[:1]
+                start = secrets.token_hex(3), newest[0].sequence if newest else 0
         self._session, self._sequence = self._comm.bcast(start)
+        lock = self._lock.fd if self._lock is not None else -1
+        process = {"rank_process": os.getpid(), "rank": self._comm.rank, "size": self._comm.size}
+        options = {**process, "folder": str(self.folder.absolute()), "keep": keep, "linger": linger, "lock": lock}
+        with together(self._comm, "starting the keepers"):
+            self._link = KeeperLink(options, (lock,) if lock >= 0 else ())
 
     def __enter__(self) -> "Checkpointer":
         return self
@@ -87,7 +103,7 @@ class Checkpointer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None:
             self.wait()
-        self.close()
+        self.close(clean=kind is None)
 
     def register(self, name: str, get_state: Callable[[], Any], set_state: Callable[[Any], None]) -> None:
         """Make something part of every checkpoint.
@@ -113,26 +129,32 @@ class Checkpointer:
         step : int
             Step that the state is the result of.
         state : mapping, optional
-            What to save; by default everything registered. It must not change while this runs.
+            What to save; by default everything registered.
 
         Raises
         ------
         CheckpointError
-            On every rank: the state cannot be stored, or the last save could not be written. What was complete still is.
+            On every rank: the state cannot be stored, or an earlier one could not be written. What was complete still is.
 
         Communication
         -------------
-        Collective: a reduction of 8 bytes, more when the shape of the state changes.
+        Collective: two reductions of a few bytes, more when the shape of the state changes.
         """
-        if step == self._saved_step:
+        if self._saved is not None and step == self._saved["step"]:
             return
-        with together(self._comm, "collecting the state"):
+        with self._agreed("saving the state"):
+            _raise(self._keeper.poll())
             flat = flatten(self._collect() if state is None else state)
-        self._prepare(flat, step)
-        assert self._image is not None and self._layout is not None
-        self._image.fill(self._values(flat, step), flat.leaves, self._layout.origins)
-        self._write(step)
-        self._saved_step = step
+        flush = self._prepare(flat, step)
+        self._sequence += 1
+        written_by = {"session": self._session, "size": self._comm.size, "written_by": hpcml.__version__}
+        header = {"step": step, "sequence": self._sequence, **written_by}
+        slot = next(index for index in range(COPIES) if index not in self._keeper.busy() and index != self._saved_slot)
+        self._keeper.filling(slot)
+        assert self._layout is not None
+        self._images[slot].fill(self._values(flat, step), flat.leaves, self._layout.origins)
+        self._keeper.complete(slot, header, flush)
+        self._saved, self._saved_slot, self._flushed = header, slot, flush
 
     def before_update(self) -> None:
         """Wait until the last save has its copy: call before parameters change."""
@@ -149,6 +171,18 @@ class Checkpointer:
         -------------
         Collective.
         """
+        if self._saved is None:
+            return
+        saved = self._saved
+        with self._agreed("writing the checkpoint"):
+            _raise(self._keeper.wait_written())
+            if not self._flushed:
+                self._keeper.complete(self._saved_slot, saved, flush=True)
+                self._flushed = True
+                _raise(self._keeper.wait_written())
+        with self._agreed("committing the checkpoint"):
+            if self._comm.rank == 0:
+                _raise(self._keeper.wait_committed(saved["sequence"]))
 
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint on disk; None where there is none.
@@ -185,30 +219,54 @@ class Checkpointer:
         -------------
         Collective, see `hpcml.io.restore`.
         """
+        self.wait()
         if like is None and self._registered:
             with together(self._comm, "collecting the state"):
                 like = self._collect()
         restored = restore(self.folder, self._comm, like=like, step=step)
         if restored is not None:
-            self._damaged.update(restored.skipped)
+            for path in restored.skipped:
+                self._keeper.set_damaged(path)
             self._hand_out(restored)
         return restored
 
-    def close(self) -> None:
-        """Give back memory, lock and communicator; a save that is under way is finished first.
+    def close(self, clean: bool = True) -> None:
+        """Give back memory, lock, communicator and keeper, without waiting for the last save: call `wait` before, or use `with`.
+
+        Parameters
+        ----------
+        clean : bool
+            False leaves the keeper to finish what it has, as if the rank had died.
 
         Communication
         -------------
-        Collective.
+        Local.
         """
-        if self._image is not None:
-            self._image.close()
-            self._image = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-        if self._comm != MPI.COMM_NULL:
-            self._comm.Free()
+        if self._link is not None:
+            self._link.close(clean)
+            self._link = None
+            for image in self._images:
+                image.close()
+            if self._lock is not None:
+                self._lock.close()
+            if clean:
+                self._comm.Free()
+
+    @property
+    def _keeper(self) -> KeeperLink:
+        if self._link is None:
+            raise CheckpointError(f"the checkpointer of {self.folder} is closed")
+        return self._link
+
+    @contextmanager
+    def _agreed(self, doing: str) -> Iterator[None]:
+        """`together`; after an error the same step can be saved again."""
+        try:
+            with together(self._comm, doing):
+                yield
+        except CheckpointError:
+            self._saved = None
+            raise
 
     def _collect(self) -> dict[str, Any]:
         return {name: get_state() for name, (get_state, _) in self._registered.items()}
@@ -220,36 +278,39 @@ class Checkpointer:
                     raise CheckpointError(f"{restored.path} holds no {name!r}; it holds {', '.join(restored.state)}: it is of another run")
                 set_state(restored.state[name])
 
-    def _prepare(self, flat: FlatState, step: int) -> None:
-        """Have a layout and an image that the state fits, on every rank."""
-        changed = np.array(self._layout is None or not self._layout.fits(flat))
-        self._comm.Allreduce(MPI.IN_PLACE, changed, op=MPI.LOR)
+    def _prepare(self, flat: FlatState, step: int) -> bool:
+        """Have a layout and images that the state fits, on every rank; return whether all keepers are free to write it."""
+        fits = self._layout is not None and self._layout.fits(flat)
+        needed = len(self._values(flat, step))
+        outgrown = not self._images or needed > self._images[0].values_capacity
+        flags = np.array([not fits, outgrown, bool(self._keeper.busy())])
+        self._comm.Allreduce(MPI.IN_PLACE, flags, op=MPI.LOR)
+        changed, outgrown, busy = map(bool, flags)
+        if changed or outgrown:
+            self.wait()  # the copies in memory are about to go
         if changed:
             self._layout = agree_layout(flat, self._comm)
+            if self._comm.rank == 0:
+                self._keeper.set_view(build_view(self._layout))
+        if changed or outgrown:
+            self._make_images(needed)
+        return not busy
+
+    def _make_images(self, values_bytes: int) -> None:
         assert self._layout is not None
-        needed = len(self._values(flat, step))
-        if changed or self._image is None or needed > self._image.values_capacity:
-            if self._image is not None:
-                self._image.close()
-            self._image = Image(self._layout.head(), self._layout.specs, self._layout.pieces[self._comm.rank], needed)
+        mine = self._layout.pieces[self._comm.rank]
+        stale, self._images = self._images, []
+        for slot in range(COPIES):
+            self._images.append(Image(self._layout.head(), self._layout.specs, mine, values_bytes))
+            self._keeper.set_image(slot, self._images[slot].fd)
+        for image in stale:
+            image.close()
 
     def _values(self, flat: FlatState, step: int) -> bytes:
         rows = {str(entry): len(leaf.array) for entry, leaf in enumerate(flat.leaves) if isinstance(leaf, Rows)}
         return to_json({"step": step, "values": flat.values, "rows": rows})
 
-    def _write(self, step: int) -> None:
-        assert self._image is not None
-        path = self.folder / catalog.folder_name(step, self._session)
-        rank = self._comm.rank
-        with together(self._comm, f"making {path}"):
-            if rank == 0:
-                path.mkdir(exist_ok=True)
-        with together(self._comm, f"writing {path}"), memoryview(self._image.memory) as memory:
-            write_bytes(path / catalog.rank_file(rank), memory)
-            write_record(path / catalog.rank_record(rank), catalog.describe_rank(rank, len(memory), checksums(memory)))
-        self._sequence += 1
-        with together(self._comm, f"committing {path}"):
-            if rank == 0:
-                header = {"step": step, "sequence": self._sequence, "session": self._session, "size": self._comm.size}
-                catalog.try_commit(path, {**header, "written_by": hpcml.__version__})
-                catalog.prune(self.folder, self._keep, self._damaged)
+
+def _raise(failure: str | None) -> None:
+    if failure is not None:
+        raise CheckpointError(failure)

@@ -3,6 +3,7 @@
 Standard library only: the keeper process imports this file and must start at once and stay small.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -73,13 +74,32 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
     Local.
     """
     body = json.dumps(record, sort_keys=True)
-    text = json.dumps({"crc32": zlib.crc32(body.encode()), "record": record}, sort_keys=True)
+    write_small(path, json.dumps({"crc32": zlib.crc32(body.encode()), "record": record}, sort_keys=True).encode())
+
+
+def write_small(path: Path, data: bytes) -> None:
+    """Write a small file of any length durably, its name included.
+
+    Communication
+    -------------
+    Local.
+    """
     with _temporary(path, direct=False) as (descriptor, _):
-        data = text.encode()
         while data:
             data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)
     sync_folder(path.parent)
+
+
+def remedy(number: int | None) -> str:
+    """What to do about an error of the operating system, to end its message with."""
+    return {
+        errno.ENOSPC: "; the disk is full: free some space, or keep fewer checkpoints",
+        errno.EDQUOT: "; the quota is used up: free some space, or keep fewer checkpoints",
+        errno.EROFS: "; the file system is read-only: choose another folder",
+        errno.EACCES: "; choose a folder that this user may write to",
+        errno.EPERM: "; choose a folder that this user may write to",
+    }.get(number or 0, "")
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from hpcml.core.errors import CheckpointError
 
 LOCK = ".lock"
+DRAIN_SECONDS = 120.0
 _POLL_SECONDS = 0.02
 
 
@@ -22,7 +23,8 @@ class FolderLock:
     folder : pathlib.Path
         Folder of the run; made if it is not there.
     patience : float
-        Seconds to wait for a job that has just ended to finish its last checkpoint.
+        Seconds to wait for a job that still runs, in case it is about to end. A job that has died may take `DRAIN_SECONDS` more to
+        finish its last checkpoint.
 
     Raises
     ------
@@ -41,15 +43,16 @@ class FolderLock:
     ends. On a file system without locks it is only written down who uses the folder.
     """
 
-    def __init__(self, folder: Path, patience: float = 10.0) -> None:
+    def __init__(self, folder: Path, patience: float = 3.0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        deadline = time.monotonic() + patience
+        start = time.monotonic()
         while not self._take():
-            if time.monotonic() > deadline:
-                owner = self._owner()
+            owner = self._owner()
+            if time.monotonic() - start > (DRAIN_SECONDS if owner is None else patience):
                 os.close(self.fd)
-                raise CheckpointError(f"{folder} is in use by {owner}: give this run a folder of its own, or end the other job first")
+                who = owner or "a job that has ended and still writes its last checkpoint"
+                raise CheckpointError(f"{folder} is in use by {who}: give this run a folder of its own, or end the other job first")
             time.sleep(_POLL_SECONDS)
         os.ftruncate(self.fd, 0)
         os.pwrite(self.fd, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode(), 0)
@@ -67,9 +70,12 @@ class FolderLock:
                 raise
         return True
 
-    def _owner(self) -> str:
+    def _owner(self) -> str | None:
+        """Who holds the lock; None for what is left of a dead job."""
         try:
             owner = json.loads(os.pread(self.fd, 4096, 0))
+            if owner.get("draining") or (owner["host"] == socket.gethostname() and not Path(f"/proc/{owner['pid']}").exists()):
+                return None
             return f"process {owner['pid']} on {owner['host']}"
         except (ValueError, KeyError):
             return "another job"

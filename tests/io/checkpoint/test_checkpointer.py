@@ -56,7 +56,7 @@ def test_the_newest_of_several_saves_comes_back(comm, shared_path):
         assert checkpointer.restore() is None and checkpointer.latest() is None
         for step in (3, 5, 4):
             checkpointer.save(step, state(step, dims, comm.rank))
-        checkpointer.wait()
+            checkpointer.wait()
         assert checkpointer.latest() == 4
         restored = checkpointer.restore(state(0, dims, comm.rank))
         assert restored.step == 4
@@ -116,6 +116,7 @@ def test_arrays_may_change_shape_between_saves(comm, shared_path):
     with Checkpointer(shared_path, comm, keep=len(sizes)) as checkpointer:
         for step, n in enumerate(sizes):
             checkpointer.save(step, {"buffer": Rows(np.full((n + comm.rank, 2), step)), "log": "x" * 1000 * n, "w": torch.zeros(n)})
+            checkpointer.wait()
         for step, n in enumerate(sizes):
             got = checkpointer.restore(step=step).state
             assert got["buffer"].shape == (n + comm.rank, 2) and (got["buffer"] == step).all()

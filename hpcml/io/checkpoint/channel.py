@@ -1,0 +1,56 @@
+"""Short messages between a rank and its keeper, with open files attached.
+
+Standard library only: the keeper process imports this file.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+_MESSAGE_BYTES = 1 << 16
+_MOST_FILES = 8
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends; a message sent at one arrives whole, or not at all, at the other."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send(end: socket.socket, message: dict[str, Any], files: Sequence[int] = ()) -> None:
+    """Send a message and duplicates of open files.
+
+    Raises
+    ------
+    OSError
+        Where nobody is at the other end any more.
+    """
+    socket.send_fds(end, [json.dumps(message).encode()], list(files))
+
+
+def receive(end: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """Receive one message; None when the other end is closed and everything it sent has been received.
+
+    Raises
+    ------
+    BlockingIOError
+        Where the socket does not block and no message is waiting.
+    """
+    try:
+        data, files, _, _ = socket.recv_fds(end, _MESSAGE_BYTES, _MOST_FILES)
+    except ConnectionResetError:
+        return None
+    for file in files:
+        os.set_inheritable(file, False)
+    return (json.loads(data), files) if data else None
+
+
+def meeting_point(folder: Path) -> str:
+    """Common beginning of the names under which the keepers of a run's folder can be found on a node.
+
+    The names are in the abstract namespace of Linux: they vanish with the process that made them and leave nothing behind.
+    """
+    return f"\0hpcml-keeper-{blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()}-"

@@ -1,0 +1,206 @@
+"""The rank's end of the line to its keeper: starts it, starts another one when it is lost, and remembers what it must be told again."""
+
+import json
+import logging
+import os
+import select
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hpcml
+from hpcml.core.errors import CheckpointError
+from hpcml.io.checkpoint import channel
+from hpcml.io.checkpoint.durable import remedy
+
+_log = logging.getLogger(__name__)
+_MOST_LOSSES = 3  # in a row, without a copy brought to disk between them: then it is no accident
+
+
+@dataclass(slots=True)
+class _Copy:
+    """What the keeper has been told about one slot."""
+
+    fd: int
+    header: dict[str, Any] | None = None
+    flush: bool = False
+
+
+@dataclass(slots=True)
+class KeeperLink:
+    """Line to the keeper of this rank.
+
+    Parameters
+    ----------
+    options : dict
+        Of the keeper, see `keeper.Keeper`; ready for JSON.
+    inherited : tuple of int
+        Open files that the keeper holds too, such as the lock.
+
+    Attributes
+    ----------
+    committed : int
+        Sequence of the newest committed copy that the keeper has told of; on the first rank only.
+
+    Communication
+    -------------
+    None by MPI.
+
+    Notes
+    -----
+    A keeper that is killed loses nothing: its memory is also open here, and another keeper is told again what it must know.
+    """
+
+    options: dict[str, Any]
+    inherited: tuple[int, ...] = ()
+    committed: int = -1
+    _copies: dict[int, _Copy] = field(default_factory=dict)
+    _view: int | None = None
+    _flushing: dict[int, int] = field(default_factory=dict)
+    """Slot by sequence of the copies on their way to disk."""
+    _uncommitted: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Headers, by sequence, of what the first rank's keeper has still to commit."""
+    _failure: str | None = None
+    _losses: int = 0
+    _process: subprocess.Popen[bytes] | None = None
+    _end: Any = None
+
+    def __post_init__(self) -> None:
+        self._start()
+
+    def set_image(self, slot: int, fd: int) -> None:
+        """Give a slot other memory."""
+        self._copies[slot] = _Copy(fd)
+        self._send({"do": "slot", "slot": slot}, fd)
+
+    def set_view(self, fd: int) -> None:
+        """Give the file that shows the arrays of all ranks as one."""
+        if self._view is not None:
+            os.close(self._view)
+        self._view = fd
+        self._send({"do": "view"}, fd)
+
+    def set_damaged(self, path: Path) -> None:
+        """Name a checkpoint that does not count when old ones are removed."""
+        self._send({"do": "damaged", "path": str(path)})
+
+    def filling(self, slot: int) -> None:
+        """Say that a slot's copy is about to be overwritten."""
+        self._copies[slot].header = None
+        self._send({"do": "filling", "slot": slot})
+
+    def complete(self, slot: int, header: dict[str, Any], flush: bool) -> None:
+        """Say that a slot holds a complete copy and whether to bring it to disk."""
+        copy = self._copies[slot]
+        copy.header, copy.flush = header, flush
+        if flush:
+            self._flushing[header["sequence"]] = slot
+            if self.options["rank"] == 0:
+                self._uncommitted[header["sequence"]] = header
+        self._send({"do": "complete", "slot": slot, "header": header, "flush": flush})
+
+    def busy(self) -> set[int]:
+        """Slots whose copies are on their way to disk."""
+        return set(self._flushing.values())
+
+    def poll(self) -> str | None:
+        """Hear what the keeper has to say; return what went wrong since the last call.
+
+        Communication
+        -------------
+        Local, without waiting.
+        """
+        while select.select([self._end], [], [], 0)[0]:
+            self._hear()
+        failure, self._failure = self._failure, None
+        return failure
+
+    def wait_written(self) -> str | None:
+        """Wait until no copy of this rank is on its way to disk; return what went wrong."""
+        while self._flushing:
+            self._hear()
+        return self.poll()
+
+    def wait_committed(self, sequence: int) -> str | None:
+        """Wait, on the first rank, until a copy is committed; return what went wrong."""
+        while self.committed < sequence and self._failure is None:
+            self._hear()
+        return self.poll()
+
+    def close(self, clean: bool) -> None:
+        """Part from the keeper: a clean end lets it go at once, otherwise it does as if the rank had died."""
+        if clean:
+            with suppress(OSError):  # a keeper that is lost need not be told
+                channel.send(self._end, {"do": "leave"})
+        self._end.close()
+        if clean and self._process is not None:
+            self._process.wait()
+
+    def _start(self) -> None:
+        mine, its = channel.pair()
+        parent = str(Path(hpcml.__file__).parents[1])
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [parent, os.environ.get("PYTHONPATH")]))}
+        with its:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "hpcml.io.checkpoint.keeper", str(its.fileno()), json.dumps(self.options)],
+                pass_fds=(its.fileno(), *self.inherited),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # what ends the rank's process group must not end it
+            )
+        self._end = mine
+        if self._view is not None:
+            channel.send(mine, {"do": "view"}, [self._view])
+        for slot, copy in sorted(self._copies.items(), key=lambda item: (item[1].header or {}).get("sequence", -1)):
+            channel.send(mine, {"do": "slot", "slot": slot}, [copy.fd])
+            if copy.header is not None:
+                flush = copy.header["sequence"] in self._flushing
+                channel.send(mine, {"do": "complete", "slot": slot, "header": copy.header, "flush": flush})
+        for number, header in self._uncommitted.items():
+            if number not in self._flushing:
+                channel.send(mine, {"do": "commit", "header": header})
+
+    def _restart(self) -> None:
+        """The keeper is lost: have another one take its place."""
+        self._end.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._losses += 1
+        if self._losses > _MOST_LOSSES:
+            raise CheckpointError(
+                f"the process that keeps this rank's checkpoints ended {self._losses} times in a row "
+                f"(status {self._process.returncode if self._process else 'unknown'}): is memory short on this node?"
+            )
+        _log.warning("the process that keeps this rank's checkpoints was lost; another one takes its place")
+        self._start()
+
+    def _send(self, message: dict[str, Any], *files: int) -> None:
+        try:
+            channel.send(self._end, message, files)
+        except OSError:
+            self._restart()  # which tells all that the new one must know, this message's content included
+
+    def _hear(self) -> None:
+        received = channel.receive(self._end)
+        if received is None:
+            self._restart()
+            return
+        message, _ = received
+        if "crashed" in message:
+            _log.error("the process that keeps this rank's checkpoints failed:\n%s", message["crashed"])
+        elif "written" in message:
+            self._flushing.pop(message["written"], None)
+            self._losses = 0
+        elif "committed" in message:
+            self.committed = max(self.committed, message["committed"])
+            self._uncommitted = {number: header for number, header in self._uncommitted.items() if number > self.committed}
+        elif "failed" in message:
+            self._flushing.pop(message["failed"], None)
+            self._uncommitted.pop(message["failed"], None)
+            self._failure = f"{message['error']}{remedy(message['errno'])}"
