@@ -7,7 +7,10 @@ from importlib import import_module
 
 _MODULES = {
     "conv": ("Conv1d", "Conv2d", "Conv3d"),
+    "conv_transpose": ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"),
+    "pool": ("AvgPool1d", "AvgPool2d", "AvgPool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d"),
     "channel_mlp": ("ChannelMLP",),
+    "dropout": ("Dropout",),
     "norm_batch": ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"),
     "norm_group": ("GroupNorm",),
     "norm_instance": ("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"),

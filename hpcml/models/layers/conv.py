@@ -10,10 +10,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.padding import boundary_rules
-from hpcml.models.layers.parameters import share_parameters
+from hpcml.models.layers.parameters import share_parameters, weight_and_bias
 from hpcml.models.layers.reach import Everything, Reach, Stencil, check_field, check_num_dims, output_domain, window_plan
 from hpcml.models.layers.windowed_convolution import Convolution, windowed_convolution
-from hpcml.parallel.replicated import replicated
 
 
 class _Conv(_ConvNd):
@@ -41,8 +40,7 @@ class _Conv(_ConvNd):
         domain = self.domain
         check_field(x, domain)
         if domain.comm.size == 1:
-            shared = replicated(domain.world_comm, *self.parameters())
-            return self._conv_forward(x, shared[0], shared[1] if len(shared) > 1 else None)
+            return self._conv_forward(x, *weight_and_bias(self, domain.world_comm))
         plan = window_plan(domain, self.domain_out, self._reaches, self._boundary)
         return windowed_convolution(plan, domain.world_comm, self._convolution, x, self.weight, self.bias)
 

@@ -1,10 +1,13 @@
 """Parameters that every rank holds alike."""
 
+from typing import Any
+
 import torch
 from mpi4py import MPI
-from torch import nn
+from torch import Tensor, nn
 
 from hpcml.parallel.collectives import broadcast
+from hpcml.parallel.replicated import replicated
 
 
 def share_parameters(module: nn.Module, comm: MPI.Comm) -> None:
@@ -19,3 +22,11 @@ def share_parameters(module: nn.Module, comm: MPI.Comm) -> None:
     with torch.no_grad():
         for value in (*module.parameters(), *module.buffers()):
             value.copy_(broadcast(comm, value))
+
+
+def weight_and_bias(layer: Any, comm: MPI.Comm) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias for this rank's part of the work; their gradients are the sums over all ranks."""
+    if layer.bias is None:
+        return replicated(comm, layer.weight)[0], None
+    weight, bias = replicated(comm, layer.weight, layer.bias)
+    return weight, bias
