@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from mpi4py import MPI
 
-from hpcml.core.case import Case, Tensors
+from hpcml.core.case import Case, Simulation, Tensors
 from hpcml.core.errors import CheckpointError
 from hpcml.fields.domain import Domain
 from hpcml.models.factory import build_network
@@ -53,33 +53,33 @@ class Experiment:
         -------------
         Collective.
         """
-        model = self.surrogate_on(self.domain)
+        model = build_surrogate(self.case, self.domain, self.train.inputs.shape[1], self.train.targets.shape[1])
         change = self.train.targets - self.train.inputs if model.residual else self.train.targets
         model.fit_to(moments(self.domain, self.train.inputs), moments(self.domain, change))
         return model
 
-    def surrogate_on(self, domain: Domain, state: Mapping[str, Any] | None = None) -> Surrogate:
-        """Make the model on any domain, with a trained state if one is given.
 
-        Raises
-        ------
-        CheckpointError
-            If the state is of another model.
-        """
-        channels = self.train.inputs.shape[1], self.train.targets.shape[1]
-        network = build_network(self.case.model, domain, *channels, self.case.training.seed, self.dtype)
-        model = Surrogate(network, *channels, residual=self.case.data.kind == "simulation").to(self.train.inputs.device)
-        if state is not None:
-            try:
-                model.load_state_dict(state)
-            except RuntimeError as error:
-                raise CheckpointError(f"the checkpoint is of another model than the case describes: {error}") from None
-        return model
+def build_surrogate(case: Case, domain: Domain, in_channels: int, out_channels: int) -> Surrogate:
+    """Make the untrained model of a case on a domain; it predicts the change of a state where the case steps in time."""
+    network = build_network(case.model, domain, in_channels, out_channels, case.training.seed, dtype_of(case))
+    steps = isinstance(case.data, Simulation) and case.equation is not None and case.equation.name != "darcy"
+    return Surrogate(network, in_channels, out_channels, residual=steps).to(dtype_of(case))
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of parameters and fields."""
-        return dtype_of(self.case)
+
+def load_surrogate(case: Case, domain: Domain, state: Mapping[str, Any]) -> Surrogate:
+    """Make the model of a case on any domain of any resolution, with a trained state.
+
+    Raises
+    ------
+    CheckpointError
+        On every rank, if the state is of another model.
+    """
+    model = build_surrogate(case, domain, len(state["input_mean"]), len(state["target_mean"]))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint is of another model than the case describes: {error}") from None
+    return model.eval()
 
 
 def dtype_of(case: Case) -> torch.dtype:

@@ -19,7 +19,7 @@ from hpcml.core.case import Case
 from hpcml.core.config import load_config, to_toml
 from hpcml.core.environment import write_environment
 from hpcml.core.errors import ConfigError
-from hpcml.mpi.reductions import agree_on_error
+from hpcml.mpi.agreement import agree_on_error
 
 
 @dataclass(frozen=True, slots=True)

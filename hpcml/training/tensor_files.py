@@ -12,7 +12,7 @@ from hpcml.core import case
 from hpcml.core.errors import ConfigError, HpcmlError, TrainingError
 from hpcml.fields.domain import Domain, decompose
 from hpcml.fields.grid import Grid
-from hpcml.mpi.reductions import agree_on_error
+from hpcml.mpi.agreement import agree_on_error
 from hpcml.training.dataset import Pairs
 
 

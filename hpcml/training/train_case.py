@@ -1,6 +1,5 @@
 """Train the model of a case in a run directory, from the beginning or from where it stopped."""
 
-import json
 import logging
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,8 @@ from hpcml.core.case import Case
 from hpcml.core.log import rank_log
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.mpi.world import World
-from hpcml.training.experiment import Experiment, open_experiment
+from hpcml.training.evaluation import evaluate
+from hpcml.training.experiment import open_experiment
 from hpcml.training.loss import LOSSES
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.run_directory import RunDirectory
@@ -62,29 +62,7 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float]:
         if world.rank == 0:
             trainer.metrics = stack.enter_context(MetricsWriter(folder, trainer.position.epoch))
         trainer.fit()
-        return evaluate(experiment, model.state_dict(), directory, world)
-
-
-def evaluate(experiment: Experiment, state: dict[str, torch.Tensor], directory: RunDirectory, world: World) -> dict[str, float]:
-    """Mean relative L2 error of a trained model on every held-out set, each at its own resolution.
-
-    Communication
-    -------------
-    Collective over world.comm; rank 0 writes ``evaluation.json``.
-    """
-    errors = {}
-    for name, pairs in experiment.held_out.items():
-        model = experiment.surrogate_on(pairs.domain, state).eval()
-        total = 0.0
-        with torch.no_grad():
-            for sample in torch.arange(pairs.num_samples).split(experiment.case.training.batch_size):
-                x, y = pairs.take(sample)
-                total += float(LOSSES["relative_l2"](pairs.domain, model(x), y)) * len(sample)
-        errors[name] = total / pairs.num_samples
-        _log.info("relative L2 error on %s, %s cells: %.4f", name, "x".join(map(str, pairs.domain.global_shape)), errors[name])
-    if world.rank == 0:
-        (directory.path / "evaluation.json").write_text(json.dumps({"relative_l2": errors}, indent=2) + "\n", encoding="utf-8")
-    return errors
+        return evaluate(experiment, model.state_dict(), folder)
 
 
 def _size(model: torch.nn.Module) -> int:

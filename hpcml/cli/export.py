@@ -1,0 +1,29 @@
+"""``hpcml export``: pictures of a rollout, after the run and without MPI."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``export``."""
+    parser = subparsers.add_parser("export", help="draw a rollout: truth, prediction and error")
+    parser.add_argument("directory", type=Path, metavar="RUN", help="run directory in which `hpcml rollout` has been")
+    parser.add_argument("--png", action="store_true", help="a picture of some steps")
+    parser.add_argument("--gif", action="store_true", help="an animation of all steps")
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="which held-out trajectory (default 0)")
+    parser.add_argument("--channel", default=None, metavar="NAME", help="which channel (default the first)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw what was asked for; both if nothing was."""
+    from hpcml.cli.picture import draw_animation, draw_picture, read_rollout
+
+    rollout = read_rollout(args.directory, args.sample, args.channel)
+    both = not (args.png or args.gif)
+    if args.png or both:
+        print(draw_picture(rollout, args.directory / "rollout.png"))
+    if args.gif or both:
+        print(draw_animation(rollout, args.directory / "rollout.gif"))
+    return 0

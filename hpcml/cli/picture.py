@@ -1,0 +1,132 @@
+"""Truth, prediction and error of a rollout, side by side."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcml.core.errors import CheckpointError, ConfigError
+
+_STEPS_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One channel of one trajectory.
+
+    Attributes
+    ----------
+    name : str
+        Of the channel.
+    time : ndarray
+        (step,).
+    truth, prediction : ndarray
+        (step, *shape), one or two dims.
+    extent : tuple of float
+        Of the box.
+    """
+
+    name: str
+    time: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    extent: tuple[float, ...]
+
+
+def read_rollout(directory: Path, sample: int, channel: str | None) -> Rollout:
+    """Read one trajectory from the file that `hpcml rollout` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file.
+    ConfigError
+        If it has no such sample or channel, or too many dims to draw.
+    """
+    import h5py
+
+    path = directory / "snapshots" / "rollout.h5"
+    if not path.exists():
+        raise CheckpointError(f"there is no rollout in {directory}: run `hpcml rollout {directory}` first")
+    with h5py.File(path, "r") as file:
+        names = [str(name) for name in file.attrs["channels"]]
+        if channel is not None and channel not in names:
+            raise ConfigError(f"{path} has no channel {channel!r}: it has {', '.join(names)}")
+        if not 0 <= sample < file["truth"].shape[0]:
+            raise ConfigError(f"{path} has no sample {sample}: it has {file['truth'].shape[0]}, counted from 0")
+        if file["truth"].ndim > 5:
+            raise ConfigError(f"{path} holds fields of three dims, which a picture cannot show: open it in ParaView")
+        number = names.index(channel) if channel else 0
+        fields = [np.asarray(file[kind][sample, :, number], dtype=float) for kind in ("truth", "prediction")]
+        return Rollout(names[number], file["time"][:], *fields, extent=tuple(file.attrs["extent"]))
+
+
+def draw_picture(rollout: Rollout, path: Path) -> Path:
+    """Draw some steps, a row for each."""
+    steps = np.unique(np.linspace(1, len(rollout.time) - 1, _STEPS_SHOWN).round().astype(int))
+    figure, rows = _figure(len(steps))
+    for step, axes in zip(steps, rows, strict=True):
+        _draw_step(figure, axes, rollout, int(step))
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def draw_animation(rollout: Rollout, path: Path) -> Path:
+    """Draw all steps, one after the other."""
+    from matplotlib.animation import FuncAnimation, PillowWriter
+
+    figure, (axes,) = _figure(1)
+    artists = _draw_step(figure, axes, rollout, 0)
+
+    def show(step: int) -> list[Any]:
+        for artist, values in zip(artists, _panels(rollout, step), strict=True):
+            artist.set_data(values) if hasattr(artist, "set_cmap") else artist.set_ydata(values)
+        axes[0].set_title(_title(rollout, step))
+        return artists
+
+    FuncAnimation(figure, show, frames=len(rollout.time)).save(path, PillowWriter(fps=5), dpi=80)
+    return path
+
+
+def _figure(num_rows: int) -> tuple[Any, Any]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, rows = pyplot.subplots(num_rows, 3, figsize=(12, 3.4 * num_rows), squeeze=False, layout="constrained")
+    return figure, rows
+
+
+def _panels(rollout: Rollout, step: int) -> tuple[np.ndarray, ...]:
+    truth, prediction = rollout.truth[step], rollout.prediction[step]
+    panels = (truth, prediction, prediction - truth)
+    return tuple(p.T for p in panels)
+
+
+def _title(rollout: Rollout, step: int) -> str:
+    return f"truth, t = {rollout.time[step]:.3g}, step {step}"
+
+
+def _draw_step(figure: Any, axes: Any, rollout: Rollout, step: int) -> list[Any]:
+    """Three panels: one scale for truth and prediction, one around zero for the error, both fixed over time."""
+    bound = float(np.abs(rollout.truth).max())
+    error_bound = float(np.nanmax(np.abs(rollout.prediction - rollout.truth))) or 1.0
+    titles = (_title(rollout, step), "prediction", "prediction - truth")
+    artists = []
+    for axis, values, title, limit in zip(axes, _panels(rollout, step), titles, (bound, bound, error_bound), strict=True):
+        axis.set_title(title)
+        axis.set_xlabel("x")
+        if values.ndim == 1:
+            x = (np.arange(len(values)) + 0.5) * rollout.extent[0] / len(values)
+            artists.append(axis.plot(x, values)[0])
+            axis.set_ylim(-limit, limit)
+            axis.set_ylabel(rollout.name)
+        else:
+            box = (0.0, rollout.extent[0], 0.0, rollout.extent[1])
+            image = axis.imshow(values, origin="lower", extent=box, vmin=-limit, vmax=limit, cmap="RdBu_r")
+            axis.set_ylabel("y")
+            figure.colorbar(image, ax=axis, label=rollout.name)
+            artists.append(image)
+    return artists

@@ -1,0 +1,25 @@
+"""``hpcml rollout``: step on with a trained model, beside the solver that it learned from."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``rollout``."""
+    parser = subparsers.add_parser("rollout", help="step on with a trained model from held-out states, beside its solver")
+    parser.add_argument("directory", type=Path, metavar="RUN", help="run directory of `hpcml train`")
+    parser.add_argument("--steps", type=int, metavar="N", help="steps of the model, default output.rollout_steps of the case")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Roll out on all ranks of the job."""
+    import hpcml.mpi
+
+    world = hpcml.mpi.world()
+
+    from hpcml.training.rollout_case import rollout_case
+
+    rollout_case(args.directory, world, args.steps)
+    return 0

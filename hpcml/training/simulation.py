@@ -1,0 +1,113 @@
+"""Pairs of fields from the numerical solver of a case's equation, the same on any number of ranks."""
+
+import logging
+import math
+
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from hpcml.core import case
+from hpcml.equations import Darcy, Equation, build_equation
+from hpcml.fields.domain import Domain
+from hpcml.solvers import DarcySolver, Solver, build_solver
+from hpcml.training.dataset import Pairs
+from hpcml.training.progress import progress
+from hpcml.training.tensor_files import domain_of
+
+_log = logging.getLogger(__name__)
+
+
+def simulate_pairs(spec: case.Case, comm: MPI.Comm, dtype: torch.dtype) -> tuple[Pairs, Pairs]:
+    """Simulate the trajectories of a case and cut them into pairs of one state and the next.
+
+    Steady equations give one pair per sample: coefficient and solution.
+
+    Returns
+    -------
+    train, held_out : Pairs
+        On the domain of training.
+
+    Raises
+    ------
+    ConfigError, SolverError
+        On every rank, if the equation refuses the grid or the solution is no longer finite.
+
+    Communication
+    -------------
+    Collective: all ranks together share the grid while simulating, whatever groups they train in.
+    """
+    data, grid, ranks = spec.data, spec.grid, spec.ranks
+    assert isinstance(data, case.Simulation) and grid is not None and spec.equation is not None
+    domain = domain_of(grid.shape, grid, ranks, comm)
+    together = domain if ranks.data == 1 else domain_of(grid.shape, grid, case.Ranks(), comm)
+    equation = build_equation(spec.equation)
+    sets = []
+    for samples in (range(data.trajectories), range(data.trajectories, data.trajectories + data.held_out)):
+        states = simulate(equation, data, together, samples, data.snapshots)
+        inputs, targets = (_moved(field, together, domain, dtype) for field in _cut(equation, states))
+        sets.append(Pairs(domain, inputs, targets))
+    if together is not domain:
+        together.close()
+    return sets[0], sets[1]
+
+
+def simulate(equation: Equation, data: case.Simulation, domain: Domain, samples: range, snapshots: int) -> Tensor:
+    """Trajectories of an equation.
+
+    Parameters
+    ----------
+    equation : Equation
+        What to solve.
+    data : hpcml.core.case.Simulation
+        Seed, spin-up and the time between snapshots.
+    domain : Domain
+        Where, on all of its ranks.
+    samples : range
+        Numbers of the trajectories; each depends on its number and the seed only.
+    snapshots : int
+        States of each; a steady equation has one.
+
+    Returns
+    -------
+    Tensor
+        float64, (sample, snapshot, channel, *local_shape).
+
+    Communication
+    -------------
+    Collective over domain.comm, as the solver.
+    """
+    state = equation.initial_state(domain, samples, data.seed)
+    if isinstance(equation, Darcy):
+        with torch.no_grad():
+            return DarcySolver(equation, domain).step(state).unsqueeze(1)
+    solver, steps = solver_between(equation, domain, data.interval, state)
+    spin_up = math.ceil(data.spin_up / data.interval) * steps
+    states = []
+    with torch.no_grad(), progress("snapshot", snapshots, shown=domain.world_comm.rank == 0) as bar:
+        if spin_up:
+            *_, state = solver.snapshots(state, spin_up, spin_up)
+        for snapshot in solver.snapshots(state, (snapshots - 1) * steps, steps):
+            states.append(snapshot)
+            bar.advance(len(states), f"{len(samples)} trajectories of {type(equation).__name__}")
+    return torch.stack(states, 1)
+
+
+def solver_between(equation: Equation, domain: Domain, interval: float, state: Tensor) -> tuple[Solver, int]:
+    """Solver whose step divides the time between two snapshots and is stable, with half the stable step to spare; and the number of steps."""
+    steps = max(1, math.ceil(interval / (0.5 * equation.stable_step(domain, state))))
+    return build_solver(equation, domain, interval / steps), steps
+
+
+def _cut(equation: Equation, states: Tensor) -> tuple[Tensor, Tensor]:
+    if isinstance(equation, Darcy):
+        return states[:, 0, :1], states[:, 0, 1:]
+    return states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1)
+
+
+def _moved(field: Tensor, source: Domain, target: Domain, dtype: torch.dtype) -> Tensor:
+    """Blocks of one domain as those of another, one sample at a time, so that no rank holds many whole fields."""
+    field = field.to(dtype)
+    if source is target:
+        return field.contiguous()
+    return torch.stack([source.gather(sample)[target.index] for sample in field])

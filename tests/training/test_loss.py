@@ -1,0 +1,115 @@
+"""Losses are those of the whole field and the whole batch, on any number of ranks and data groups: value, gradient and its gradient."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from hpcml.core.errors import ShapeError
+from hpcml.fields import Grid, decompose
+from hpcml.training.loss import h1, mse, relative_l2
+
+RANKS = pytest.mark.parallel([1, 2, 3, 4, 6])
+TIGHT = {"rtol": 1e-12, "atol": 1e-15}  # float64 sums in another order
+
+
+def serial_mse(grid, p, t):
+    return F.mse_loss(p, t)
+
+
+def serial_l2(grid, p, t):
+    return ((p - t).flatten(1).norm(dim=1) / t.flatten(1).norm(dim=1)).mean()
+
+
+def serial_h1(grid, p, t):
+    """With torch's own gradient, which is one-sided at the ends; periodic dims are wrapped by hand."""
+
+    def square(u):
+        total = u.flatten(1).square().sum(1)
+        for d, (dx, periodic) in enumerate(zip(grid.spacing, grid.periodic, strict=True)):
+            wide = torch.cat([u.narrow(d + 2, u.shape[d + 2] - 1, 1), u, u.narrow(d + 2, 0, 1)], d + 2) if periodic else u
+            (slope,) = torch.gradient(wide, spacing=dx, dim=d + 2)
+            slope = slope.narrow(d + 2, 1, u.shape[d + 2]) if periodic else slope
+            total = total + slope.flatten(1).square().sum(1)
+        return total
+
+    return (square(p - t) / square(t)).sqrt().mean()
+
+
+CASES = [(mse, serial_mse), (relative_l2, serial_l2), (h1, serial_h1)]
+
+
+def fields(rng, batch, shape):
+    p, t = (torch.from_numpy(rng.standard_normal((batch, 2, *shape))) for _ in range(2))
+    return p.requires_grad_(), t
+
+
+@RANKS
+@pytest.mark.parametrize(("ours", "serial"), CASES, ids=["mse", "relative_l2", "h1"])
+@pytest.mark.parametrize(
+    "grid",
+    [Grid((13,), extent=2.0), Grid((7, 8), extent=(1.0, 3.0), periodic=(True, False)), Grid((6, 3, 5), periodic=False)],
+    ids=["1d", "2d", "3d"],
+)
+def test_value_and_gradient_are_the_serial_ones(comm, rng, ours, serial, grid):
+    with decompose(grid, comm) as domain:
+        p, t = fields(rng, 3, grid.shape)
+        block = p.detach()[domain.index].clone().requires_grad_()
+        value, expected = ours(domain, block, t[domain.index]), serial(grid, p, t)
+        torch.testing.assert_close(value, expected, **TIGHT)
+        value.backward()
+        expected.backward()
+        torch.testing.assert_close(block.grad, p.grad[domain.index], **TIGHT)
+
+
+@pytest.mark.parallel([2, 4, 6])
+@pytest.mark.parametrize(("ours", "serial"), CASES, ids=["mse", "relative_l2", "h1"])
+def test_data_groups_may_hold_different_numbers_of_samples(comm, rng, ours, serial):
+    grid = Grid((8, 6))
+    with decompose(grid, comm, data=2) as domain:
+        p, t = fields(rng, 5, grid.shape)
+        mine = slice(0, 3) if domain.data_index == 0 else slice(3, 5)
+        block = p.detach()[mine][domain.index].clone().requires_grad_()
+        value, expected = ours(domain, block, t[mine][domain.index]), serial(grid, p, t)
+        torch.testing.assert_close(value, expected, **TIGHT)
+        value.backward()
+        expected.backward()
+        torch.testing.assert_close(block.grad, p.grad[mine][domain.index], **TIGHT)
+
+
+@RANKS
+@pytest.mark.parametrize(("ours", "serial"), CASES, ids=["mse", "relative_l2", "h1"])
+def test_second_derivatives_are_the_serial_ones(comm, rng, ours, serial):
+    """Gradient of the squared loss along its own gradient."""
+    grid = Grid((7, 6))
+    with decompose(grid, comm) as domain:
+        p, t = fields(rng, 2, grid.shape)
+        v = torch.from_numpy(rng.standard_normal(p.shape))
+        block = p.detach()[domain.index].clone().requires_grad_()
+
+        def second(loss, where, x, y, direction):
+            (g,) = torch.autograd.grad(loss(where, x, y) ** 2, x, create_graph=True)
+            return torch.autograd.grad((g * direction).sum(), x)[0]
+
+        # The direction's inner product is summed over ranks by the loss's own graph: each rank differentiates its share.
+        expected = second(serial, grid, p, t, v)[domain.index]
+        torch.testing.assert_close(second(ours, domain, block, t[domain.index], v[domain.index]), expected, rtol=1e-11, atol=1e-14)
+
+
+@RANKS
+def test_an_exact_prediction_has_no_gradient_and_no_nan(comm, rng):
+    with decompose(Grid((7, 6)), comm) as domain:
+        t = fields(rng, 2, (7, 6))[1][domain.index]
+        for loss in (mse, relative_l2, h1):
+            p = t.clone().requires_grad_()
+            value = loss(domain, p, t)
+            value.backward()
+            assert value.item() < 1e-150 and torch.equal(p.grad, torch.zeros_like(p))
+
+
+@pytest.mark.parallel([1, 2])
+def test_mistakes_are_named(comm):
+    with decompose(Grid((8, 6)), comm) as domain:
+        with pytest.raises(ShapeError, match="two blocks"):
+            mse(domain, torch.zeros(1, 1, *domain.local_shape), torch.zeros(2, 1, *domain.local_shape))
+        with pytest.raises(ShapeError, match="two blocks"):
+            relative_l2(domain, torch.zeros(1, 1, 9, 9), torch.zeros(1, 1, 9, 9))
