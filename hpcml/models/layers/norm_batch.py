@@ -1,0 +1,87 @@
+"""Batch norm over every cell and every sample of all ranks."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hpcml.fields.domain import Domain
+from hpcml.models.layers.norm_statistics import check_channels, moments, normalize, replicated_affine
+from hpcml.models.layers.reach import check_field, check_num_dims
+
+
+class _BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """What the three have in common; see `BatchNorm2d`."""
+
+    num_dims: ClassVar[int]
+
+    def __init__(self, domain: Domain, num_features: int, *args: Any, **kwargs: Any) -> None:
+        check_num_dims(type(self).__name__, domain, self.num_dims)
+        super().__init__(num_features, *args, **kwargs)
+        self.domain = self.domain_out = domain
+
+    def forward(self, input: Tensor) -> Tensor:
+        check_field(input, self.domain)
+        check_channels(self, input, self.num_features)
+        comm = self.domain.world_comm
+        if comm.size == 1:
+            return super().forward(input)
+        weight, bias = replicated_affine(comm, self.weight, self.bias)
+        if not self.training and self.running_mean is not None:
+            return F.batch_norm(input, self.running_mean, self.running_var, weight, bias, eps=self.eps)
+        mean, variance, count = moments(input, [d for d in range(input.dim()) if d != 1], comm)
+        if self.training and self.track_running_stats:
+            self._track(mean.detach().flatten(), variance.detach().flatten() * (count / (count - 1)))
+        columns = (None if p is None else p.view(-1, *(1,) * self.num_dims) for p in (weight, bias))
+        return normalize(input, mean, variance, self.eps, *columns)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
+        self.num_batches_tracked.add_(1)
+        momentum = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance, momentum)
+
+
+class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
+    """`BatchNorm2d` for fields of one dim."""
+
+    num_dims = 1
+
+
+class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
+    """Normalise each channel by its mean and variance over the whole batch and the whole field, on all ranks and in all data groups.
+
+        y = (x - mean_c) / sqrt(var_c + eps) * weight_c + bias_c
+
+    Parameters
+    ----------
+    domain : Domain
+        Where the fields live.
+    num_features, eps, momentum, affine, track_running_stats
+        As in `torch.nn.BatchNorm2d`; running statistics are those of one rank with everything, and the same on every rank.
+
+    Raises
+    ------
+    ShapeError
+        On a domain of another number of dims; for a tensor that is not this rank's block.
+
+    Communication
+    -------------
+    Collective over domain.world_comm: forward one all-gather of two numbers per channel, backward two all-reduces; none in the forward pass
+    of `eval` with running statistics.
+
+    Notes
+    -----
+    The state dict is torch's, and on one rank the layer is torch's.
+    """
+
+    num_dims = 2
+
+
+class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
+    """`BatchNorm2d` for fields of three dims."""
+
+    num_dims = 3

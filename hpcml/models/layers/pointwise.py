@@ -1,0 +1,72 @@
+"""Any module that acts on each cell alone, over many ranks."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hpcml.core.errors import ConfigError
+from hpcml.fields.domain import Domain
+from hpcml.models.layers.parameters import share_parameters
+from hpcml.parallel.replicated import replicated
+
+
+class Pointwise(nn.Module):
+    """Apply a module whose output at a cell depends on the input at that cell only; its parameters get the gradient of all ranks.
+
+        y[b, :, i] = module(x[b, :, i])
+
+    Parameters
+    ----------
+    domain : Domain
+        Where the fields live.
+    module : Module
+        Of plain torch: a 1x1 convolution, an activation with parameters, an embedding; any module of the user's own that does not look at
+        neighbors. `hpcml.verify` finds out whether it does.
+    channels_last : bool
+        Hand the module (batch, *local, channel) and take the same back: for layers that act on the last dim, such as `torch.nn.Linear` and
+        `torch.nn.LayerNorm` over channels.
+
+    Raises
+    ------
+    ConfigError
+        For a bare `torch.nn.Linear` without ``channels_last``: it would mix the cells of the last dim.
+
+    Communication
+    -------------
+    Forward: local. Backward: one all-reduce over domain.world_comm for all parameters together.
+
+    Notes
+    -----
+    The state dict is the module's, under ``module.``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mpi4py import MPI
+    >>> from hpcml.fields import Grid, decompose
+    >>> layer = Pointwise(decompose(Grid((8, 8)), MPI.COMM_SELF), torch.nn.Linear(3, 5), channels_last=True)
+    >>> layer(torch.zeros(2, 3, 8, 8)).shape
+    torch.Size([2, 5, 8, 8])
+    """
+
+    def __init__(self, domain: Domain, module: nn.Module, channels_last: bool = False) -> None:
+        super().__init__()
+        if isinstance(module, nn.Linear | nn.Bilinear) and not channels_last:
+            raise ConfigError(f"{module} acts on the last dim, which is one of space: say Pointwise(..., channels_last=True) for channels")
+        self.domain = self.domain_out = domain
+        self.module = module
+        self.channels_last = channels_last
+        share_parameters(module, domain.world_comm)
+
+    def forward(self, *fields: Tensor) -> Any:
+        """The module's output for one or more fields (batch, channel, *local)."""
+        if self.channels_last:
+            fields = tuple(x.movedim(1, -1) for x in fields)
+        parameters = dict(self.module.named_parameters())
+        if parameters:
+            used = replicated(self.domain.world_comm, *parameters.values())
+            y = functional_call(self.module, dict(zip(parameters, used, strict=True)), fields)
+        else:
+            y = self.module(*fields)
+        return y.movedim(-1, 1) if self.channels_last else y

@@ -1,0 +1,129 @@
+"""What is minimised: distances between fields that many ranks share, each one number, the same on every rank.
+
+    mse           1 / (B C N) sum (p - t)^2
+    relative_l2   1 / B sum_b |p_b - t_b| / |t_b|                           |u|^2 = sum of u^2 over channels and cells
+    h1            1 / B sum_b |p_b - t_b|_1 / |t_b|_1                       |u|_1^2 = |u|^2 + sum over dims of |du/dx|^2
+
+B counts the samples of all data groups, N the cells of the whole grid. Values and gradients are those of one rank with everything.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from hpcml.core.errors import ShapeError
+from hpcml.fields.domain import Domain
+from hpcml.parallel.replicated import global_sum
+
+Loss = Callable[[Domain, Tensor, Tensor], Tensor]
+"""``loss(domain, prediction, target)``."""
+
+
+def mse(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean square of the difference over the whole field and the whole batch.
+
+    Parameters
+    ----------
+    domain : Domain
+        Where the fields live.
+    prediction, target : Tensor
+        (batch, channel, *local_shape).
+
+    Returns
+    -------
+    Tensor
+        One number, the same on every rank; ``backward`` on every rank gives the gradient of this one number.
+
+    Raises
+    ------
+    ShapeError
+        If the two are not this rank's blocks of fields of one shape.
+
+    Communication
+    -------------
+    Collective over domain.world_comm: one all-reduce of two numbers; backward none.
+    """
+    _check(domain, prediction, target)
+    square = (prediction - target).square().sum()
+    total, count = global_sum(domain.world_comm, square, square.new_tensor(prediction.numel()))
+    return total / count
+
+
+def relative_l2(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
+    """Norm of the difference over the norm of the target, averaged over samples; see `mse`.
+
+    Communication
+    -------------
+    Collective over domain.comm: one all-reduce of two numbers per sample; with data groups another of two numbers over domain.world_comm.
+    Backward none.
+    """
+    _check(domain, prediction, target)
+    return _mean_ratio(domain, _square(prediction - target), _square(target))
+
+
+def h1(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
+    """As `relative_l2`, of values and first derivatives together, in the unit of the grid's extent.
+
+    Derivatives are central differences, one-sided at the ends of dims that are not periodic.
+
+    Communication
+    -------------
+    As `relative_l2`, and one halo exchange of width 1 of both fields together; backward the same.
+    """
+    _check(domain, prediction, target)
+    difference = prediction - target
+    boundary = tuple("periodic" if p else "replicate" for p in domain.grid.periodic)
+    wide = domain.halo(difference, target, boundary=boundary)
+    return _mean_ratio(domain, *(_square(u) + _gradient_square(domain, w) for u, w in zip((difference, target), wide, strict=True)))
+
+
+LOSSES: dict[str, Loss] = {"mse": mse, "relative_l2": relative_l2, "h1": h1}
+"""By the names that a case gives them."""
+
+
+def _check(domain: Domain, prediction: Tensor, target: Tensor) -> None:
+    if prediction.shape != target.shape or tuple(target.shape[2:]) != domain.local_shape:
+        raise ShapeError(
+            f"rank {domain.comm.rank}: a loss takes two blocks (batch, channel, *{domain.local_shape}) of one shape, got a prediction of "
+            f"{tuple(prediction.shape)} and a target of {tuple(target.shape)}"
+        )
+
+
+def _square(u: Tensor) -> Tensor:
+    """Sum of squares of each sample."""
+    return u.flatten(1).square().sum(1)
+
+
+def _gradient_square(domain: Domain, wide: Tensor) -> Tensor:
+    """Sum of squares of the derivatives of each sample, from the field with one ghost cell all around."""
+    total = wide.new_zeros(wide.shape[0])
+    inner = [slice(None)] * 2 + [slice(1, -1)] * domain.num_dims
+    for d in range(domain.num_dims):
+        above, below = ((*inner[: d + 2], cells, *inner[d + 3 :]) for cells in (slice(2, None), slice(None, -2)))
+        column = [-1 if k == d else 1 for k in range(domain.num_dims)]
+        total = total + _square((wide[above] - wide[below]) / _distance(domain, d).to(wide.dtype).view(column))
+    return total
+
+
+def _distance(domain: Domain, d: int) -> Tensor:
+    """Distance between the two neighbors of each cell; the replicated neighbor beyond an end lies at the cell itself."""
+    cell = torch.arange(domain.block[d].start, domain.block[d].stop)
+    steps = torch.full(cell.shape, 2.0, dtype=torch.float64)
+    if not domain.grid.periodic[d]:
+        steps -= (cell == 0).double() + (cell == domain.global_shape[d] - 1).double()
+    return steps.clamp_min(1.0) * domain.grid.spacing[d]
+
+
+def _mean_ratio(domain: Domain, numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Mean over all samples of sqrt(numerator / denominator), each summed over the ranks of its group."""
+    above, below = global_sum(domain.comm, numerator, denominator)
+    # The derivative of the root at 0 is infinite; a prediction that is exact gets the gradient 0.
+    ratio = (above.clamp_min(torch.finfo(above.dtype).tiny) / below).sqrt()
+    if domain.num_data == 1:
+        return ratio.mean()
+    # Every rank of a group holds its group's sum. One of them counts, all of them differentiate it.
+    share = ratio.sum() if domain.comm.rank == 0 else ratio.sum() - ratio.sum().detach()
+    count = share.new_tensor(len(ratio) if domain.comm.rank == 0 else 0)
+    total, samples = global_sum(domain.world_comm, share, count)
+    return total / samples
