@@ -12,7 +12,6 @@ G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generator
 """
 
 import hashlib
-from functools import cache
 
 import torch
 
@@ -152,11 +151,17 @@ def _signed(word: int) -> int:
     return word - 2**64 if word >= 2**63 else word
 
 
-@cache
 def _key(seed: int, stream: Stream) -> int:
     parts = stream if isinstance(stream, tuple) else (stream,)
     if not all(type(part) in (str, int) for part in parts):
         raise ConfigError(f"random stream: expected a str, an int or a tuple of these, got {stream!r}")
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    mixed = _mix(torch.tensor(_signed(int.from_bytes(digest, "little"))))
-    return int(_mix(mixed.add_(_signed(seed))))
+    return _mix_int(seed + _mix_int(int.from_bytes(digest, "little")))
+
+
+def _mix_int(word: int) -> int:
+    """What `_mix` does to each entry of a tensor."""
+    word %= 2**64
+    for shift, factor in _MIX:
+        word = (word ^ word >> shift) * factor % 2**64
+    return word ^ word >> 31

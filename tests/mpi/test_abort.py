@@ -1,0 +1,125 @@
+"""A rank that fails alone ends the job at once with its traceback; ranks that fail together say so once."""
+
+import time
+
+import pytest
+
+PRELUDE = """
+import os, signal, sys, threading, time
+import hpcml.mpi
+from hpcml.core.errors import ShapeError
+world = hpcml.mpi.world()
+comm, rank = world.comm, world.rank
+comm.Barrier()
+if rank == 0:
+    print("failing at", time.time(), flush=True)
+"""
+END_S = 5.0  # what a job may take from its failure to its end
+
+
+def run(mpiexec, body):
+    result = mpiexec(3, "-c", PRELUDE + body, timeout=60)
+    end = time.time()
+    times = [float(line.split()[-1]) for line in result.stdout.splitlines() if line.startswith("failing at")]
+    return result, end - times[0] if times else float("nan")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "text"),
+    [
+        ("if rank == 1: raise ValueError('bad luck')\ncomm.Barrier()", 1, "ValueError: bad luck"),
+        ("if rank == 1: raise ShapeError('too wide')\ncomm.Barrier()", 2, "ShapeError: too wide"),
+        ("if rank == 1: sys.exit(3)\ncomm.Barrier()", 3, "left with exit code 3"),
+        ("if rank == 1: signal.raise_signal(signal.SIGINT)\ncomm.Barrier()", 130, "KeyboardInterrupt"),
+    ],
+    ids=["error", "hpcml-error", "sys-exit", "interrupt"],
+)
+def test_a_rank_that_fails_alone_ends_the_job(mpiexec, body, code, text):
+    result, seconds = run(mpiexec, body)
+    assert result.returncode == code
+    assert "[rank 1 of 3 on " in result.stderr and result.stderr.count(text) == 1
+    assert seconds < END_S
+
+
+def test_a_rank_that_fails_inside_backward_ends_the_job(mpiexec):
+    body = """
+import torch
+class Fails(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+    @staticmethod
+    def backward(ctx, grad):
+        if rank == 1:
+            raise ValueError("in backward")
+        comm.Barrier()
+if rank == 0:
+    print("failing at", time.time(), flush=True)
+Fails.apply(torch.ones(1, requires_grad=True)).backward()
+"""
+    result, _ = run(mpiexec, body)
+    assert result.returncode == 1 and "[rank 1 of 3" in result.stderr and result.stderr.count("ValueError: in backward") == 1
+
+
+def test_a_thread_that_fails_ends_the_job(mpiexec):
+    result, seconds = run(mpiexec, "if rank == 1: threading.Thread(target=lambda: 1 / 0).start()\ncomm.Barrier()\ntime.sleep(30)")
+    assert result.returncode != 0 and result.stderr.count("ZeroDivisionError") == 1
+    assert seconds < END_S
+
+
+def test_a_killed_rank_ends_the_job(mpiexec):
+    result, seconds = run(mpiexec, "if rank == 1: os.kill(os.getpid(), signal.SIGKILL)\ncomm.Barrier()")
+    assert result.returncode != 0
+    assert seconds < END_S
+
+
+def test_an_error_of_all_ranks_is_told_once_without_traceback(mpiexec):
+    result, seconds = run(mpiexec, "raise ShapeError('the field is too wide')")
+    assert result.returncode == 2
+    assert result.stderr.count("hpcml: error: the field is too wide") == 1
+    assert "Traceback" not in result.stderr and "abort" not in result.stderr.lower()
+    assert seconds < END_S
+
+
+def test_a_bug_on_all_ranks_is_traced_once(mpiexec):
+    result, _ = run(mpiexec, "raise KeyError('speed')")
+    assert result.returncode == 1
+    assert result.stderr.count("KeyError: 'speed'") == 1 and "abort" not in result.stderr.lower()
+
+
+def test_different_errors_at_once_are_each_told_by_the_lowest_rank(mpiexec):
+    result, _ = run(mpiexec, "raise KeyError('speed') if rank else ShapeError('too wide')")
+    assert result.stderr.count("KeyError: 'speed'") == 1 and "[rank 1 of 3]" in result.stderr
+    assert result.stderr.count("too wide") == 1
+
+
+def test_sys_exit_of_all_ranks_is_no_failure_of_one(mpiexec):
+    result, _ = run(mpiexec, "sys.exit(4)")
+    assert result.returncode == 4 and "alone" not in result.stderr
+
+
+@pytest.mark.parametrize("body", ["sys.exit()", "sys.exit(0)", "try:\n    sys.exit(5)\nexcept SystemExit:\n    pass"])
+def test_a_rank_may_leave_early_if_it_leaves_well(mpiexec, body):
+    late = "if rank == 0: time.sleep(3)\n"  # longer than a failing rank would wait for the others
+    result, _ = run(mpiexec, late + body)
+    assert result.returncode == 0, result.stderr
+
+
+def test_an_unfinished_message_does_not_keep_a_failed_job(mpiexec):
+    body = "import numpy as np\ncomm.Isend(np.zeros(1 << 20), (rank + 1) % 3)\nraise ShapeError('cut off')"
+    result, _ = run(mpiexec, body)
+    assert result.returncode != 0 and result.stderr.count("hpcml: error: cut off") == 1
+
+
+def test_one_rank_behaves_as_python_does(mpiexec):
+    result = mpiexec(1, "-c", "import hpcml.mpi\nhpcml.mpi.world()\nraise ValueError('plain')")
+    assert result.returncode == 1 and result.stderr.startswith("Traceback") and "ValueError: plain" in result.stderr
+
+
+def test_handle_gives_the_exit_code_of_each_kind(capsys):
+    from hpcml.core.errors import ConfigError
+    from hpcml.mpi.abort import handle
+
+    errors = [ConfigError("no such key"), ValueError("bug"), KeyboardInterrupt(), SystemExit(7), SystemExit("told"), SystemExit()]
+    assert [handle(error) for error in errors] == [2, 1, 130, 7, 1, 0]
+    assert capsys.readouterr().err.splitlines() == ["hpcml: error: no such key", "ValueError: bug", "hpcml: interrupted"]

@@ -1,0 +1,47 @@
+"""Launchers are told apart by their variables, and a launcher that the MPI does not know is caught."""
+
+import pytest
+
+from hpcml.core.errors import LaunchError
+from hpcml.mpi.launcher import Launch, check, detect
+
+OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "PMIX_RANK": "3"}
+HYDRA = {"PMI_SIZE": "4", "PMI_RANK": "3", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2", "PMI_FD": "9"}
+STEP = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
+BATCH = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, Launch("none", 1, 0, 0)),
+        (OPEN_MPI, Launch("mpiexec (Open MPI)", 4, 3, 1)),
+        (HYDRA, Launch("mpiexec (MPICH Hydra)", 4, 3, 1)),
+        (STEP, Launch("srun", 4, 3, 1)),
+        (STEP | {"PMI_SIZE": "4", "PMI_RANK": "3"}, Launch("srun", 4, 3, 1)),
+        ({"PMI_SIZE": "4", "PMI_RANK": "3"}, Launch("mpiexec (PMI)", 4, 3, 0)),
+    ],
+)
+def test_launchers_are_told_apart(environ, expected):
+    assert detect(environ) == expected
+
+
+@pytest.mark.parametrize("step", [{}, {"SLURM_STEP_ID": "4294967291"}, {"SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "1"}])
+def test_a_batch_script_and_an_interactive_shell_launch_nothing(step):
+    assert detect(BATCH | step).launcher == "none"
+
+
+@pytest.mark.parametrize("mpiexec", [OPEN_MPI, HYDRA])
+def test_mpiexec_in_an_allocation_is_not_mistaken_for_its_daemons(mpiexec):
+    daemons = {"SLURM_STEP_ID": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}  # one per node, started by srun
+    assert detect(BATCH | daemons | mpiexec).size == 4
+
+
+def test_a_mismatch_names_both_sizes_and_both_sides():
+    with pytest.raises(LaunchError, match=r"srun launched 4 ranks, but MPICH 5\.0\.2 sees a world of 1"):
+        check(detect(STEP), 1, "MPICH 5.0.2")
+
+
+@pytest.mark.parametrize(("environ", "size"), [(STEP, 4), (BATCH, 1), ({}, 1), (OPEN_MPI, 4)])
+def test_sizes_that_agree_pass(environ, size):
+    check(detect(environ), size, "any MPI")
