@@ -1,22 +1,22 @@
-"""An error on one rank, raised on all of them: nobody is left waiting in a collective call."""
+"""An error in reading or writing on one rank becomes the error of all ranks, and says what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, HpcmlError
 from hpcml.io.checkpoint.durable import remedy
+from hpcml.mpi import raise_together
 
 
 @contextmanager
-def together(comm: MPI.Comm, doing: str) -> Iterator[None]:
+def together(comm: MPI.Intracomm, doing: str) -> Iterator[None]:
     """Run a block that may fail on some ranks; if it does, every rank raises.
 
     Parameters
     ----------
-    comm : mpi4py.MPI.Comm
+    comm : mpi4py.MPI.Intracomm
         The ranks that run the block. The block itself must not communicate.
     doing : str
         What the block does, for the message.
@@ -24,27 +24,17 @@ def together(comm: MPI.Comm, doing: str) -> Iterator[None]:
     Raises
     ------
     CheckpointError
-        With the message of the lowest rank that failed.
+        Where a file or the state is at fault. Other errors pass, on every rank too.
 
     Communication
     -------------
-    Collective: one reduction of 8 bytes, and one broadcast of the message after a failure.
+    Collective: one byte if all is well.
     """
-    failure: Exception | None = None
-    try:
-        yield
-    except (HpcmlError, OSError, KeyError, ValueError, RuntimeError) as error:
-        failure = error
-    first = np.array(comm.rank if failure else comm.size)
-    comm.Allreduce(MPI.IN_PLACE, first, op=MPI.MIN)
-    if first == comm.size:
-        return
-    message = comm.bcast(_message(failure, doing, comm) if comm.rank == first else None, root=int(first))
-    raise CheckpointError(message) from failure
-
-
-def _message(failure: Exception | None, doing: str, comm: MPI.Comm) -> str:
-    where = f" (rank {comm.rank} of {comm.size})" if comm.size > 1 else ""
-    if isinstance(failure, HpcmlError):
-        return f"{failure}{where}"
-    return f"{doing} failed{where}: {failure}{remedy(failure.errno) if isinstance(failure, OSError) else ''}"
+    with raise_together(comm):
+        try:
+            yield
+        except HpcmlError:
+            raise
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            hint = remedy(error.errno) if isinstance(error, OSError) else ""
+            raise CheckpointError(f"{doing} failed: {error}{hint}") from error

@@ -39,7 +39,7 @@ class Checkpointer:
     ----------
     folder : str or pathlib.Path
         Where the run keeps its checkpoints; one job at a time writes there.
-    comm : mpi4py.MPI.Comm
+    comm : mpi4py.MPI.Intracomm
         The ranks of the run. It is cloned: saving never disturbs other messages.
     keep : int
         Complete checkpoints that stay on disk; older ones are removed.
@@ -72,7 +72,7 @@ class Checkpointer:
     (7, [0.0, 1.0, 2.0], 1)
     """
 
-    def __init__(self, folder: str | Path, comm: MPI.Comm, *, keep: int = 2, linger: float = 30.0) -> None:
+    def __init__(self, folder: str | Path, comm: MPI.Intracomm, *, keep: int = 2, linger: float = 30.0) -> None:
         if keep < 1:
             raise CheckpointError(f"keep must be at least 1, got {keep}: the newest checkpoint always stays")
         self.folder = Path(folder)

@@ -53,7 +53,7 @@ class Layout:
         return {"state": self.structure, "arrays": [asdict(spec) for spec in self.specs]}
 
 
-def agree_layout(flat: FlatState, comm: MPI.Comm) -> Layout:
+def agree_layout(flat: FlatState, comm: MPI.Intracomm) -> Layout:
     """Work out the layout of a state.
 
     Raises

@@ -77,7 +77,7 @@ class _Index:
     """By entry: (rank that wrote it, where it lies)."""
 
 
-def load(images: Images, size: int, comm: MPI.Comm, like: Mapping[str, Any] | None) -> tuple[int, Any]:
+def load(images: Images, size: int, comm: MPI.Intracomm, like: Mapping[str, Any] | None) -> tuple[int, Any]:
     """Read a state.
 
     Parameters
@@ -86,7 +86,7 @@ def load(images: Images, size: int, comm: MPI.Comm, like: Mapping[str, Any] | No
         What was saved.
     size : int
         Ranks that saved it.
-    comm : mpi4py.MPI.Comm
+    comm : mpi4py.MPI.Intracomm
         Ranks that restore.
     like : mapping or None
         A state of the run that restores: its `Blocked` entries say which box each rank wants, and its arrays must be of the saved shape
@@ -121,7 +121,7 @@ def load(images: Images, size: int, comm: MPI.Comm, like: Mapping[str, Any] | No
     return index.step, unflatten(index.structure, index.values, arrays)
 
 
-def _read_index(images: Images, size: int, comm: MPI.Comm) -> _Index:
+def _read_index(images: Images, size: int, comm: MPI.Intracomm) -> _Index:
     tables: dict[int, tuple[list[Any], dict[str, int]]] = {}
     head = None
     with together(comm, "reading the index"):
@@ -185,7 +185,7 @@ def _pack(index: _Index, rank: int, file: h5py.File) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, np.uint8)
 
 
-def _broadcast(index: _Index, packed: dict[int, np.ndarray], images: Images, size: int, comm: MPI.Comm) -> list[Any]:
+def _broadcast(index: _Index, packed: dict[int, np.ndarray], images: Images, size: int, comm: MPI.Intracomm) -> list[Any]:
     """Give every rank all replicated arrays."""
     stored: list[Any] = [
         np.empty(spec.shape, storage_dtype(spec.dtype)) if spec.placement == "replicated" else None for spec in index.specs
@@ -211,7 +211,7 @@ def _broadcast(index: _Index, packed: dict[int, np.ndarray], images: Images, siz
     return stored
 
 
-def _own_rows(pieces: Sequence[tuple[int, Box]], spec: ArraySpec, size: int, comm: MPI.Comm) -> Box:
+def _own_rows(pieces: Sequence[tuple[int, Box]], spec: ArraySpec, size: int, comm: MPI.Intracomm) -> Box:
     """Rows for this rank: its own on the same number of ranks, else an even share of all."""
     origin = (0,) * len(spec.shape)
     if size == comm.size:

@@ -42,14 +42,14 @@ class Restored:
     skipped: dict[Path, str]
 
 
-def restore(folder: str | Path, comm: MPI.Comm, *, like: Mapping[str, Any] | None = None, step: int | None = None) -> Restored | None:
+def restore(folder: str | Path, comm: MPI.Intracomm, *, like: Mapping[str, Any] | None = None, step: int | None = None) -> Restored | None:
     """Read the newest whole checkpoint of a run from disk.
 
     Parameters
     ----------
     folder : str or pathlib.Path
         Where the run keeps its checkpoints.
-    comm : mpi4py.MPI.Comm
+    comm : mpi4py.MPI.Intracomm
         Ranks that restore, in any number.
     like : mapping, optional
         A state of this run. Its `Blocked` entries say which box each rank wants, of any layout; without it every rank gets whole arrays.

@@ -10,7 +10,7 @@ from hpcml.io.checkpoint.durable import crc32
 from hpcml.topology.block import block_range
 
 
-def damage(checkpoint: Checkpoint, comm: MPI.Comm) -> str | None:
+def damage(checkpoint: Checkpoint, comm: MPI.Intracomm) -> str | None:
     """Compare every byte of a checkpoint with its checksums.
 
     Returns
