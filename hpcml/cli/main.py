@@ -19,7 +19,7 @@ import hpcml
 from hpcml.core.errors import HpcmlError
 from hpcml.mpi.launcher import detect
 
-COMMANDS = ("config", "info", "train")
+COMMANDS = ("config", "evaluate", "export", "info", "rollout", "train")
 
 
 def build_parser() -> argparse.ArgumentParser:
