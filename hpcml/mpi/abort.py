@@ -27,12 +27,13 @@ import time
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
-
-from mpi4py import MPI
+from typing import TYPE_CHECKING, NoReturn
 
 from hpcml.core.errors import HpcmlError
 from hpcml.mpi.launcher import detect
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 WAIT_S = 2.0  # an agreed error reaches all ranks within milliseconds, and a job must end within five seconds
 FINALIZE_S = 10  # MPI_Finalize may wait for ever for a message that the error has cut off
@@ -42,7 +43,7 @@ PACKAGE = str(Path(__file__).parents[1])
 class _Hook:
     """A communicator for those that fail, and how far this rank is with failing."""
 
-    def __init__(self, comm: MPI.Intracomm) -> None:
+    def __init__(self, comm: "MPI.Intracomm") -> None:
         self.comm = comm.Dup()
         self.pid = os.getpid()  # a forked child inherits the hook, but is no rank
         self.settled = False
@@ -60,7 +61,7 @@ class _Exit(SystemExit):
 _hook: _Hook | None = None
 
 
-def install(comm: MPI.Intracomm) -> None:
+def install(comm: "MPI.Intracomm") -> None:
     """Watch over this process: uncaught exceptions, those in threads, and ``sys.exit``.
 
     Parameters
@@ -81,7 +82,17 @@ def install(comm: MPI.Intracomm) -> None:
         threading.excepthook = _on_thread_exception
         atexit.register(_on_exit)
     if comm.size > 1 or detect().size > 1:
-        sys.excepthook = _on_exception
+        speak_once()
+
+
+def speak_once() -> None:
+    """Print an uncaught exception on behalf of all processes of the launch, MPI or not.
+
+    Communication
+    -------------
+    Local; what happens with the exception is up to `handle`.
+    """
+    sys.excepthook = _on_exception
 
 
 def handle(error: BaseException) -> int:
@@ -103,8 +114,10 @@ def handle(error: BaseException) -> int:
     """
     hook, code = _hook, exit_code(error)
     if hook is None or hook.comm.size == 1 or hook.pid != os.getpid():
-        if detect().rank == 0:
+        if detect().rank == 0 or (hook and hook.pid != os.getpid()):
             _print(error)
+        else:
+            time.sleep(WAIT_S / 4)  # some launchers end the job, and with it the rank that speaks, when the first process leaves
         return code
     if not _all_have_failed(hook.comm):
         _abort(hook.comm, error, code)
@@ -125,7 +138,7 @@ def exit_code(error: BaseException) -> int:
     return 2 if isinstance(error, HpcmlError) else 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
-def _all_have_failed(comm: MPI.Intracomm) -> bool:
+def _all_have_failed(comm: "MPI.Intracomm") -> bool:
     deadline = time.monotonic() + WAIT_S
     try:
         arrival = comm.Ibarrier()
@@ -133,12 +146,12 @@ def _all_have_failed(comm: MPI.Intracomm) -> bool:
             if time.monotonic() > deadline:
                 return False
             time.sleep(1e-3)
-    except MPI.Exception:
+    except Exception:  # MPI itself is what failed
         return False
     return True
 
 
-def _abort(comm: MPI.Intracomm, error: BaseException, code: int) -> NoReturn:
+def _abort(comm: "MPI.Intracomm", error: BaseException, code: int) -> NoReturn:
     what = f"left with exit code {code}\n" if isinstance(error, SystemExit) else "".join(traceback.format_exception(error))
     sys.stdout.flush()
     sys.stderr.write(f"[rank {comm.rank} of {comm.size} on {socket.gethostname()}, alone] {what}")

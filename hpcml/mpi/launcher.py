@@ -12,6 +12,11 @@ from hpcml.core.errors import LaunchError
 
 # Step ids from here on are Slurm's own: the batch script, an interactive shell, containers. They run programs, they do not launch ranks.
 _SLURM_RESERVED_STEPS = 0xFFFFFFF0
+_OPEN_MPI, _HYDRA = "mpiexec (Open MPI)", "mpiexec (MPICH Hydra)"
+_REMEDY = (
+    "Start the job with the mpiexec of {} (for a wheel: the one beside this Python), with `srun --mpi=pmix` (Open MPI 5) or "
+    "`srun --mpi=pmi2` (MPICH), or build mpi4py against the site's MPI"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,9 @@ def detect(environ: Mapping[str, str] = os.environ) -> Launch:
     Launch(launcher='mpiexec (PMI)', size=4, rank=2, local_rank=0)
     """
     if "OMPI_COMM_WORLD_SIZE" in environ:
-        return _read(environ, "mpiexec (Open MPI)", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")
+        return _read(environ, _OPEN_MPI, "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")
     if "HYDI_CONTROL_FD" in environ or "MPI_LOCALNRANKS" in environ:
-        return _read(environ, "mpiexec (MPICH Hydra)", "PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID")
+        return _read(environ, _HYDRA, "PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID")
     if 0 <= _number(environ, "SLURM_STEP_ID", -1) < _SLURM_RESERVED_STEPS:
         tasks = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in environ else "SLURM_NTASKS"
         return _read(environ, "srun", tasks, "SLURM_PROCID", "SLURM_LOCALID")
@@ -86,9 +91,32 @@ def check(launch: Launch, size: int, library: str) -> None:
     if launch.launcher != "none" and launch.size != size:
         raise LaunchError(
             f"{launch.launcher} launched {launch.size} ranks, but {library} sees a world of {size}: the launcher belongs to another MPI. "
-            f"Start the job with {library}'s own mpiexec (beside this Python: the one of the installed wheel), with "
-            "`srun --mpi=pmix` (Open MPI 5) or `srun --mpi=pmi2` (MPICH), or build mpi4py against the site's MPI"
+            + _REMEDY.format(library)
         )
+
+
+def check_family(launch: Launch, library: str) -> None:
+    """Raise if the launcher is known not to understand the MPI library, before that library looks for it.
+
+    Parameters
+    ----------
+    launch : Launch
+        From `detect`.
+    library : str
+        Family of the MPI library: ``"Open MPI"``, ``"MPICH"``, ...
+
+    Raises
+    ------
+    LaunchError
+        For MPICH and its relatives under Open MPI's mpiexec, and the other way round.
+
+    Communication
+    -------------
+    Local: the families are the same on every rank.
+    """
+    relatives = ("MPICH", "MVAPICH", "Intel MPI")
+    if (launch.launcher == _OPEN_MPI and library in relatives) or (launch.launcher == _HYDRA and library == "Open MPI"):
+        raise LaunchError(f"{launch.launcher} launched {launch.size} ranks that use {library}. " + _REMEDY.format(library))
 
 
 def _read(environ: Mapping[str, str], launcher: str, size: str, rank: str, local_rank: str) -> Launch:

@@ -5,9 +5,8 @@ from functools import cache, cached_property
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
-from mpi4py import MPI
-
 from hpcml.mpi import abort, launcher
+from hpcml.mpi.start import MPI
 from hpcml.mpi.threads import limit_threads
 
 if TYPE_CHECKING:

@@ -1,9 +1,13 @@
 """Launchers are told apart by their variables, and a launcher that the MPI does not know is caught."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from hpcml.core.errors import LaunchError
-from hpcml.mpi.launcher import Launch, check, detect
+from hpcml.mpi.launcher import Launch, check, check_family, detect
 
 OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "PMIX_RANK": "3"}
 HYDRA = {"PMI_SIZE": "4", "PMI_RANK": "3", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2", "PMI_FD": "9"}
@@ -45,3 +49,27 @@ def test_a_mismatch_names_both_sizes_and_both_sides():
 @pytest.mark.parametrize(("environ", "size"), [(STEP, 4), (BATCH, 1), ({}, 1), (OPEN_MPI, 4)])
 def test_sizes_that_agree_pass(environ, size):
     check(detect(environ), size, "any MPI")
+
+
+@pytest.mark.parametrize(("environ", "library"), [(OPEN_MPI, "MPICH"), (HYDRA, "Open MPI"), (OPEN_MPI, "Intel MPI")])
+def test_a_launcher_of_another_family_is_named(environ, library):
+    with pytest.raises(LaunchError, match=rf"launched 4 ranks that use {library}\..*the mpiexec of {library}"):
+        check_family(detect(environ), library)
+
+
+@pytest.mark.parametrize(
+    ("environ", "library"), [(OPEN_MPI, "Open MPI"), (HYDRA, "MPICH"), (HYDRA, "Intel MPI"), (STEP, "MPICH"), ({}, "MPICH")]
+)
+def test_a_launcher_of_the_same_family_passes(environ, library):
+    check_family(detect(environ), library)
+
+
+def test_the_family_is_checked_before_mpi_starts():
+    """In MPI_Init one library ends the process in its own words, and another starts as a world of one."""
+    family = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.get_vendor()[0])"
+    library = subprocess.run([sys.executable, "-c", family], capture_output=True, text=True, check=True).stdout.strip()
+    foreign = HYDRA | {"PMI_RANK": "0"} if library == "Open MPI" else OPEN_MPI | {"OMPI_COMM_WORLD_RANK": "0"}
+    script = [sys.executable, "-W", "ignore", "-c", "import hpcml.mpi; hpcml.mpi.world()"]
+    result = subprocess.run(script, env=os.environ | foreign, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr.startswith("hpcml: error: mpiexec (") and f"launched 4 ranks that use {library}." in result.stderr

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from hpcml.core.errors import CommunicationError, ShapeError
-from hpcml.mpi import gpu_aware
 from hpcml.mpi.reductions import InPlaceSum, agree, all_max, all_min, all_sum, start_sum
 
 SIZES = [1, 2, 3, 4]
@@ -152,7 +151,7 @@ def test_ranks_agree_only_if_all_say_yes(comm):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("dtype", NUMBERS, ids=str)
 def test_gpu_memory_is_staged(comm, dtype, monkeypatch):
-    monkeypatch.setattr(gpu_aware, "gpu_aware", lambda: False)
+    monkeypatch.setattr("hpcml.mpi.reductions.gpu_aware", lambda: False)
     expected = block(0, (5,), dtype) + block(1, (5,), dtype)
     mine = block(comm.rank, (5,), dtype).cuda()
     assert torch.equal(all_sum(mine, comm), expected.cuda())
