@@ -16,7 +16,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 
 import hpcml
-from hpcml.core.errors import HpcmlError
+from hpcml.core.errors import HpcmlError, LaunchError
 from hpcml.mpi.launcher import detect
 
 COMMANDS = ("config", "evaluate", "export", "info", "rollout", "train")
@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises
     ------
     HpcmlError
-        On one of many ranks: the exception hook of `hpcml.mpi` then prints it once, or ends the job when other ranks still run.
+        On one of many ranks, or of many processes that should have been ranks: the exception hook of `hpcml.mpi` then prints it
+        once, or ends the job when other ranks still run.
 
     Communication
     -------------
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except (HpcmlError, BrokenPipeError) as error:
-        if _is_one_of_many():
+        if _is_one_of_many() or isinstance(error, LaunchError):
             raise
         if isinstance(error, HpcmlError):
             print(f"hpcml: error: {error}", file=sys.stderr)
