@@ -1,0 +1,126 @@
+"""What every equation of this package knows about itself."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor
+
+from hpcml.core.errors import ConfigError
+from hpcml.fields.domain import Domain
+
+
+class Equation(ABC):
+    """A partial differential equation: its channels, what changes them, what they start from, and where the answer is known.
+
+        du/dt = tendency(u)
+
+    States are tensors (batch, channel, *local_shape) on a `Domain`, values at cell centres. Subclasses are frozen dataclasses of the
+    equation's coefficients, so two equal ones are the same equation.
+
+    Attributes
+    ----------
+    num_dims : tuple of int
+        Numbers of dims in which the equation is written here.
+    needs_periodic : bool
+        Whether every dim must be periodic.
+
+    Notes
+    -----
+    Along a dim that is not periodic an equation with ``needs_periodic = False`` has walls half a cell beyond the outermost centres; its
+    page says what holds there.
+    """
+
+    num_dims: ClassVar[tuple[int, ...]] = (1, 2, 3)
+    needs_periodic: ClassVar[bool] = True
+
+    def check(self, domain: Domain) -> None:
+        """Refuse a domain on which the equation has no meaning.
+
+        Raises
+        ------
+        ConfigError
+            On every rank alike.
+
+        Communication
+        -------------
+        Local.
+        """
+        name = type(self).__name__
+        if domain.num_dims not in self.num_dims:
+            possible = " or ".join(map(str, self.num_dims))
+            raise ConfigError(f"{name} is written in {possible} dims, got a grid of shape {domain.global_shape}")
+        if self.needs_periodic and not all(domain.grid.periodic):
+            raise ConfigError(f"{name} needs a grid that is periodic in every dim, got periodic = {domain.grid.periodic}")
+
+    @abstractmethod
+    def channels(self, num_dims: int) -> tuple[str, ...]:
+        """Names of the state's channels, in order."""
+
+    @abstractmethod
+    def tendency(self, state: Tensor, domain: Domain) -> Tensor:
+        """Time derivative of every channel, differentiably.
+
+        Parameters
+        ----------
+        state : Tensor
+            (batch, channel, *local_shape), float32 or float64.
+        domain : Domain
+            Where it lives.
+
+        Returns
+        -------
+        Tensor
+            Shape of ``state``, its unit per time.
+
+        Communication
+        -------------
+        Neighbours, one message per neighbour for all channels together, unless the equation says otherwise.
+        """
+
+    @abstractmethod
+    def exact(self, domain: Domain, time: float) -> Tensor:
+        """A solution known in closed form, at the cell centres of this rank: float64, (1, channel, *local_shape).
+
+        Communication
+        -------------
+        Local.
+        """
+
+    @abstractmethod
+    def initial_state(self, domain: Domain, samples: range, seed: int = 0) -> Tensor:
+        """Random states to start from, which depend on the seed and the sample's number, never on the ranks or the resolution.
+
+        Parameters
+        ----------
+        domain : Domain
+            Where they live.
+        samples : range
+            Numbers of the samples.
+        seed : int
+            Of the whole set.
+
+        Returns
+        -------
+        Tensor
+            float64, (len(samples), channel, *local_shape).
+
+        Communication
+        -------------
+        Local.
+        """
+
+    @abstractmethod
+    def stable_step(self, domain: Domain, state: Tensor | None = None) -> float:
+        """Largest time step at which the explicit solvers of `hpcml.solvers` are stable, with a margin.
+
+        Parameters
+        ----------
+        domain : Domain
+            The grid decides.
+        state : Tensor, optional
+            Gives the speeds where the equation is nonlinear; without it the scale of `initial_state` is assumed.
+
+        Communication
+        -------------
+        Local without ``state``; else one all-reduce over all ranks, so that all of them take the same step.
+        """

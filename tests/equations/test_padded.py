@@ -1,0 +1,50 @@
+"""Differences are exact for the polynomials that their order promises."""
+
+import pytest
+import torch
+
+from hpcml.equations.padded import Padded
+from hpcml.fields import Grid, decompose
+
+
+def polynomial(domain, power):
+    x, y = domain.centres()
+    return (x**power * torch.ones_like(y))[None, None]
+
+
+def inside(field, domain):
+    """Cells whose stencils do not reach across the edge of the grid, on any rank."""
+    x, _ = domain.block
+    n = domain.global_shape[0]
+    return field[..., max(2 - x.start, 0) : min(n - 2, x.stop) - x.start, :]
+
+
+@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize("power", range(6))
+def test_orders(comm, power):
+    with decompose(Grid((18, 9), (1.8, 0.9)), comm) as domain:
+        padded = Padded.of(polynomial(domain, power), domain, 2)
+        first = power * polynomial(domain, max(power - 1, 0))
+        second = power * (power - 1) * polynomial(domain, max(power - 2, 0))
+        exact = {
+            "laplacian": (padded.laplacian(), second, 3),
+            "laplacian_4": (padded.laplacian_4(), second, 5),
+            "down": (padded.advection(0, -2.0), -2 * first, 3),
+            "up": (padded.advection(0, 2.0), 2 * first, 3),
+        }
+        for actual, expected, highest in exact.values():
+            error = inside(actual - expected, domain).abs().max() if inside(actual, domain).numel() else torch.zeros(())
+            if power <= highest:
+                assert error < 1e-10  # round-off of values up to 20 over dx² = 0.01
+            elif power == highest + 1:
+                assert inside(actual, domain).numel() == 0 or error > 1e-6  # and it is not better than it says
+
+
+@pytest.mark.parallel([1, 2, 4])
+def test_lines_hold_the_ghosts_of_one_dim(comm):
+    with decompose(Grid((8, 6)), comm) as domain:
+        whole = torch.arange(48.0).view(1, 1, 8, 6)
+        padded = Padded.of(whole[domain.index], domain, 2)
+        rows, columns = domain.block
+        wide = torch.cat([whole[..., -2:], whole, whole[..., :2]], -1)
+        assert torch.equal(padded.line(1), wide[..., rows.start : rows.stop, columns.start : columns.stop + 4])
