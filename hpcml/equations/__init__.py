@@ -1,0 +1,25 @@
+"""Partial differential equations, one per file: tendency, exact solution, initial states, stable step."""
+
+from hpcml.equations.advection_diffusion import AdvectionDiffusion
+from hpcml.equations.build import build_equation
+from hpcml.equations.burgers import Burgers
+from hpcml.equations.darcy import Darcy
+from hpcml.equations.equation import Equation
+from hpcml.equations.gray_scott import GrayScott
+from hpcml.equations.heat import Heat
+from hpcml.equations.navier_stokes import NavierStokes
+from hpcml.equations.shallow_water import ShallowWater
+from hpcml.equations.wave import Wave
+
+__all__ = [
+    "AdvectionDiffusion",
+    "Burgers",
+    "Darcy",
+    "Equation",
+    "GrayScott",
+    "Heat",
+    "NavierStokes",
+    "ShallowWater",
+    "Wave",
+    "build_equation",
+]
