@@ -1,0 +1,252 @@
+"""Fourier transforms of arrays that many ranks share: whole lines are transformed where they lie, then the array is transposed.
+
+    (N0/p, N1, N2)  --dims 2, 1-->  (N0/p, K1, K2)  --transpose-->  (N0, K1/p, K2)  --dim 0-->  (K0, K1/p, K2)
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from hpcml.fields.transpose import Transpose
+from hpcml.parallel.layout import Layout
+from hpcml.topology.block import block_range
+
+CHUNK_BYTES = 2**19
+"""Cells that are transformed and packed at a time: they stay in a core's own cache in between, and memory is not asked of the system."""
+
+ADJOINT_NORM = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
+"""Scale of the adjoint transform; each is named after the direction that carries 1/N."""
+
+
+class Pencils:
+    """The discrete Fourier transform along some dims of a distributed array, and its inverse, with any number of modes kept.
+
+    Parameters
+    ----------
+    comm : MPI.Comm
+        The ranks.
+    shape : tuple of int
+        Global cells.
+    process_dims : tuple of int
+        Process grid of the array.
+    dims : tuple of int
+        Dims to transform, rising.
+    kept : tuple of int
+        Size of every dim of the spectrum. Of K modes of a dim the first ceil(K/2) are 0, 1, ... and the others ..., -2, -1; of the last dim
+        of a real array they are 0 to K - 1.
+    real : bool
+        Whether the array is real; ``dims`` then holds the last dim.
+    tag : int
+        Of the messages; the next one is used too.
+    home : bool
+        Bring the spectrum back to ``process_dims``.
+
+    Attributes
+    ----------
+    process_dims_out : tuple of int
+        Process grid of the spectrum.
+    layout, layout_out : Layout
+        Who holds what of the array and of its spectrum.
+
+    Communication
+    -------------
+    Construction: local. Calls: one transpose for every dim that is split, in which a rank sends its block, as far as it is transformed and
+    truncated by then, but for the part that it keeps. No line is ever cut, so there is no sum that depends on the number of ranks.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Comm,
+        shape: Sequence[int],
+        process_dims: Sequence[int],
+        dims: Sequence[int],
+        kept: Sequence[int],
+        real: bool,
+        tag: int,
+        home: bool = False,
+    ) -> None:
+        self.comm, self.shape, self.kept, self.real = comm, tuple(shape), tuple(kept), real
+        path = _path(tuple(process_dims), dims, home)
+        self.layout = layout = blocks(shape, process_dims)
+        self.stages: list[_Stage] = []
+        self.there: list[Transpose | None] = []
+        self.back: list[Transpose | None] = []
+        for stage_dims, grid in path:
+            arrived = blocks(layout.shape, grid)
+            if self.stages:
+                self.there.append(Transpose(comm, layout, arrived, tag))
+                self.back.insert(0, Transpose(comm, arrived, layout, tag + 1))
+            layout = blocks([k if d in stage_dims else n for d, (n, k) in enumerate(zip(arrived.shape, kept, strict=True))], grid)
+            self.stages.append((stage_dims, arrived.local_shape(comm.rank), layout.local_shape(comm.rank)))
+        self.there.append(None)
+        self.back.append(None)
+        self.layout_out, self.process_dims_out = layout, path[-1][1]
+
+    def modes(self, x: Tensor, norm: str) -> Tensor:
+        """Spectrum (rows, *local) of an array (rows, *local), differentiably; ``norm`` as in `torch.fft`."""
+        return _Modes.apply(self, norm, x)
+
+    def cells(self, s: Tensor, norm: str) -> Tensor:
+        """Array (rows, *local) of a spectrum (rows, *local), differentiably: the inverse of `modes` if all modes are kept."""
+        return _Cells.apply(self, norm, s)
+
+    def forward(self, x: Tensor, norm: str) -> Tensor:
+        """`modes` without a gradient."""
+        for (dims, _, shape_out), move in zip(self.stages, self.there, strict=True):
+            dtype = x.dtype.to_complex() if dims else x.dtype
+            x = _run(x, dims, shape_out, dtype, partial(self._to_modes, dims=dims, norm=norm), move)
+        return x
+
+    def inverse(self, s: Tensor, norm: str) -> Tensor:
+        """`cells` without a gradient."""
+        for (dims, shape_in, _), move in zip(reversed(self.stages), self.back, strict=True):
+            dtype = s.dtype.to_real() if self.real and len(self.shape) - 1 in dims else s.dtype
+            s = _run(s, dims, shape_in, dtype, partial(self._to_cells, dims=dims, norm=norm), move)
+        return s
+
+    def counted(self, s: Tensor, power: int) -> Tensor:
+        """Each mode times how often it counts in a real array (power 1) or over it (-1): twice if its conjugate is not stored."""
+        if not self.real:
+            return s
+        low, high = self.layout_out.box(self.comm.rank)[-1]
+        modes = torch.arange(low, high, device=s.device)
+        twice = (modes > 0) & (2 * modes < self.shape[-1])
+        return s * torch.where(twice, 2.0**power, 1.0).to(s.dtype.to_real())
+
+    def close(self) -> None:
+        """Free all persistent requests."""
+        for move in (*self.there, *self.back):
+            if move is not None:
+                move.close()
+
+    def _to_modes(self, t: Tensor, dims: Sequence[int], norm: str) -> Tensor:
+        last = len(self.shape) - 1
+        halved = self.real and last in dims
+        if halved and self.kept[last] == self.shape[last] // 2 + 1 and all(self.kept[d] == self.shape[d] for d in dims if d != last):
+            return torch.fft.rfftn(t, dim=[d + 1 for d in dims], norm=norm)
+        for d in reversed(dims):
+            t = torch.fft.rfft(t, dim=d + 1, norm=norm) if halved and d == last else torch.fft.fft(t, dim=d + 1, norm=norm)
+            t = t.narrow(d + 1, 0, self.kept[d]) if halved and d == last else _kept(t, d + 1, self.kept[d])
+        return t
+
+    def _to_cells(self, t: Tensor, dims: Sequence[int], norm: str) -> Tensor:
+        for d in dims:
+            if self.real and d == len(self.shape) - 1:
+                t = torch.fft.irfft(t, self.shape[d], dim=d + 1, norm=norm)
+            else:
+                t = _straight(torch.fft.ifft(_padded(t, d + 1, self.shape[d]), dim=d + 1, norm=norm), d + 1)
+        return t
+
+
+_Stage = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # dims transformed, local shape of the cells, local shape of the modes
+
+
+class _Modes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, pencils: Pencils, norm: str, x: Tensor):  # type: ignore[no-untyped-def]
+        ctx.pencils, ctx.norm = pencils, norm
+        return pencils.forward(x, norm)
+
+    @staticmethod
+    def backward(ctx, cotangent: Tensor):  # type: ignore[no-untyped-def]
+        return None, None, _Cells.apply(ctx.pencils, ADJOINT_NORM[ctx.norm], ctx.pencils.counted(cotangent, -1))
+
+
+class _Cells(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, pencils: Pencils, norm: str, s: Tensor):  # type: ignore[no-untyped-def]
+        ctx.pencils, ctx.norm = pencils, norm
+        return pencils.inverse(s, norm)
+
+    @staticmethod
+    def backward(ctx, cotangent: Tensor):  # type: ignore[no-untyped-def]
+        return None, None, ctx.pencils.counted(_Modes.apply(ctx.pencils, ADJOINT_NORM[ctx.norm], cotangent), 1)
+
+
+def blocks(shape: Sequence[int], process_dims: Sequence[int]) -> Layout:
+    """Blocks by the one ownership rule; a rank may own none."""
+    dealt = (tuple(block_range(n, p, c) for c in range(p)) for n, p in zip(shape, process_dims, strict=True))
+    return Layout(tuple(shape), tuple(tuple((r.start, r.stop) for r in dim) for dim in dealt))
+
+
+def _path(process_dims: tuple[int, ...], dims: Sequence[int], home: bool) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Dims to transform, last first, while they are whole, and the process grid of that time.
+
+    A dim that is split is made whole by splitting the next one further, or the one before for the last: neighbors in the process grid's
+    order, so that only ranks of one line of it talk to each other.
+    """
+    grid, pending, path = list(process_dims), list(dims), []
+    while True:
+        stage: list[int] = []
+        while pending and grid[pending[-1]] == 1:
+            stage.insert(0, pending.pop())
+        path.append((tuple(stage), tuple(grid)))
+        if not pending:
+            break
+        split = pending[-1]
+        taker = split + 1 if split + 1 < len(grid) else split - 1
+        grid[taker] *= grid[split]
+        grid[split] = 1
+    return path if not home or path[-1][1] == process_dims else [*path, ((), process_dims)]
+
+
+def _run(
+    t: Tensor, dims: Sequence[int], shape_out: tuple[int, ...], dtype: torch.dtype, op: Callable[[Tensor], Tensor], move: Transpose | None
+) -> Tensor:
+    """Transform chunk by chunk, into the messages of the transpose that follows or into a new tensor."""
+    free = next((d for d in range(len(shape_out)) if d not in dims), None)
+    if move is None and t.numel() and (free is None or dtype.is_complex):
+        return op(t) if dims else t.clone()
+    passage = None if move is None else move.passage(len(t), dtype, t.device)
+    out = t.new_empty((len(t), *shape_out), dtype=dtype) if passage is None else t
+    for row, rows, start, size in _chunks(t, free):
+        cells = t[row : row + rows]
+        cells = op(cells if free is None else cells.narrow(free + 1, start, size))
+        if passage is not None:
+            passage.put(cells, row, free or 0, start)
+        else:
+            out[row : row + rows].narrow((free or 0) + 1, start, size).copy_(cells)
+    return out if passage is None else passage.finish()
+
+
+def _chunks(t: Tensor, free: int | None) -> Iterator[tuple[int, int, int, int]]:
+    """First row, rows, first index along the free dim and number of indices of each chunk."""
+    if not t.numel():
+        return
+    size = 1 if free is None else t.shape[free + 1]
+    rows_at_once = max(1, CHUNK_BYTES // t[0].nbytes)
+    step = size if free is None else min(size, max(1, size * CHUNK_BYTES // t[0].nbytes))
+    for row in range(0, len(t), rows_at_once):
+        for start in range(0, size, step):
+            yield row, min(rows_at_once, len(t) - row), start, min(step, size - start)
+
+
+def _kept(t: Tensor, dim: int, count: int) -> Tensor:
+    """Lowest frequencies along a dim."""
+    n = t.shape[dim]
+    if count == n:
+        return t
+    return torch.cat([t.narrow(dim, 0, count - count // 2), t.narrow(dim, n - count // 2, count // 2)], dim)
+
+
+def _padded(t: Tensor, dim: int, n: int) -> Tensor:
+    """Adjoint of `_kept`: zeros for the highest frequencies."""
+    count = t.shape[dim]
+    if count == n:
+        return t
+    zeros = t.new_zeros((*t.shape[:dim], n - count, *t.shape[dim + 1 :]))
+    return torch.cat([t.narrow(dim, 0, count - count // 2), zeros, t.narrow(dim, count - count // 2, count // 2)], dim)
+
+
+def _straight(t: Tensor, dim: int) -> Tensor:
+    """The same values in C order: torch leaves a transformed dim innermost, and copying boxes out of that is slow.
+
+    As a matrix it is transposed block by block, four times as fast.
+    """
+    lines = t.movedim(dim, -1)
+    if len(t) > 1 or dim > 1 or not lines.is_contiguous():
+        return t
+    return lines.reshape(-1, lines.shape[-1]).t().contiguous().view(t.shape)

@@ -1,0 +1,107 @@
+"""A field changes from one process grid to another while it is being computed, chunk by chunk."""
+
+from collections.abc import Sequence
+
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from hpcml.parallel.exchange import Exchange
+from hpcml.parallel.layout import Layout, Range
+
+
+class Transpose:
+    """Moves every cell from the rank that holds it in one layout to the rank that holds it in another.
+
+    It is a `WindowPlan` for boxes that are disjoint on both sides, with the difference that cells are handed over in chunks while these are
+    still in the cache, and that the moved field lies in memory which is reused.
+
+    Parameters
+    ----------
+    comm : MPI.Comm
+        Holds the ranks of both layouts.
+    source, target : Layout
+        Disjoint boxes that cover the same array; boxes may be empty.
+    tag : int
+        Of its messages.
+
+    Communication
+    -------------
+    Construction: local. `Passage.finish`: every pair of ranks whose boxes share cells, one contiguous message each, persistent requests;
+    deterministic. A rank sends its block without the cells that it keeps.
+    """
+
+    def __init__(self, comm: MPI.Comm, source: Layout, target: Layout, tag: int) -> None:
+        self.comm, self.tag = comm, tag
+        self.target_shape = target.local_shape(comm.rank)
+        held, wanted = source.box(comm.rank), target.box(comm.rank)
+        self.outgoing = {peer: box for peer in range(comm.size) if (box := _shared(held, target.box(peer)))}
+        self.incoming = {peer: box for peer in range(comm.size) if (box := _shared(wanted, source.box(peer)))}
+        self._passages: dict[tuple[int, torch.dtype], Passage] = {}
+
+    def passage(self, rows: int, dtype: torch.dtype, device: torch.device) -> "Passage":
+        """Buffers for ``rows`` fields; made at the first call."""
+        key = rows, dtype
+        if key not in self._passages:
+            self._passages[key] = Passage(self, rows, dtype, device)
+        return self._passages[key]
+
+    def close(self) -> None:
+        """Free all persistent requests."""
+        for passage in self._passages.values():
+            passage.exchange.close()
+        self._passages.clear()
+
+
+class Passage:
+    """Buffers and requests of a `Transpose` for a given number of fields."""
+
+    def __init__(self, plan: Transpose, rows: int, dtype: torch.dtype, device: torch.device) -> None:
+        rank = plan.comm.rank
+        send, receive = ({p: rows * _count(box) for p, box in boxes.items() if p != rank} for boxes in (plan.outgoing, plan.incoming))
+        self.exchange = Exchange(plan.comm, send, receive, dtype, device, plan.tag)
+        self.moved = torch.empty((rows, *plan.target_shape), dtype=dtype, device=device)
+        self.places = [(plan.outgoing[peer], _as_box(buffer, rows, plan.outgoing[peer])) for peer, buffer in self.exchange.send.items()]
+        if rank in plan.outgoing:
+            self.places.append((plan.outgoing[rank], self.moved[_index(plan.incoming[rank])]))
+        self.arrivals = [
+            (self.moved[_index(box)], _as_box(self.exchange.recv[peer], rows, box)) for peer, box in plan.incoming.items() if peer != rank
+        ]
+
+    def put(self, cells: Tensor, first_row: int, dim: int, start: int) -> None:
+        """Hand over cells (rows, *local) of this rank's source box: all but a run of rows, and of one dim, from where they start."""
+        rows = slice(first_row, first_row + len(cells))
+        for box, place in self.places:
+            low, high = box[dim]
+            low_here, high_here = max(low, start), min(high, start + cells.shape[1 + dim])
+            if low_here < high_here:
+                run = (*box[:dim], (low_here - start, high_here - start), *box[dim + 1 :])
+                place[rows].narrow(1 + dim, low_here - low, high_here - low_here).copy_(cells[_index(run)])
+
+    def finish(self) -> Tensor:
+        """Exchange; give this rank's target box (rows, *local), which is valid until the next use of the plan."""
+        self.exchange.start()
+        self.exchange.wait()
+        for place, buffer in self.arrivals:
+            place.copy_(buffer)
+        return self.moved
+
+
+def _shared(mine: Sequence[Range], other: Sequence[Range]) -> tuple[Range, ...] | None:
+    """Cells of my box that lie in the other, counted from the start of mine."""
+    ranges = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(mine, other, strict=True)]
+    if any(low >= high for low, high in ranges):
+        return None
+    return tuple((low - start, high - start) for (low, high), (start, _) in zip(ranges, mine, strict=True))
+
+
+def _count(box: Sequence[Range]) -> int:
+    return torch.Size(high - low for low, high in box).numel()
+
+
+def _as_box(buffer: Tensor, rows: int, box: Sequence[Range]) -> Tensor:
+    return buffer.view(rows, *(high - low for low, high in box))
+
+
+def _index(box: Sequence[Range]) -> tuple[slice, ...]:
+    return slice(None), *(slice(low, high) for low, high in box)
