@@ -8,6 +8,7 @@ import mpi4py
 mpi4py.rc.initialize = False  # reading a docstring needs no MPI, and starting it ends the process on many login nodes
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
+import docstring_text  # noqa: E402
 import reference_pages  # noqa: E402
 
 import hpcml  # noqa: E402
@@ -23,6 +24,7 @@ html_theme = "furo"
 html_title = f"hpcml {version}"
 
 default_role = "py:obj"
+suppress_warnings = ["ref.python"]  # `name` is a link where one thing has that name, and just a name where two have
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
@@ -34,4 +36,5 @@ napoleon_use_rtype = False
 
 
 def setup(app):
+    app.connect("autodoc-process-docstring", docstring_text.to_rst, priority=400)  # napoleon comes at 500
     app.connect("builder-inited", lambda app: reference_pages.write(Path(app.srcdir) / "reference" / "api"))
