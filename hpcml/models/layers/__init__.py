@@ -8,6 +8,7 @@ from importlib import import_module
 _MODULES = {
     "conv": ("Conv1d", "Conv2d", "Conv3d"),
     "conv_transpose": ("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"),
+    "interpolate": ("Interpolate",),
     "pool": ("AvgPool1d", "AvgPool2d", "AvgPool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d"),
     "channel_mlp": ("ChannelMLP",),
     "dropout": ("Dropout",),

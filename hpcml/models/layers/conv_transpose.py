@@ -44,7 +44,7 @@ class _ConvTranspose(_ConvTransposeNd):
 
     domain: Domain
     domain_out: Domain
-    padding: tuple[int, ...]  # type: ignore[assignment]  # torch allows no words here
+    padding: tuple[int, ...]
 
     def __init__(self, domain: Domain, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
