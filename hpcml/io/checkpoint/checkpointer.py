@@ -8,24 +8,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from mpi4py import MPI
 
 import hpcml
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import catalog
 from hpcml.io.checkpoint.agreement import together
-from hpcml.io.checkpoint.image import Image, to_json
-from hpcml.io.checkpoint.layout import Layout, agree_layout
+from hpcml.io.checkpoint.copies import Copies
+from hpcml.io.checkpoint.kept import Kept, visit_keepers
 from hpcml.io.checkpoint.link import KeeperLink
 from hpcml.io.checkpoint.lock import FolderLock
-from hpcml.io.checkpoint.placement import Rows
+from hpcml.io.checkpoint.redundancy import Redundancy
 from hpcml.io.checkpoint.restored import Restored, restore
-from hpcml.io.checkpoint.state import FlatState, flatten
-from hpcml.io.checkpoint.view import build_view
-
-COPIES = 3
-"""Of the state, in memory: one on its way to disk, one complete, one being filled, so that no save waits for the disk."""
+from hpcml.io.checkpoint.state import flatten
 
 
 class Checkpointer:
@@ -43,6 +38,11 @@ class Checkpointer:
         The ranks of the run. It is cloned: saving never disturbs other messages.
     keep : int
         Complete checkpoints that stay on disk; older ones are removed.
+    losses : int
+        Ranks of a group whose memory may be lost, with their nodes, without the need to go back to the disk: 0 (no parity), 1 (exclusive
+        or) or 2 (Reed-Solomon, needs PyECLib).
+    group_size : int
+        Ranks in such a group, on different nodes where there are enough. Each keeps losses / (group_size - losses) of its share as parity.
     linger : float
         Seconds for which the memory of a run that has died waits for its restart.
 
@@ -64,6 +64,7 @@ class Checkpointer:
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
     >>> with tempfile.TemporaryDirectory() as folder, Checkpointer(folder, MPI.COMM_SELF) as checkpointer:
     ...     checkpointer.save(7, {"w": np.arange(3.0), "epoch": 1})
     ...     checkpointer.wait()
@@ -72,16 +73,16 @@ class Checkpointer:
     (7, [0.0, 1.0, 2.0], 1)
     """
 
-    def __init__(self, folder: str | Path, comm: MPI.Intracomm, *, keep: int = 2, linger: float = 30.0) -> None:
+    def __init__(
+        self, folder: str | Path, comm: MPI.Intracomm, *, keep: int = 2, losses: int = 0, group_size: int = 4, linger: float = 30.0
+    ) -> None:
         if keep < 1:
             raise CheckpointError(f"keep must be at least 1, got {keep}: the newest checkpoint always stays")
         self.folder = Path(folder)
         self._comm = comm.Dup()
         self._registered: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {}
-        self._layout: Layout | None = None
-        self._images: list[Image] = []
         self._saved: dict[str, Any] | None = None
-        self._saved_slot, self._flushed = -1, True
+        self._kept: list[Kept] = []
         self._lock: FolderLock | None = None
         self._link: KeeperLink | None = None
         start: tuple[str, int] | None = None
@@ -96,6 +97,8 @@ class Checkpointer:
         options = {**process, "folder": str(self.folder.absolute()), "keep": keep, "linger": linger, "lock": lock}
         with together(self._comm, "starting the keepers"):
             self._link = KeeperLink(options, (lock,) if lock >= 0 else ())
+        self._redundancy = Redundancy(self._comm, self._link, losses, group_size) if losses else None
+        self._copies = Copies(self._comm, self._link, self._redundancy)
 
     def __enter__(self) -> "Checkpointer":
         return self
@@ -143,21 +146,24 @@ class Checkpointer:
         if self._saved is not None and step == self._saved["step"]:
             return
         with self._agreed("saving the state"):
-            _raise(self._keeper.poll())
+            if (failure := self._keeper.poll()) is not None:
+                raise CheckpointError(failure)
             flat = flatten(self._collect() if state is None else state)
-        flush = self._prepare(flat, step)
+        changed, outgrown = self._copies.need(flat, step)
+        if self._saved is not None:
+            self._release()
+        if changed or outgrown:
+            self.wait()
+            self._copies.adapt(flat, step, changed)
         self._sequence += 1
-        written_by = {"session": self._session, "size": self._comm.size, "written_by": hpcml.__version__}
-        header = {"step": step, "sequence": self._sequence, **written_by}
-        slot = next(index for index in range(COPIES) if index not in self._keeper.busy() and index != self._saved_slot)
-        self._keeper.filling(slot)
-        assert self._layout is not None
-        self._images[slot].fill(self._values(flat, step), flat.leaves, self._layout.origins)
-        self._keeper.complete(slot, header, flush)
-        self._saved, self._saved_slot, self._flushed = header, slot, flush
+        made = {"session": self._session, "size": self._comm.size, "written_by": hpcml.__version__}
+        header = {"step": step, "sequence": self._sequence, **made}
+        self._copies.fill(flat, header)
+        self._saved = header
 
     def before_update(self) -> None:
-        """Wait until the last save has its copy: call before parameters change."""
+        """Call at every step, before the state changes: the last save has its copy then, and messages between ranks go on."""
+        self._copies.poll()
 
     def wait(self) -> None:
         """Wait until the last save is complete on disk.
@@ -175,14 +181,10 @@ class Checkpointer:
             return
         saved = self._saved
         with self._agreed("writing the checkpoint"):
-            _raise(self._keeper.wait_written())
-            if not self._flushed:
-                self._keeper.complete(self._saved_slot, saved, flush=True)
-                self._flushed = True
-                _raise(self._keeper.wait_written())
+            self._copies.drain()
         with self._agreed("committing the checkpoint"):
-            if self._comm.rank == 0:
-                _raise(self._keeper.wait_committed(saved["sequence"]))
+            if self._comm.rank == 0 and (failure := self._keeper.wait_committed(saved["sequence"])) is not None:
+                raise CheckpointError(failure)
 
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint on disk; None where there is none.
@@ -223,10 +225,13 @@ class Checkpointer:
         if like is None and self._registered:
             with together(self._comm, "collecting the state"):
                 like = self._collect()
-        restored = restore(self.folder, self._comm, like=like, step=step)
+        with together(self._comm, "asking the keepers of an earlier run"):
+            self._kept = self._kept or visit_keepers(self.folder)
+        restored = restore(self.folder, self._comm, like=like, step=step, kept=self._kept)
         if restored is not None:
             for path in restored.skipped:
                 self._keeper.set_damaged(path)
+            self._sequence = max(self._sequence, restored.sequence)
             self._hand_out(restored)
         return restored
 
@@ -245,11 +250,13 @@ class Checkpointer:
         if self._link is not None:
             self._link.close(clean)
             self._link = None
-            for image in self._images:
-                image.close()
+            self._release()
+            self._copies.close()
             if self._lock is not None:
                 self._lock.close()
             if clean:
+                if self._redundancy is not None:
+                    self._redundancy.close()
                 self._comm.Free()
 
     @property
@@ -268,6 +275,12 @@ class Checkpointer:
             self._saved = None
             raise
 
+    def _release(self) -> None:
+        """Let the keepers of an earlier run go: a copy of this run is complete on every rank."""
+        for one in self._kept:
+            one.release()
+        self._kept = []
+
     def _collect(self) -> dict[str, Any]:
         return {name: get_state() for name, (get_state, _) in self._registered.items()}
 
@@ -277,40 +290,3 @@ class Checkpointer:
                 if name not in restored.state:
                     raise CheckpointError(f"{restored.path} holds no {name!r}; it holds {', '.join(restored.state)}: it is of another run")
                 set_state(restored.state[name])
-
-    def _prepare(self, flat: FlatState, step: int) -> bool:
-        """Have a layout and images that the state fits, on every rank; return whether all keepers are free to write it."""
-        fits = self._layout is not None and self._layout.fits(flat)
-        needed = len(self._values(flat, step))
-        outgrown = not self._images or needed > self._images[0].values_capacity
-        flags = np.array([not fits, outgrown, bool(self._keeper.busy())])
-        self._comm.Allreduce(MPI.IN_PLACE, flags, op=MPI.LOR)
-        changed, outgrown, busy = map(bool, flags)
-        if changed or outgrown:
-            self.wait()  # the copies in memory are about to go
-        if changed:
-            self._layout = agree_layout(flat, self._comm)
-            if self._comm.rank == 0:
-                self._keeper.set_view(build_view(self._layout))
-        if changed or outgrown:
-            self._make_images(needed)
-        return not busy
-
-    def _make_images(self, values_bytes: int) -> None:
-        assert self._layout is not None
-        mine = self._layout.pieces[self._comm.rank]
-        stale, self._images = self._images, []
-        for slot in range(COPIES):
-            self._images.append(Image(self._layout.head(), self._layout.specs, mine, values_bytes))
-            self._keeper.set_image(slot, self._images[slot].fd)
-        for image in stale:
-            image.close()
-
-    def _values(self, flat: FlatState, step: int) -> bytes:
-        rows = {str(entry): len(leaf.array) for entry, leaf in enumerate(flat.leaves) if isinstance(leaf, Rows)}
-        return to_json({"step": step, "values": flat.values, "rows": rows})
-
-
-def _raise(failure: str | None) -> None:
-    if failure is not None:
-        raise CheckpointError(failure)

@@ -27,6 +27,7 @@ from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import catalog
 from hpcml.io.checkpoint.channel import meeting_point, receive, send
 from hpcml.io.checkpoint.durable import checksums, write_bytes, write_record, write_small
+from hpcml.io.checkpoint.kept_parity import KeptParity
 
 _POLL_SECONDS = 0.005  # between two looks for the records of the other ranks
 _PATIENCE_SECONDS = 5.0  # without any progress of the other keepers, after the rank has died
@@ -76,6 +77,7 @@ class Keeper:
         self._damaged: set[Path] = set()
         self._written = -1  # sequence of the newest copy on disk
         self._uncommitted: list[dict[str, Any]] = []
+        self._parity: KeptParity | None = None
         self._watch: int | None = None
         with suppress(OSError):  # the rank may be dead already: then the channel says so
             self._watch = os.pidfd_open(rank_process)
@@ -118,6 +120,12 @@ class Keeper:
                     self._flush(self._slots[message["slot"]])
             case "commit":
                 self._uncommitted.append(message["header"])
+            case "parity":
+                self._parity = KeptParity.from_message(message, files)
+            case "encode":
+                assert self._parity is not None
+                self._parity.encode(message["half"], message["header"])
+                self._tell({"encoded": message["header"]["sequence"]})
             case "damaged":
                 self._damaged.add(Path(message["path"]))
 
@@ -218,20 +226,28 @@ class Keeper:
         return 0
 
     def _hold(self, point: socket.socket, complete: list[Slot]) -> None:
-        """Hand the copies to a process of the same user that asks, until it says that they are no longer needed."""
+        """Share the copies with every process of the same user that asks, until one says that they are no longer needed."""
+        offer: dict[str, Any] = {"rank": self._rank, "size": self._size, "headers": [slot.header for slot in complete]}
+        files = [slot.fd for slot in complete]
+        if self._parity is not None:
+            offer["parity"] = self._parity.offer()
+            files.append(self._parity.fd)
+        visitors: list[socket.socket] = []
         deadline = time.monotonic() + self._linger
-        while (left := deadline - time.monotonic()) > 0:
-            if not select.select([point], [], [], left)[0]:
-                return
-            visitor, _ = point.accept()
-            with visitor, suppress(OSError):
-                _, uid, _ = struct.unpack("3i", visitor.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-                if uid != os.getuid():
+        while visitors or time.monotonic() < deadline:
+            ready, _, _ = select.select([point, *visitors], [], [], None if visitors else max(0.0, deadline - time.monotonic()))
+            for source in ready:
+                if source is not point:
+                    if receive(source) is not None:
+                        return
+                    visitors.remove(source)
                     continue
-                headers = [slot.header for slot in complete]
-                send(visitor, {"rank": self._rank, "size": self._size, "headers": headers}, [slot.fd for slot in complete])
-                if receive(visitor) is not None:
-                    return
+                visitor, _ = point.accept()
+                credentials = visitor.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+                if struct.unpack("3i", credentials)[1] == os.getuid():
+                    with suppress(OSError):
+                        send(visitor, offer, files)
+                        visitors.append(visitor)
 
 
 def main() -> None:

@@ -59,6 +59,12 @@ class KeeperLink:
     committed: int = -1
     _copies: dict[int, _Copy] = field(default_factory=dict)
     _view: int | None = None
+    _parity: tuple[dict[str, Any], tuple[int, ...]] | None = None
+    _parity_headers: list[dict[str, Any] | None] = field(default_factory=lambda: [None, None])
+    """What the two halves of the parity memory hold the parity of."""
+    _encoding: tuple[int, dict[str, Any]] | None = None
+    """Half that is being written and what it will hold."""
+    _half: int = 0
     _flushing: dict[int, int] = field(default_factory=dict)
     """Slot by sequence of the copies on their way to disk."""
     _uncommitted: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -83,6 +89,30 @@ class KeeperLink:
         self._view = fd
         self._send({"do": "view"}, fd)
 
+    def set_parity(self, group: dict[str, Any], incoming: int, parity: int) -> None:
+        """Give memory for the segments that arrive from other ranks and for the parity computed of them."""
+        for file in self._parity[1] if self._parity is not None else ():
+            os.close(file)
+        self._parity, self._parity_headers = (group, (incoming, parity)), [None, None]
+        self._send({"do": "parity", "group": group, "headers": [None, None]}, incoming, parity)
+
+    def encode(self, header: dict[str, Any]) -> None:
+        """Say that all segments of a copy have arrived."""
+        self._half = 1 - self._half  # the older half: the newer one stays whole
+        self._parity_headers[self._half] = None
+        self._encoding = self._half, header
+        self._send({"do": "encode", "half": self._half, "header": header})
+
+    def encoding(self) -> bool:
+        """Whether parity is being computed."""
+        return self._encoding is not None
+
+    def wait_encoded(self) -> str | None:
+        """Wait until no parity is being computed; return what went wrong."""
+        while self._encoding and self._failure is None:
+            self._hear()
+        return self.poll()
+
     def set_damaged(self, path: Path) -> None:
         """Name a checkpoint that does not count when old ones are removed."""
         self._send({"do": "damaged", "path": str(path)})
@@ -102,7 +132,7 @@ class KeeperLink:
                 self._uncommitted[header["sequence"]] = header
         self._send({"do": "complete", "slot": slot, "header": header, "flush": flush})
 
-    def busy(self) -> set[int]:
+    def flushing(self) -> set[int]:
         """Slots whose copies are on their way to disk."""
         return set(self._flushing.values())
 
@@ -156,6 +186,10 @@ class KeeperLink:
         self._end = mine
         if self._view is not None:
             channel.send(mine, {"do": "view"}, [self._view])
+        if self._parity is not None:
+            channel.send(mine, {"do": "parity", "group": self._parity[0], "headers": self._parity_headers}, self._parity[1])
+            if self._encoding is not None:
+                channel.send(mine, {"do": "encode", "half": self._encoding[0], "header": self._encoding[1]})
         for slot, copy in sorted(self._copies.items(), key=lambda item: (item[1].header or {}).get("sequence", -1)):
             channel.send(mine, {"do": "slot", "slot": slot}, [copy.fd])
             if copy.header is not None:
@@ -197,6 +231,9 @@ class KeeperLink:
         elif "written" in message:
             self._flushing.pop(message["written"], None)
             self._losses = 0
+        elif "encoded" in message and self._encoding is not None:
+            self._parity_headers[self._encoding[0]] = self._encoding[1]
+            self._encoding = None
         elif "committed" in message:
             self.committed = max(self.committed, message["committed"])
             self._uncommitted = {number: header for number, header in self._uncommitted.items() if number > self.committed}

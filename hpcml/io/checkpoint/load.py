@@ -28,7 +28,8 @@ _MESSAGE_BYTES = 1 << 30
 class Images(Protocol):
     """The HDF5 files of the ranks that saved, wherever they are."""
 
-    def open(self, rank: int) -> h5py.File: ...
+    def open(self, rank: int) -> Any:
+        """The file that a rank saved: ``file[name]`` can be indexed like an array."""
 
     def reader(self, rank: int) -> int:
         """Which of the restoring ranks reads on behalf of all what this one saved."""

@@ -1,7 +1,8 @@
 """Find the newest checkpoint that is whole and read it, on any number of ranks."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint.agreement import together
-from hpcml.io.checkpoint.catalog import Checkpoint, survey
+from hpcml.io.checkpoint.catalog import Checkpoint, folder_name, survey
+from hpcml.io.checkpoint.kept import Kept
 from hpcml.io.checkpoint.load import FolderImages, load
+from hpcml.io.checkpoint.memory import UnreachableError, find_in_memory, open_in_memory
 from hpcml.io.checkpoint.verify import damage
 
 _log = logging.getLogger(__name__)
@@ -33,6 +36,8 @@ class Restored:
         The checkpoint.
     skipped : dict of pathlib.Path to str
         Newer ones that are damaged, and what is wrong with them.
+    sequence : int
+        Counts the saves of a run across its restarts.
     """
 
     state: dict[str, Any]
@@ -40,10 +45,18 @@ class Restored:
     level: str
     path: Path
     skipped: dict[Path, str]
+    sequence: int
 
 
-def restore(folder: str | Path, comm: MPI.Intracomm, *, like: Mapping[str, Any] | None = None, step: int | None = None) -> Restored | None:
-    """Read the newest whole checkpoint of a run from disk.
+def restore(
+    folder: str | Path,
+    comm: MPI.Intracomm,
+    *,
+    like: Mapping[str, Any] | None = None,
+    step: int | None = None,
+    kept: Sequence[Kept] = (),
+) -> Restored | None:
+    """Read the newest whole checkpoint of a run from the nearest level that holds it: memory, parity, disk.
 
     Parameters
     ----------
@@ -56,6 +69,9 @@ def restore(folder: str | Path, comm: MPI.Intracomm, *, like: Mapping[str, Any] 
         The model is compared with the saved one.
     step : int, optional
         Restore this step instead of the newest.
+    kept : sequence of Kept
+        What the keepers on this node still hold, from `kept.visit_keepers`. The `Checkpointer` asks them by itself; without them the
+        disk is read.
 
     Returns
     -------
@@ -81,26 +97,38 @@ def restore(folder: str | Path, comm: MPI.Intracomm, *, like: Mapping[str, Any] 
     with together(comm, f"looking for checkpoints in {folder}"):
         if comm.rank == 0:
             catalog = survey(Path(folder))
-            skipped = catalog.damaged
-            candidates = [found for found in catalog.complete if step is None or found.step == step]
-            if step is not None and not candidates:
-                have = ", ".join(str(found.step) for found in catalog.complete) or "none"
-                raise CheckpointError(f"{folder} holds no whole checkpoint of step {step}; it holds steps: {have}{_listed(skipped)}")
+            candidates, skipped = catalog.complete, catalog.damaged
     candidates, skipped = comm.bcast((candidates, skipped))
-    for checkpoint in candidates:
-        fault = damage(checkpoint, comm)
-        if fault is None:
-            break
-        skipped[checkpoint.path] = fault
-    else:
-        if skipped:
-            raise CheckpointError(f"{folder} holds no whole checkpoint{_listed(skipped)}")
+    newest = candidates[0].sequence if candidates else -1
+    wanted = [found for found in candidates if step is None or found.step == step]
+    for save in find_in_memory(kept, comm):
+        if (step is None and save.key[1] >= newest) or (step is not None and save.header["step"] == step):
+            with suppress(UnreachableError):
+                found_step, state = load(open_in_memory(save, kept, comm), save.header["size"], comm, like)
+                path = Path(folder) / folder_name(found_step, save.key[0])
+                return Restored(state, found_step, save.level, path, skipped, save.key[1])
+    whole = _first_whole(wanted, skipped, comm)
+    if whole is None:
+        if skipped or step is not None:
+            which = "" if step is None else f" of step {step}"
+            have = ", ".join(str(found.step) for found in candidates) or "none"
+            raise CheckpointError(f"{folder} holds no whole checkpoint{which}; steps found: {have}{_listed(skipped)}")
         return None
     for fault in skipped.values() if comm.rank == 0 else ():
         _log.warning("%s; it is skipped", fault)
-    with FolderImages(checkpoint.path, comm.size) as images:
-        found_step, state = load(images, checkpoint.size, comm, like)
-    return Restored(state, found_step, "disk", checkpoint.path, skipped)
+    with FolderImages(whole.path, comm.size) as images:
+        found_step, state = load(images, whole.size, comm, like)
+    return Restored(state, found_step, "disk", whole.path, skipped, whole.sequence)
+
+
+def _first_whole(candidates: Sequence[Checkpoint], skipped: dict[Path, str], comm: MPI.Intracomm) -> Checkpoint | None:
+    """The first checkpoint whose bytes are as they were written; the others join the skipped."""
+    for checkpoint in candidates:
+        fault = damage(checkpoint, comm)
+        if fault is None:
+            return checkpoint
+        skipped[checkpoint.path] = fault
+    return None
 
 
 def _listed(faults: Mapping[Path, str]) -> str:

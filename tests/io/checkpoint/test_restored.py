@@ -101,7 +101,7 @@ def test_what_was_never_committed_is_not_seen_and_goes(comm, run):
     comm.Barrier()
     restored = restore(run, comm)
     assert restored.step == 1 and restored.skipped == {}
-    with pytest.raises(CheckpointError, match="no whole checkpoint of step 2; it holds steps: 1"):
+    with pytest.raises(CheckpointError, match="no whole checkpoint of step 2; steps found: 1"):
         restore(run, comm, step=2)
     with Checkpointer(run, comm) as checkpointer:
         checkpointer.save(3, {"w": np.zeros(2)})

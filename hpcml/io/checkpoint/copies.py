@@ -1,0 +1,147 @@
+"""The copies of the state in memory: which may be overwritten, which go to disk, and the parity of them."""
+
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from hpcml.core.errors import CheckpointError
+from hpcml.io.checkpoint.image import Image, to_json
+from hpcml.io.checkpoint.layout import Layout, agree_layout
+from hpcml.io.checkpoint.link import KeeperLink
+from hpcml.io.checkpoint.placement import Rows
+from hpcml.io.checkpoint.redundancy import Redundancy
+from hpcml.io.checkpoint.state import FlatState
+from hpcml.io.checkpoint.view import build_view
+
+COPIES = 3
+"""One on its way to disk, one complete, one being filled, so that no save waits for the disk. Parity holds on to one more."""
+
+
+class Copies:
+    """Copies of what this rank writes of the state, shared with its keeper.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        The ranks of the run.
+    link : KeeperLink
+        To the keeper of this rank.
+    redundancy : Redundancy or None
+        Parity among ranks.
+
+    Communication
+    -------------
+    `need` and `adapt` are collective, the others local.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, link: KeeperLink, redundancy: Redundancy | None) -> None:
+        self._comm, self._link, self._redundancy = comm, link, redundancy
+        self._layout: Layout | None = None
+        self._images: list[Image] = []
+        self._newest, self._flushed, self._idle = -1, True, False
+        self._newest_header: dict[str, Any] | None = None
+
+    def need(self, flat: FlatState, step: int) -> tuple[bool, bool]:
+        """Ask all ranks whether the state has another layout, and whether the values need more room.
+
+        By its end every rank has finished its last copy, so that older ones may be overwritten.
+
+        Communication
+        -------------
+        Collective, a few bytes.
+        """
+        changed = self._layout is None or not self._layout.fits(flat)
+        outgrown = not self._images or len(_values(flat, step)) > self._images[0].values_capacity
+        encoding = self._redundancy is not None and self._redundancy.busy()
+        flags = np.array([changed, outgrown, bool(self._link.flushing()), encoding])
+        self._comm.Allreduce(MPI.IN_PLACE, flags, op=MPI.LOR)
+        self._idle = not flags[2:].any()
+        if self._redundancy is not None and not flags[3]:
+            self._redundancy.settle()
+        return bool(flags[0]), bool(flags[1])
+
+    def adapt(self, flat: FlatState, step: int, changed: bool) -> None:
+        """Make a new layout, if it changed, and new memory; the copies there are go, so bring them to disk before.
+
+        Communication
+        -------------
+        Collective.
+        """
+        if changed:
+            self._layout = agree_layout(flat, self._comm)
+            if self._comm.rank == 0:
+                self._link.set_view(build_view(self._layout))
+        assert self._layout is not None
+        mine = self._layout.pieces[self._comm.rank]
+        needed = len(_values(flat, step))
+        stale, self._images = self._images, []
+        for slot in range(COPIES + (self._redundancy is not None)):
+            self._images.append(Image(self._layout.head(), self._layout.specs, mine, needed))
+            self._link.set_image(slot, self._images[slot].fd)
+        for image in stale:
+            image.close()
+        self._newest, self._newest_header = -1, None
+        if self._redundancy is not None:
+            self._redundancy.resize(self._images[0].nbytes)
+
+    def fill(self, flat: FlatState, header: dict[str, Any]) -> None:
+        """Copy the state; start its way to disk, and to the ranks that keep parity of it, unless those are busy with an earlier one.
+
+        Raises
+        ------
+        CheckpointError
+            Where no memory is free and an earlier copy could not be written.
+        """
+        assert self._layout is not None
+        slot = self._free()
+        self._link.filling(slot)
+        self._images[slot].fill(_values(flat, header["step"]), flat.leaves, self._layout.origins)
+        self._link.complete(slot, header, flush=self._idle)
+        self._newest, self._newest_header, self._flushed = slot, header, self._idle
+        if self._redundancy is not None and self._idle:
+            self._redundancy.start(self._images[slot], slot, header)
+
+    def poll(self) -> None:
+        """Let messages between ranks go on."""
+        if self._redundancy is not None:
+            self._redundancy.poll()
+
+    def drain(self) -> None:
+        """Bring the newest copy to disk, and its parity to the keepers, and wait until this rank has done its part."""
+        late = None if self._flushed else self._newest_header
+        if self._redundancy is not None:  # first, and whatever becomes of the files: the other ranks wait for the segments
+            failure = self._redundancy.wait()
+            if late is not None:
+                self._redundancy.start(self._images[self._newest], self._newest, late)
+                failure = failure or self._redundancy.wait()
+            _check(failure)
+        _check(self._link.wait_written())
+        if late is not None:
+            self._link.complete(self._newest, late, flush=True)
+            self._flushed = True
+            _check(self._link.wait_written())
+
+    def close(self) -> None:
+        """Give the memory back; the keeper may go on with it."""
+        for image in self._images:
+            image.close()
+
+    def _free(self) -> int:
+        pinned = {self._newest} | (self._redundancy.pinned() if self._redundancy is not None else set())
+        for _ in range(2):
+            for slot in range(len(self._images)):
+                if slot not in pinned and slot not in self._link.flushing():
+                    return slot
+            _check(self._link.wait_written())
+        raise CheckpointError(f"all {len(self._images)} copies of the state are in use: this is a fault of hpcml, please report it")
+
+
+def _values(flat: FlatState, step: int) -> bytes:
+    rows = {str(entry): len(leaf.array) for entry, leaf in enumerate(flat.leaves) if isinstance(leaf, Rows)}
+    return to_json({"step": step, "values": flat.values, "rows": rows})
+
+
+def _check(failure: str | None) -> None:
+    if failure is not None:
+        raise CheckpointError(failure)
