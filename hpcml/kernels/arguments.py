@@ -72,3 +72,10 @@ def address_of(array: Array) -> int:
     if isinstance(array, np.ndarray):
         return array.__array_interface__["data"][0]
     return array.data.ptr
+
+
+def as_tensor(array: Array) -> torch.Tensor:
+    """The same memory as a torch tensor; dims that a NumPy array runs through backward are turned forward."""
+    if isinstance(array, np.ndarray):
+        return torch.from_numpy(array[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)])
+    return array if isinstance(array, torch.Tensor) else torch.utils.dlpack.from_dlpack(array)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcml.kernels.arguments import Array, address_of
+from hpcml.kernels.arguments import Array, address_of, as_tensor
 
 WORD_DTYPES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
 
@@ -31,7 +31,7 @@ def accumulate_twin(buffer: Array, fields: Sequence[Array], table: np.ndarray, b
 
 def _boxes(buffer: Array, fields: Sequence[Array], table: np.ndarray, as_words: bool) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
     """For each row: its part of the buffer, its part of the field, and the dims in which the field runs backward."""
-    tensors = [_as_tensor(field) for field in fields]
+    tensors = [as_tensor(field) for field in fields]
     for number, start, offset, element, *loops in table.tolist():
         tensor = tensors[number]
         dtype = WORD_DTYPES[element] if as_words else tensor.dtype.to_real()
@@ -39,14 +39,7 @@ def _boxes(buffer: Array, fields: Sequence[Array], table: np.ndarray, as_words: 
         backward = [d for d, stride in enumerate(strides) if stride < 0]
         start += sum((counts[d] - 1) * strides[d] for d in backward) * element
         part = _view(tensor, address_of(fields[number]), dtype, start, counts, [abs(stride) for stride in strides])
-        yield _view(_as_tensor(buffer), address_of(buffer), dtype, offset, counts, packed), part, backward
-
-
-def _as_tensor(array: Array) -> Tensor:
-    """The same memory as a torch tensor, its dims turned forward."""
-    if isinstance(array, np.ndarray):
-        return torch.from_numpy(array[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)])
-    return array if isinstance(array, Tensor) else torch.utils.dlpack.from_dlpack(array)
+        yield _view(as_tensor(buffer), address_of(buffer), dtype, offset, counts, packed), part, backward
 
 
 def _view(tensor: Tensor, address: int, dtype: torch.dtype, start: int, counts: Sequence[int], strides: Sequence[int]) -> Tensor:

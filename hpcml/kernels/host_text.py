@@ -18,6 +18,7 @@ from hpcml.kernels.source import KernelSource
 _PRELUDE = """\
 #include <math.h>
 #include <omp.h>
+#include <string.h>
 #define HPCML_HOST 1
 #define __global__
 #define __device__

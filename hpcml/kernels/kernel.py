@@ -67,6 +67,7 @@ class Kernel:
         *arguments: Any,
         extent: Sequence[int],
         shape: Shape | None = None,
+        imitate: bool = False,
         types: Mapping[str, str] | None = None,
         backend: str | None = None,
     ) -> Launch:
@@ -79,7 +80,9 @@ class Kernel:
         extent : sequence of int
             Iteration space (x, y, z), from which the launch shape of a GPU follows.
         shape : (grid, block), optional
-            Launch shape to use instead; the CPU imitates it thread by thread.
+            Launch shape of a GPU to use instead.
+        imitate : bool
+            On the CPU run the threads of ``shape`` one after the other, as a GPU would, instead of whole loops.
         types : mapping of str to str, optional
             C types of the file's symbols; by default those of the arrays. Arrays of a symbol given here may have any dtype.
         backend : str, optional
@@ -107,7 +110,7 @@ class Kernel:
             if device != "cpu" or not compiler:
                 reason = f"its arrays are on {device}, the C++ compiler is {compiler or 'missing'}"
                 raise DeviceError(f"{self.name} cannot run on the host: {reason}")
-            return HostLaunch(self.source, self.signature, arguments, infos, known, compiler, math.prod(extent), shape)
+            return HostLaunch(self.source, self.signature, arguments, infos, known, compiler, math.prod(extent), shape if imitate else None)
         if not device.startswith("cuda"):
             raise DeviceError(f"{self.name} cannot run on a GPU: its arrays are on {device}")
         return DeviceLaunch(self.source, self.signature, arguments, infos, known, int(device.split(":")[1]), extent, shape)
@@ -142,6 +145,8 @@ class Kernel:
     def _resolve(self, infos: Sequence[Any], given: Mapping[str, str]) -> dict[str, str]:
         """C types of the file's symbols, from the dtypes of the arrays where they are not given."""
         types = dict(given)
+        if not types.keys() <= self.source.types.keys():
+            raise ShapeError(f"{self.source.path.name} is written in the types {list(self.source.types)}, got {list(types)}")
         for parameter, info in zip(self.signature.parameters, infos, strict=True):
             for entry in info if isinstance(info, list) else [info] if info else []:
                 if parameter.c_type in given:

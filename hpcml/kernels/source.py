@@ -110,7 +110,8 @@ def read_source(file: str | Path) -> KernelSource:
 
 
 def _pasted(path: Path, seen: set[str]) -> Iterator[str]:
-    yield f'#line 1 "kernels/{path.name}"'
+    name = f"kernels/{path.name}" if path.parent == kernel_folder() else str(path)
+    yield f'#line 1 "{name}"'
     for number, line in enumerate(path.read_text().splitlines(), 1):
         include = _INCLUDE.match(line)
         if include is None:
@@ -118,6 +119,6 @@ def _pasted(path: Path, seen: set[str]) -> Iterator[str]:
         elif include[1] not in seen:
             seen.add(include[1])
             yield from _pasted(path.parent / include[1], seen)
-            yield f'#line {number + 1} "kernels/{path.name}"'
+            yield f'#line {number + 1} "{name}"'
         else:
             yield ""

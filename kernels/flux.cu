@@ -1,0 +1,67 @@
+// Fluxes through the faces between cells along one dim: first-order upwind and fifth-order WENO (Jiang and Shu).
+//
+//   upwind_flux  flux_f = c_f u_left    where c_f > 0, else c_f u_right
+//   weno5_flux   the same with both states reconstructed from five cells
+//   weno5_faces  these states themselves, for any Riemann solver
+//
+// Types    REAL: float, double
+// Layout   u is (outer, cells + 2 ghosts, inner) with 1 ghost cell for upwind and 3 for WENO, results are (outer, cells + 1, inner), both
+//          contiguous; faces = (cells + 1) inner, and neighbours along the dim lie inner elements apart, so that one loop serves every dim.
+// Launch   any grid and block: grid-stride, x over faces, y over outer.
+// Aliasing results must not overlap u or speed.   Determinism: bit-exact.   Twin: flux_twin.upwind_flux_twin and so on.
+#include "grid_stride.h"
+
+extern "C" __global__ void upwind_flux(REAL* __restrict__ flux, const REAL* __restrict__ u, const REAL* __restrict__ speed,
+                                       int outer, long long faces, int inner)
+{
+    FOR_Y(o, outer) {
+        const REAL* __restrict__ c = u + o * (faces + inner);
+        FOR_X(f, faces) {
+            REAL s = speed[o * faces + f];
+            flux[o * faces + f] = s * (s > 0 ? c[f] : c[f + inner]);
+        }
+    }
+}
+
+// State at the face after cell c, seen from the side of a, b, c.
+__device__ __forceinline__ REAL weno5(REAL a, REAL b, REAL c, REAL d, REAL e)
+{
+    const REAL tiny = (REAL)1e-6, third = (REAL)(13.0 / 12.0), quarter = (REAL)0.25;
+    REAL bend0 = a - 2 * b + c, bend1 = b - 2 * c + d, bend2 = c - 2 * d + e;
+    REAL tilt0 = a - 4 * b + 3 * c, tilt1 = b - d, tilt2 = 3 * c - 4 * d + e;
+    REAL rough0 = tiny + (third * (bend0 * bend0) + quarter * (tilt0 * tilt0));
+    REAL rough1 = tiny + (third * (bend1 * bend1) + quarter * (tilt1 * tilt1));
+    REAL rough2 = tiny + (third * (bend2 * bend2) + quarter * (tilt2 * tilt2));
+    REAL w0 = 1 / (rough0 * rough0), w1 = 6 * (1 / (rough1 * rough1)), w2 = 3 * (1 / (rough2 * rough2));
+    REAL sum = w0 * (2 * a - 7 * b + 11 * c) + w1 * (5 * c - b + 2 * d) + w2 * (2 * c + 5 * d - e);
+    return sum / (6 * (w0 + w1 + w2));
+}
+
+extern "C" __global__ void weno5_faces(REAL* __restrict__ left, REAL* __restrict__ right, const REAL* __restrict__ u,
+                                       int outer, long long faces, int inner)
+{
+    FOR_Y(o, outer) {
+        const REAL* __restrict__ c = u + o * (faces + 5ll * inner);
+        FOR_X(f, faces) {
+            const REAL* p = c + f;
+            left[o * faces + f] = weno5(p[0], p[inner], p[2ll * inner], p[3ll * inner], p[4ll * inner]);
+            right[o * faces + f] = weno5(p[5ll * inner], p[4ll * inner], p[3ll * inner], p[2ll * inner], p[inner]);
+        }
+    }
+}
+
+extern "C" __global__ void weno5_flux(REAL* __restrict__ flux, const REAL* __restrict__ u, const REAL* __restrict__ speed,
+                                      int outer, long long faces, int inner)
+{
+    FOR_Y(o, outer) {
+        const REAL* __restrict__ c = u + o * (faces + 5ll * inner);
+        FOR_X(f, faces) {
+            const REAL* p = c + f;
+            REAL s = speed[o * faces + f];
+            REAL first = s > 0 ? p[0] : p[5ll * inner], second = s > 0 ? p[inner] : p[4ll * inner];
+            REAL third = s > 0 ? p[2ll * inner] : p[3ll * inner], fourth = s > 0 ? p[3ll * inner] : p[2ll * inner];
+            REAL fifth = s > 0 ? p[4ll * inner] : p[inner];
+            flux[o * faces + f] = s * weno5(first, second, third, fourth, fifth);
+        }
+    }
+}
