@@ -13,6 +13,7 @@ _HOMES = {
     "Domain": "hpcml.fields.domain",
     "Grid": "hpcml.fields.grid",
     "decompose": "hpcml.fields.domain",
+    "verify": "hpcml.models.verification.verify",
 }
 _PACKAGES = frozenset(entry.parent.name for entry in Path(__file__).parent.glob("*/__init__.py"))
 

@@ -1,0 +1,81 @@
+"""Whole tensors on rank 0 and their blocks on all ranks, moved without the machinery under test."""
+
+from collections.abc import Sequence
+
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from hpcml.core.errors import ShapeError
+from hpcml.fields.domain import Domain
+from hpcml.models.verification.comparison import Box
+from hpcml.mpi.seeds import normal
+from hpcml.topology.block import block_range
+
+
+def field_box(domain: Domain, shape: Sequence[int]) -> Box:
+    """Where this rank's block lies in a whole (batch, ..., *global_shape), the samples dealt to the data groups in order."""
+    middle = [slice(0, n) for n in shape[1 : len(shape) - domain.num_dims]]
+    return (samples(domain, shape[0]), *middle, *(slice(r.start, r.stop) for r in domain.block))
+
+
+def samples(domain: Domain, batch: int) -> slice:
+    """Samples of a whole batch that this rank's data group takes.
+
+    Raises
+    ------
+    ShapeError
+        On every rank, if a group would get none.
+    """
+    if batch < domain.num_data:
+        raise ShapeError(f"a batch of {batch} cannot be shared by {domain.num_data} data groups: give each a sample")
+    mine = block_range(batch, domain.num_data, domain.data_index)
+    return slice(mine.start, mine.stop)
+
+
+def deal(whole: Tensor | None, box: Box | None, comm: MPI.Intracomm) -> Tensor | None:
+    """Give every rank its box of rank 0's tensor, or all of it; None where rank 0 has none.
+
+    Communication
+    -------------
+    Collective over comm.
+    """
+    boxes = comm.gather(box)
+    if boxes is None:
+        return comm.scatter(None)
+    return comm.scatter([None if whole is None else whole.detach()[... if b is None else b].clone() for b in boxes])
+
+
+def collect(block: Tensor, domain: Domain) -> Tensor | None:
+    """Put blocks together on rank 0, the batches of the data groups one after the other; None on other ranks.
+
+    Communication
+    -------------
+    Collective over domain.world_comm.
+    """
+    parts = domain.world_comm.gather((domain.data_index, domain.index, block.detach()))
+    if parts is None:
+        return None
+    groups = []
+    for group in range(domain.num_data):
+        mine = [(index, part) for number, index, part in parts if number == group]
+        whole = block.new_empty((*mine[0][1].shape[: block.dim() - domain.num_dims], *domain.global_shape))
+        for index, part in mine:
+            whole[index] = part
+        groups.append(whole)
+    return torch.cat(groups)
+
+
+def random_box(seed: int, stream: str, shape: Sequence[int], box: Box, like: Tensor) -> Tensor:
+    """Normal numbers of a box of a whole tensor, keyed by the index in the whole.
+
+    Communication
+    -------------
+    Local.
+    """
+    index = torch.zeros((), dtype=torch.int64)
+    for n, cells in zip(shape, box, strict=True):
+        index = index.unsqueeze(-1) * n + torch.arange(cells.start, cells.stop)
+    if not like.is_complex():
+        return normal(seed, stream, index, torch.float64).to(like)
+    return torch.complex(*(normal(seed, (stream, part), index, torch.float64) for part in ("real", "imaginary"))).to(like)
