@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
@@ -117,13 +118,15 @@ def handle(error: BaseException) -> int:
         if detect().rank == 0 or (hook and hook.pid != os.getpid()):
             _print(error)
         else:
-            time.sleep(WAIT_S / 4)  # some launchers end the job, and with it the rank that speaks, when the first process leaves
+            time.sleep(WAIT_S / 4)  # as below, without an MPI to say when
         return code
     if not _all_have_failed(hook.comm):
         _abort(hook.comm, error, code)
     kinds = hook.comm.allgather(type(error).__name__)
     if kinds.index(kinds[hook.comm.rank]) == hook.comm.rank:
-        _print(error, f"[rank {hook.comm.rank} of {hook.comm.size}] " if len(set(kinds)) > 1 else "")
+        with suppress(OSError):  # a closed pipe must not keep the others at the barrier
+            _print(error, f"[rank {hook.comm.rank} of {hook.comm.size}] " if len(set(kinds)) > 1 else "")
+    hook.comm.Barrier()  # some launchers end the job, and with it the rank that speaks, when the first rank leaves
     hook.settled = True
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
