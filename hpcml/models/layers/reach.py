@@ -47,6 +47,16 @@ class Stencil:
 
 
 @dataclass(frozen=True, slots=True)
+class Shifted:
+    """Reach of an operator that only moves cells: output o reads input o - shift."""
+
+    shift: int
+
+    def __call__(self, outputs: Range) -> Range:
+        return outputs[0] - self.shift, outputs[1] - self.shift
+
+
+@dataclass(frozen=True, slots=True)
 class Everything:
     """Reach of a dim that is not split: all inputs, with the padding left to the local operator."""
 
