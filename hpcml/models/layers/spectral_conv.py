@@ -1,0 +1,91 @@
+"""Convolution with a kernel of low Fourier modes, over many ranks."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hpcml.fields.domain import Domain
+from hpcml.fields.low_modes import low_modes
+from hpcml.models.layers.parameters import share_parameters
+from hpcml.models.layers.reach import check_field
+from hpcml.parallel.replicated import replicated
+
+
+class SpectralConv(nn.Module):
+    """Multiply the lowest Fourier modes of a field by a matrix each.
+
+        y = F^-1( R(k) (F x)(k) ) + b        k_d in {0, ..., m_d - 1, -m_d, ..., -1},  of the last dim {0, ..., m - 1}
+
+    F carries the scale 1/N, so that the same parameters serve any resolution that holds the modes.
+
+    Parameters
+    ----------
+    domain : Domain
+        Of x and y, of 1 to 3 dims, periodic or not: the transform takes the field as periodic.
+    in_channels, out_channels : int
+        Channels of x and y.
+    modes : int or sequence of int
+        m_d; one number means every dim.
+    bias : bool
+        Whether there is a b, one number per channel.
+
+    Attributes
+    ----------
+    weight : Parameter
+        R, complex, (in_channels, out_channels, 2 m_0, ..., 2 m_{D-2}, m_{D-1}): all modes, in the order above, on every rank.
+    bias : Parameter or None
+        (out_channels,).
+
+    Raises
+    ------
+    ConfigError
+        For modes above the Nyquist frequency.
+    ShapeError
+        For a tensor that is not this rank's block.
+
+    Communication
+    -------------
+    Forward: that of `hpcml.fields.LowModes` there and back, about 2 m / N of the field each way; every rank multiplies its own modes only.
+    Backward: the same, and one all-reduce over domain.world_comm of the parameters' gradients.
+
+    References
+    ----------
+    Z. Li et al., Fourier neural operator for parametric partial differential equations, arXiv:2010.08895.
+    """
+
+    def __init__(self, domain: Domain, in_channels: int, out_channels: int, modes: int | Sequence[int], bias: bool = True) -> None:
+        super().__init__()
+        self.domain = self.domain_out = domain
+        self.modes = (modes,) * domain.num_dims if isinstance(modes, int) else tuple(modes)
+        shape = low_modes(domain, self.modes).shape
+        dtype = torch.get_default_dtype()
+        # Each output is then of the size of an input, whatever the number of channels.
+        scale = (2 / (in_channels + out_channels)) ** 0.5
+        self.weight = nn.Parameter(scale * torch.randn(in_channels, out_channels, *shape, dtype=dtype.to_complex()))
+        self.bias = nn.Parameter(torch.zeros(out_channels, dtype=dtype)) if bias else None
+        share_parameters(self, domain.world_comm)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SpectralConv":
+        """Let ``double()``, ``to(dtype)`` change the precision of complex parameters as of real ones: torch would leave or halve them."""
+        return super()._apply(lambda t: torch.view_as_complex(fn(torch.view_as_real(t))) if t.is_complex() else fn(t), recurse)
+
+    def extra_repr(self) -> str:
+        channels = self.weight.shape[:2]
+        return f"{channels[0]}, {channels[1]}, modes={self.modes}, bias={self.bias is not None}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Output (batch, out_channels, *local) for x of (batch, in_channels, *local)."""
+        check_field(x, self.domain)
+        transform = low_modes(self.domain, self.modes)
+        parameters = [self.weight] if self.bias is None else [self.weight, self.bias]
+        weight, *bias = replicated(self.domain.world_comm, *parameters)
+        y = transform.cells(multiply_modes(transform.modes(x), weight[transform.block]))
+        return y + bias[0].view(-1, *(1,) * self.domain.num_dims) if bias else y
+
+
+def multiply_modes(s: Tensor, weight: Tensor) -> Tensor:
+    """sum_i s[b, i, k] weight[i, o, k], one matrix product per mode."""
+    modes = s.shape[2:]
+    product = s.flatten(2).permute(2, 0, 1) @ weight.flatten(2).permute(2, 0, 1)
+    return product.permute(1, 2, 0).unflatten(2, modes)
