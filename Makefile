@@ -5,7 +5,7 @@
 
 MPI ?= openmpi
 N ?= 2
-RANKS ?= 2 3 4
+RANKS ?= 2 3 4 6
 PYTHON ?= python3
 
 VENV := $(CURDIR)/.venv$(if $(filter-out openmpi,$(MPI)),-$(MPI))
@@ -42,12 +42,12 @@ test: $(INSTALLED)
 	@$(MAKE) --no-print-directory --keep-going test-serial test-ranks
 
 test-serial: $(INSTALLED)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --continue-on-collection-errors
 
 test-ranks: $(RANKS:%=test-ranks-%)
 
 test-ranks-%: $(INSTALLED)
-	$(MPIEXEC) -n $* $(BIN)/python -m pytest -q
+	$(MPIEXEC) -n $* $(BIN)/python -m pytest -q --continue-on-collection-errors
 
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W -q docs docs/_build
