@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from hpcml.core.errors import DeviceError
@@ -30,17 +30,27 @@ def cubin_path(source: KernelSource, types: Mapping[str, str], arch: str) -> Pat
     Raises
     ------
     DeviceError
-        When it has to be compiled and NVRTC is missing or refuses the text.
+        When it has to be compiled and there is no compiler, or the compiler refuses the text.
 
     Communication
     -------------
     None through MPI; one rank per node compiles, the others wait for its file.
     """
     name = cubin_name(source, types, arch)
-    ready = Path(os.environ.get("HPCML_CUBINS", "")) / name
-    if "HPCML_CUBINS" in os.environ and ready.is_file():
-        return ready
-    return built_once(name, lambda path: _write(path, source, types, arch))
+    if folder := os.environ.get("HPCML_CUBINS"):
+        ready = Path(folder) / name
+        if ready.is_file():
+            return ready
+    return built_once(name, partial(_write, source, types, arch))
+
+
+def write_cubin(source: KernelSource, types: Mapping[str, str], arch: str, folder: Path) -> Path:
+    """Compile into a folder, under the name that `cubin_path` looks for; parameters and errors are those of `cubin_path`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / cubin_name(source, types, arch)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    _write(source, types, arch, part)
+    return part.replace(path)
 
 
 def cubin_name(source: KernelSource, types: Mapping[str, str], arch: str) -> str:
@@ -89,6 +99,15 @@ def compile_nvcc(source: KernelSource, types: Mapping[str, str], arch: str) -> b
     return done.stdout
 
 
+def nvrtc_found() -> bool:
+    """Whether NVRTC can be loaded; it needs no GPU."""
+    try:
+        _nvrtc()
+    except DeviceError:
+        return False
+    return True
+
+
 @lru_cache
 def _nvrtc():  # type: ignore[no-untyped-def]
     try:
@@ -105,5 +124,6 @@ def _definitions(types: Mapping[str, str]) -> list[str]:
     return [f"-D{symbol}={c_type}" for symbol, c_type in types.items()]
 
 
-def _write(path: Path, source: KernelSource, types: Mapping[str, str], arch: str) -> None:
-    path.write_bytes(compile_nvrtc(source, types, arch))
+def _write(source: KernelSource, types: Mapping[str, str], arch: str, path: Path) -> None:
+    compile_text = compile_nvrtc if nvrtc_found() or not shutil.which("nvcc") else compile_nvcc
+    path.write_bytes(compile_text(source, types, arch))
