@@ -1,5 +1,7 @@
 """The network that a case file asks for, on a domain."""
 
+from importlib import import_module
+
 import torch
 from torch import nn
 
@@ -27,16 +29,13 @@ def build_network(spec: Fno | Unet, domain: Domain, in_channels: int, out_channe
     -------------
     Collective over domain.world_comm: initial parameters are rank 0's.
     """
-    from hpcml.models.fno import FNO
-    from hpcml.models.unet import UNet
-
+    kind = getattr(import_module(f"hpcml.models.{spec.name}"), {"fno": "FNO", "unet": "UNet"}[spec.name])
     options = spec.model_dump(exclude={"name"})
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            kind = FNO if isinstance(spec, Fno) else UNet
             return kind(domain, in_channels, out_channels, **options)
     finally:
         torch.set_default_dtype(before)
