@@ -6,6 +6,8 @@ _HOME = {
     "Blocked": "checkpoint",
     "Checkpointer": "checkpoint",
     "Rows": "checkpoint",
+    "SaveInterval": "checkpoint",
+    "StopSignal": "checkpoint",
     "restore": "checkpoint",
 }
 __all__ = sorted(_HOME)

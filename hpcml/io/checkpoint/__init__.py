@@ -7,6 +7,8 @@ _HOME = {
     "Checkpointer": "checkpointer",
     "Restored": "restored",
     "Rows": "placement",
+    "SaveInterval": "interval",
+    "StopSignal": "signals",
     "restore": "restored",
 }
 __all__ = sorted(_HOME)

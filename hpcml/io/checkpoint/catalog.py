@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.durable import CHUNK_BYTES, read_record, sync_folder, write_record
+from hpcml.io.checkpoint.durable import CHUNK_BYTES, crc32, read_record, sync_folder, write_record
 
 FORMAT = "hpcml-checkpoint"
 FORMAT_VERSION = 1
@@ -122,6 +122,39 @@ def open_checkpoint(path: Path) -> Checkpoint:
         if length != file["bytes"]:
             raise CheckpointError(f"{path / file['file']} holds {length} bytes, {file['bytes']} were written: it was cut short or changed")
     return Checkpoint(path, record)
+
+
+def chunk_damage(folder: Path, file: dict[str, Any], index: int) -> str | None:
+    """Compare one chunk of a file with its checksum.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The checkpoint.
+    file : dict
+        What its record says of the file.
+    index : int
+        Which chunk.
+
+    Returns
+    -------
+    str or None
+        What is wrong; None for nothing.
+
+    Communication
+    -------------
+    Local.
+    """
+    path, start = folder / file["file"], index * file["chunk_bytes"]
+    try:
+        with path.open("rb", buffering=0) as raw:
+            raw.seek(start)
+            data = raw.read(min(file["chunk_bytes"], file["bytes"] - start))
+    except OSError as error:
+        return f"{path} cannot be read: {error}"
+    if crc32(data) == file["crc32"][index]:
+        return None
+    return f"{path} (rank {file['rank']}) does not match its checksum between bytes {start} and {start + len(data)}: it is damaged"
 
 
 def survey(folder: Path) -> Catalog:

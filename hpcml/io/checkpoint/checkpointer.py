@@ -186,6 +186,15 @@ class Checkpointer:
             if self._comm.rank == 0 and (failure := self._keeper.wait_committed(saved["sequence"])) is not None:
                 raise CheckpointError(failure)
 
+    def writing(self) -> bool:
+        """Whether an earlier save is on its way to disk or to other ranks, here.
+
+        Communication
+        -------------
+        Local.
+        """
+        return self._copies.underway()
+
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint on disk; None where there is none.
 

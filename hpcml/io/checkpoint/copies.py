@@ -107,6 +107,12 @@ class Copies:
         if self._redundancy is not None:
             self._redundancy.poll()
 
+    def underway(self) -> bool:
+        """Whether a copy of this rank is on its way to disk or to other ranks."""
+        self.poll()
+        self._link.listen()
+        return bool(self._link.flushing()) or (self._redundancy is not None and self._redundancy.busy())
+
     def drain(self) -> None:
         """Bring the newest copy to disk, and its parity to the keepers, and wait until this rank has done its part."""
         late = None if self._flushed else self._newest_header

@@ -136,15 +136,14 @@ class KeeperLink:
         """Slots whose copies are on their way to disk."""
         return set(self._flushing.values())
 
-    def poll(self) -> str | None:
-        """Hear what the keeper has to say; return what went wrong since the last call.
-
-        Communication
-        -------------
-        Local, without waiting.
-        """
+    def listen(self) -> None:
+        """Hear what the keeper has to say, without waiting."""
         while select.select([self._end], [], [], 0)[0]:
             self._hear()
+
+    def poll(self) -> str | None:
+        """Hear what the keeper has to say, without waiting; return what went wrong since the last call."""
+        self.listen()
         failure, self._failure = self._failure, None
         return failure
 

@@ -1,0 +1,67 @@
+"""Notice before the end: a signal to any rank makes all of them stop at the same step.
+
+    batch system --SIGUSR1--> ranks: flag --next step: any flag set?--> save, exit with `PREEMPTED` --> batch script requeues
+"""
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+from mpi4py import MPI
+
+from hpcml.mpi import all_max
+
+PREEMPTED = 85
+"""Exit status of a run that was asked to stop, has saved its state and wants to go on later."""
+
+
+class StopSignal:
+    """Turns SIGUSR1 and SIGTERM into a question that all ranks answer alike.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        The ranks.
+
+    Communication
+    -------------
+    `agreed` is collective, the rest local.
+
+    Notes
+    -----
+    SIGUSR1 is the one to use (``--signal=USR1@300``): `mpiexec` passes it on to the ranks and waits for them. SIGTERM often comes with
+    little time, and some launchers kill the ranks at once; then the keepers bring to disk what was saved last.
+
+    Examples
+    --------
+    >>> with StopSignal(MPI.COMM_SELF) as stop:
+    ...     signal.raise_signal(signal.SIGUSR1)
+    ...     stop.agreed()
+    True
+    """
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        self._comm = comm
+        self._received = False
+        self._earlier: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignal":
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            self._earlier[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+
+    def agreed(self) -> bool:
+        """Whether any rank has been asked to stop; call it on every rank after every step.
+
+        Communication
+        -------------
+        Collective: one number.
+        """
+        return bool(all_max(int(self._received), self._comm))
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._received = True
