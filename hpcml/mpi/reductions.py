@@ -83,7 +83,7 @@ class InPlaceSum:
         """Sum, and return when the buffer holds the result."""
         if not self._alone:
             self._pack()
-            self.comm.Allreduce(MPI.IN_PLACE, self._for_mpi, MPI.SUM)
+            _sum(self._for_mpi, self.comm)
             self._unpack()
 
     def start(self) -> None:
@@ -167,7 +167,10 @@ def all_sum(value: Value, comm: MPI.Intracomm) -> Value:
     2.5
     """
     copy = _copy(value)
-    InPlaceSum(copy, comm)()
+    if isinstance(copy, np.ndarray) and copy.dtype != np.float16:
+        _sum(copy, comm)
+    else:
+        InPlaceSum(copy, comm)()
     return _like(copy, value)
 
 
@@ -213,6 +216,11 @@ def agree(flag: bool, comm: MPI.Intracomm) -> bool:
     return bool(everywhere[0])
 
 
+def _sum(buffer: Any, comm: MPI.Intracomm) -> None:
+    """Add up buffers that MPI can read: every blocking sum of the package passes through here."""
+    comm.Allreduce(MPI.IN_PLACE, buffer, MPI.SUM)
+
+
 def _extreme(value: Value, comm: MPI.Intracomm, op: MPI.Op, weakest: float) -> Value:
     copy = _copy(value, count=False)
     array = copy if isinstance(copy, np.ndarray) else copy.to("cpu", torch.float32 if copy.dtype in _VIA_FLOAT32 else copy.dtype).numpy()
@@ -232,7 +240,8 @@ def _extreme(value: Value, comm: MPI.Intracomm, op: MPI.Op, weakest: float) -> V
 def _copy(value: Value, count: bool = True) -> np.ndarray | torch.Tensor:
     """Give a contiguous copy to work in; with ``count``, booleans become integers."""
     if isinstance(value, torch.Tensor):
-        copy = value.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+        copy = value.detach().clone(memory_format=torch.contiguous_format)
+        copy = copy.resolve_conj().resolve_neg() if copy.is_conj() or copy.is_neg() else copy
         return copy.to(torch.int64) if count and copy.dtype == torch.bool else copy
     array = np.array(value, order="C")
     return array.astype(np.int64) if count and array.dtype == np.bool_ else array
@@ -240,5 +249,6 @@ def _copy(value: Value, count: bool = True) -> np.ndarray | torch.Tensor:
 
 def _like(result: Any, value: Value) -> Any:
     if isinstance(value, torch.Tensor):
-        return result.to(value.device, result.dtype if value.dtype == torch.bool else value.dtype)
+        same = result.dtype == value.dtype and result.device == value.device
+        return result if same else result.to(value.device, result.dtype if value.dtype == torch.bool else value.dtype)
     return result if isinstance(value, np.ndarray) else result.item() if isinstance(value, bool | int | float | complex) else result[()]
