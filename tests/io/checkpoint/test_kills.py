@@ -1,0 +1,16 @@
+"""Thirty random kills of a run that saves all the time; `tests/io/kill_checkpoint.py 300` does more of them by hand."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "kill_checkpoint.py"
+
+
+@pytest.mark.timeout(900)  # a start of two ranks and a restart after each kill: 3 s on two quiet cores, many times that on busy ones
+def test_every_restart_after_a_kill_finds_a_whole_checkpoint(mpiexec):
+    done = subprocess.run([sys.executable, SCRIPT, "30"], env=mpiexec.env, capture_output=True, text=True, timeout=850)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "30 kills" in done.stdout
