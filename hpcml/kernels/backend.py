@@ -31,12 +31,11 @@ def choose_backend(source: KernelSource, device: str) -> str:
     -------------
     Local.
     """
-    settings = (os.environ.get(name) for name in ("HPCML_KERNELS", "HPCML_CXX", "CXX", "PATH"))
-    return _choose(source.needs_gpu, device.split(":")[0], *settings)
+    return _choose(source.needs_gpu, device.split(":")[0], os.environ.get("HPCML_KERNELS"))
 
 
 @lru_cache
-def _choose(needs_gpu: str | None, device: str, wish: str | None, *compiler_settings: str | None) -> str:
+def _choose(needs_gpu: str | None, device: str, wish: str | None) -> str:
     if wish not in (None, "", "auto", "twin"):
         raise ConfigError(f"HPCML_KERNELS={wish} has no meaning: expected auto or twin")
     if wish == "twin" or (device == "cpu" and needs_gpu):

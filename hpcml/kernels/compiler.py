@@ -17,8 +17,9 @@ FLAGS = (
 )
 
 
+@lru_cache
 def find_compiler() -> str | None:
-    """First of ``$HPCML_CXX``, ``$CXX``, ``g++``, ``c++`` that exists; None without any."""
+    """First of ``$HPCML_CXX``, ``$CXX``, ``g++``, ``c++`` that exists, looked for once per process; None without any."""
     named = (os.environ.get("HPCML_CXX"), os.environ.get("CXX"), "g++", "c++")
     return next((path for name in named if name and (path := shutil.which(name))), None)
 

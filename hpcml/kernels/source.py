@@ -31,12 +31,18 @@ class KernelSource:
         Its kernels.
     types : dict of str to tuple of str
         Symbols that it is written in and the C types that each may stand for.
+    needs_gpu : str or None
+        A construct that only a GPU has, or None when the file runs on the CPU too.
+    synchronises : bool
+        Whether threads of one block wait for one another.
     """
 
     path: Path
     text: str
     signatures: dict[str, Signature]
     types: dict[str, tuple[str, ...]]
+    needs_gpu: str | None
+    synchronises: bool
 
     @property
     def name(self) -> str:
@@ -46,17 +52,6 @@ class KernelSource:
     def summary(self) -> str:
         """First line of the header comment."""
         return self.text.split("\n", 2)[1].removeprefix("// ")
-
-    @property
-    def needs_gpu(self) -> str | None:
-        """A construct that only a GPU has, or None when the file runs on the CPU too."""
-        found = _GPU_ONLY.search(self.text)
-        return found[1] if found else None
-
-    @property
-    def synchronises(self) -> bool:
-        """Whether threads of one block wait for one another."""
-        return "__syncthreads" in self.text
 
     def variants(self) -> Iterator[dict[str, str]]:
         """Every choice of types that the file can be compiled for."""
@@ -106,7 +101,8 @@ def read_source(file: str | Path) -> KernelSource:
     signatures = read_signatures(text)
     if not signatures:
         raise DeviceError(f'{path} holds no kernel: expected at least one extern "C" __global__ void NAME(ARGUMENTS)')
-    return KernelSource(path, text, signatures, read_types(text))
+    gpu_only = _GPU_ONLY.search(text)
+    return KernelSource(path, text, signatures, read_types(text), gpu_only[1] if gpu_only else None, "__syncthreads" in text)
 
 
 def _pasted(path: Path, seen: set[str]) -> Iterator[str]:

@@ -70,11 +70,20 @@ def test_a_bound_launch_keeps_its_arrays_alive(kernel):
     assert np.array_equal(out, 1 + np.arange(1000)) and len(filler) == 10
 
 
-def test_without_a_compiler_the_twin_runs_and_warns_once(kernel, monkeypatch, tmp_path):
+@pytest.fixture
+def forgetful():
+    """Nothing found before the test is known in it, and nothing found in it is known afterwards."""
+    for cached in (find_compiler, backend_module._choose):
+        cached.cache_clear()
+    yield
+    for cached in (find_compiler, backend_module._choose):
+        cached.cache_clear()
+
+
+def test_without_a_compiler_the_twin_runs_and_warns_once(kernel, monkeypatch, tmp_path, forgetful):
     for name in ("HPCML_CXX", "CXX", "HPCML_KERNELS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    backend_module._choose.cache_clear()
     x, out = np.ones(3), np.empty(3)
     with pytest.warns(RuntimeWarning, match="twins: a C\\+\\+ compiler .* is missing"):
         kernel(out, x, 3, 2.0, extent=(3,))

@@ -1,0 +1,193 @@
+"""How fast the kernels are on this CPU, next to NumPy and torch in the same run and on one thread."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hpcml.kernels.adam import adam_step
+from hpcml.kernels.box import BoxPlan
+from hpcml.kernels.krylov import cg_update
+from hpcml.kernels.rdfft import rdfft_
+from hpcml.kernels.segment import Edges, gather_sum
+from hpcml.kernels.sor import bind_sor_half_sweep
+from hpcml.kernels.stencil import bind_star_stencil
+
+Work = Callable[[], object]
+IN_A_ROW = 3  # calls of one way before the next has its turn: the first finds the others' data in the caches
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One kernel against one way to do the same without it; times in seconds, the shortest of all rounds."""
+
+    name: str
+    case: str
+    kernel_s: float
+    other_s: float
+
+    @property
+    def ratio(self) -> float:
+        return self.other_s / self.kernel_s
+
+
+def compare_kernels(rounds: int = 15) -> list[Comparison]:
+    """Time every kernel and its rivals.
+
+    Parameters
+    ----------
+    rounds : int
+        How often everything runs; kernel and rivals take turns, so that whatever else the machine does meets all alike.
+
+    Returns
+    -------
+    list of Comparison
+        ``stencil7_vs_numpy``, ``stencil7_vs_torch``, ``sor_vs_numpy``, ``segment_vs_torch`` and more.
+
+    Communication
+    -------------
+    Local.
+
+    Notes
+    -----
+    The shortest time is what the work needs when nothing disturbs it. torch is held to one thread meanwhile.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return [comparison for case in _CASES for comparison in _timed(case(), rounds)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+Case = tuple[str, Work, dict[str, Work]]
+
+
+def _timed(case: Case, rounds: int) -> Iterator[Comparison]:
+    description, kernel, rivals = case
+    best = dict.fromkeys(["kernel", *rivals], float("inf"))
+    for _ in range(rounds):
+        for name, work in (("kernel", kernel), *rivals.items()):
+            for _ in range(IN_A_ROW):
+                start = time.perf_counter()
+                work()
+                best[name] = min(best[name], time.perf_counter() - start)
+    for name in rivals:
+        yield Comparison(name, description, best["kernel"], best[name])
+
+
+def _stencil() -> Case:
+    n, weights = 128, (-6.0, (1.0, 1.0, 1.0))
+    u = np.random.default_rng(0).standard_normal((n + 2, n + 2, n + 2))
+    out, other, pair = np.empty((3, n, n, n))
+    slices = [(_shifted(u, d, -1), _shifted(u, d, 1)) for d in range(3)]
+    tensor_slices = [(torch.from_numpy(low), torch.from_numpy(high)) for low, high in slices]
+    centre = u[1:-1, 1:-1, 1:-1]
+    tensor_centre = torch.from_numpy(centre)
+
+    def by_numpy() -> None:
+        np.multiply(centre, weights[0], out=other)
+        for weight, (low, high) in zip(weights[1], slices, strict=True):
+            np.add(low, high, out=pair)
+            np.multiply(pair, weight, out=pair)
+            np.add(other, pair, out=other)
+
+    def by_torch() -> torch.Tensor:
+        terms = (weight * (low + high) for weight, (low, high) in zip(weights[1], tensor_slices, strict=True))
+        return sum(terms, weights[0] * tensor_centre)
+
+    rivals: dict[str, Work] = {"stencil7_vs_numpy": by_numpy, "stencil7_vs_torch": by_torch}
+    return f"7-point stencil, {n}^3 float64", bind_star_stencil(out, u, *weights), rivals
+
+
+def _shifted(u: np.ndarray, dim: int, step: int) -> np.ndarray:
+    """The inner cells, seen one step further along a dim."""
+    return u[tuple(slice(1 + step, n - 1 + step) if d == dim else slice(1, n - 1) for d, n in enumerate(u.shape))]
+
+
+def _sor() -> Case:
+    n, omega = 128, 1.5
+    rng = np.random.default_rng(0)
+    u, f = rng.standard_normal((n + 2, n + 2, n + 2)), rng.standard_normal((n, n, n))
+    v = u.copy()
+    halves = [bind_sor_half_sweep(u, f, -6.0, (1.0, 1.0, 1.0), omega, colour) for colour in (0, 1)]
+
+    def sweep() -> None:
+        for half in halves:
+            half()
+
+    return f"red-black SOR sweep, {n}^3 float64", sweep, {"sor_vs_numpy": lambda: _sor_slices(v, f, omega)}
+
+
+def _sor_slices(u: np.ndarray, f: np.ndarray, omega: float) -> None:
+    """A sweep by strided slices, twice as fast as a mask: each colour is four interleaved grids."""
+    for colour in (0, 1):
+        for a, b in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            c = (a + b + colour) % 2
+            z, y, x = slice(a + 1, -1, 2), slice(b + 1, -1, 2), slice(c + 1, -1, 2)
+            around = u[a:-2:2, y, x] + u[a + 2 :: 2, y, x] + u[z, b:-2:2, x] + u[z, b + 2 :: 2, x] + u[z, y, c:-2:2] + u[z, y, c + 2 :: 2]
+            u[z, y, x] += omega * ((f[a::2, b::2, c::2] - around) / -6.0 - u[z, y, x])
+
+
+def _segment() -> Case:
+    nodes, edges, width = 10_000, 60_000, 32
+    rng = np.random.default_rng(0)
+    source, target = (torch.from_numpy(rng.integers(0, nodes, edges)) for _ in range(2))
+    plan, x = Edges.between(source, target, nodes, nodes), torch.randn(nodes, width)
+    rivals: dict[str, Work] = {"segment_vs_torch": lambda: torch.zeros(nodes, width).index_add_(0, target, x[source])}
+    return f"gathered segment sum, {edges} edges of {width} float32", lambda: gather_sum(x, plan), rivals
+
+
+def _face() -> Case:
+    n = 64
+    field = torch.randn(n + 2, n + 2, n + 2, dtype=torch.float64)
+    face = (slice(1, -1), slice(1, -1), 1)
+    plan, array = BoxPlan([field], [(0, face)]), field.numpy()
+    buffer = torch.empty(plan.nbytes // 8, dtype=torch.float64)
+    packed = buffer.view(n, n).numpy()
+
+    def element_by_element() -> None:
+        for i in range(n):
+            for j in range(n):
+                packed[i, j] = array[i + 1, j + 1, 1]
+
+    rivals: dict[str, Work] = {"pack_vs_elements": element_by_element, "pack_vs_numpy": lambda: np.copyto(packed, array[face])}
+    return f"pack a face of the unit-stride dim, {n}^3 float64", lambda: plan.pack(buffer, field), rivals
+
+
+def _cg() -> Case:
+    n = 1 << 20
+    x, r, p, q = np.random.default_rng(0).standard_normal((4, n))
+    y, s = x.copy(), r.copy()
+
+    def by_numpy() -> None:
+        np.add(y, 0.1 * p, out=y)
+        np.subtract(s, 0.1 * q, out=s)
+
+    return f"update of solution and residual, {n} float64", lambda: cg_update(x, r, p, q, 0.1), {"cg_vs_numpy": by_numpy}
+
+
+def _adam() -> Case:
+    n = 1 << 20
+    ours, theirs = torch.randn(n), torch.nn.Parameter(torch.randn(n))
+    gradient, mean, square = torch.randn(n), torch.zeros(n), torch.zeros(n)
+    theirs.grad = gradient
+    optimiser = torch.optim.AdamW([theirs])
+    rivals: dict[str, Work] = {"adam_vs_torch": optimiser.step}
+    return f"AdamW step, {n} float32", lambda: adam_step(ours, gradient, mean, square, 1, decay=0.01), rivals
+
+
+def _rdfft() -> Case:
+    rows = np.random.default_rng(0).standard_normal((64, 256))
+    work = rows.copy()
+
+    def in_place() -> None:
+        np.copyto(work, rows)
+        rdfft_(work)
+
+    return "in-place real FFT, 64 rows of 256 float64", in_place, {"rdfft_vs_numpy": lambda: np.fft.rfft(rows)}
+
+
+_CASES: tuple[Callable[[], Case], ...] = (_stencil, _sor, _segment, _face, _cg, _adam, _rdfft)

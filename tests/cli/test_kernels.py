@@ -1,0 +1,32 @@
+"""``hpcml kernels`` lists and compiles without a GPU, and on a login node."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hpcml
+from hpcml.cli.main import main
+from hpcml.kernels.cubin import cubin_name, nvrtc_found
+from hpcml.kernels.source import read_source, source_names
+
+ROOT = Path(hpcml.__file__).parents[1]
+
+
+def test_list_names_every_kernel_and_touches_neither_mpi_nor_torch():
+    code = "from hpcml.cli.main import main; main(['kernels', 'list']); import sys; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    listing, modules = out.rstrip().rsplit("\n", 1)
+    for name in source_names():
+        assert f"{name}.cu  {read_source(name).summary}" in listing
+        assert all(f"    {kernel}(" in listing for kernel in read_source(name).signatures)
+    assert not {"torch", "mpi4py", "cupy"} & set(modules.split())
+
+
+@pytest.mark.skipif(not nvrtc_found(), reason="NVRTC is not installed (cupy-cuda12x with nvidia-cuda-nvrtc-cu12)")
+def test_compile_writes_every_variant_where_a_job_will_look(tmp_path, capsys):
+    assert main(["kernels", "compile", "--arch", "sm_90", "--output", str(tmp_path)]) == 0
+    expected = {cubin_name(s, types, "sm_90") for s in map(read_source, source_names()) for types in s.variants()}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+    assert f"{len(expected)} cubins in {tmp_path}" in capsys.readouterr().out
