@@ -26,6 +26,7 @@ from hpcml.mpi.launcher import detect
 
 LAUNCH = detect()
 GRACE_S = 10.0  # how much later than the failed rank the slowest may come, on a loaded machine
+LINGER_S = 3.0  # before a rank ends the job: the others' time is up too, and they have stacks to print
 LIMIT_S = 120.0  # per test; @pytest.mark.timeout(seconds) sets another
 ROOT = Path(__file__).parents[1]
 STDERR, VERDICTS = pytest.StashKey(), pytest.StashKey()
@@ -78,6 +79,18 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if size_of(item) == LAUNCH.size]
 
 
+def pytest_collection_finish(session):
+    """Set out together, with the same tests."""
+    if LAUNCH.size == 1:
+        return
+    from mpi4py import MPI
+
+    comm = session.config.stash[VERDICTS] = MPI.COMM_WORLD.Dup()
+    collected = comm.allgather((session.testsfailed, [item.nodeid for item in session.items]))
+    if any(other != collected[0] for other in collected):
+        raise pytest.UsageError(f"ranks collected different tests (failures, tests): {[(f, len(ids)) for f, ids in collected]}")
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item, call):
     report = yield
@@ -88,10 +101,6 @@ def pytest_runtest_makereport(item, call):
 
 def _agree(report, config):
     """Make the failure of any rank that of all: rank 0, which alone prints, shows the lowest failed rank's."""
-    from mpi4py import MPI
-
-    if VERDICTS not in config.stash:
-        config.stash[VERDICTS] = MPI.COMM_WORLD.Dup()
     comm = config.stash[VERDICTS]
     arrival, start = comm.Ibarrier(), time.monotonic()
     while not arrival.Test():
@@ -113,7 +122,7 @@ def _agree(report, config):
 
 def _die(config, text):
     os.write(config.stash[STDERR], f"\n[rank {LAUNCH.rank} of {LAUNCH.size}] {text}\n".encode())
-    time.sleep(1.0)  # others that hang print their stacks too
+    time.sleep(LINGER_S)
     os._exit(1)  # a rank that leaves without MPI_Finalize: the launcher ends the others
 
 

@@ -5,7 +5,7 @@ import pytest
 from hpcml.core.errors import CheckpointError, CommunicationError, ShapeError
 from hpcml.mpi.agreement import agree_on_error, raise_together
 
-SIZES = [1, 2, 3, 4]
+SIZES = [1, 2, 3, 4, 6]
 
 
 @pytest.mark.parallel(SIZES)

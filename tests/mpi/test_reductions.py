@@ -7,7 +7,7 @@ import torch
 from hpcml.core.errors import CommunicationError, ShapeError
 from hpcml.mpi.reductions import InPlaceSum, agree, all_max, all_min, all_sum, start_sum
 
-SIZES = [1, 2, 3, 4]
+SIZES = [1, 2, 3, 4, 6]
 NUMBERS = [
     torch.float64,
     torch.float32,
