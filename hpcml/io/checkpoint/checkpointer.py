@@ -46,6 +46,11 @@ class Checkpointer:
     linger : float
         Seconds for which the memory of a run that has died waits for its restart.
 
+    Attributes
+    ----------
+    saves, writes : int
+        How often the state was saved, and how often that began a write to disk at once.
+
     Raises
     ------
     CheckpointError
@@ -81,6 +86,7 @@ class Checkpointer:
         self.folder = Path(folder)
         self._comm = comm.Dup()
         self._registered: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {}
+        self.saves = self.writes = 0
         self._saved: dict[str, Any] | None = None
         self._kept: list[Kept] = []
         self._lock: FolderLock | None = None
@@ -158,7 +164,8 @@ class Checkpointer:
         self._sequence += 1
         made = {"session": self._session, "size": self._comm.size, "written_by": hpcml.__version__}
         header = {"step": step, "sequence": self._sequence, **made}
-        self._copies.fill(flat, header)
+        self.writes += self._copies.fill(flat, header)
+        self.saves += 1
         self._saved = header
 
     def before_update(self) -> None:

@@ -85,8 +85,13 @@ class Copies:
         if self._redundancy is not None:
             self._redundancy.resize(self._images[0].nbytes)
 
-    def fill(self, flat: FlatState, header: dict[str, Any]) -> None:
+    def fill(self, flat: FlatState, header: dict[str, Any]) -> bool:
         """Copy the state; start its way to disk, and to the ranks that keep parity of it, unless those are busy with an earlier one.
+
+        Returns
+        -------
+        bool
+            Whether it is on its way.
 
         Raises
         ------
@@ -101,6 +106,7 @@ class Copies:
         self._newest, self._newest_header, self._flushed = slot, header, self._idle
         if self._redundancy is not None and self._idle:
             self._redundancy.start(self._images[slot], slot, header)
+        return self._idle
 
     def poll(self) -> None:
         """Let messages between ranks go on."""
