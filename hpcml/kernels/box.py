@@ -65,7 +65,7 @@ class BoxPlan:
     A call checks layouts and passes addresses, about 2 us for one torch field on the CPU, and allocates no array after the first of its
     kind. Runs are widened to elements of up to 16 bytes, dims that continue one another are joined, and the longest loop is innermost, so
     that a face of the unit-stride dim, whose runs are one or two cells, costs no call per run. Boxes of one `unpack` must not overlap. A
-    plan serves one thread at a time.
+    plan serves one thread at a time. What a call writes, autograd does not record.
 
     Examples
     --------
