@@ -101,8 +101,8 @@ class NavierStokes(Equation):
     def exact(self, domain: Domain, time: float) -> Tensor:
         """One wave, which its own velocity does not change.
 
-        Without stirring Taylor and Green's vortices sin(2π x₀ / L₀) sin(2π x₁ / L₁), which decay; with it what the stirring makes of a fluid
-        at rest, f (1 - exp(-λ t)) / λ with λ = ν |k|² + α.
+        Without stirring Taylor and Green's vortices sin(2π x₀ / L₀) sin(2π x₁ / L₁), which decay; with it what the stirring makes of a
+        fluid at rest, f (1 - exp(-λ t)) / λ with λ = ν |k|² + α.
         """
         if self.forcing:
             rate = self._decay_of(self.stirring, domain)

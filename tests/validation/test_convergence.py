@@ -46,7 +46,7 @@ def test_explicit_solvers(comm, equation, grid, time, order):
             end = build_solver(equation, domain, time / steps).rollout(start, steps, steps)[:, -1]
             errors.append(mean_error(domain, end, equation.exact(domain, time)))
     slope = math.log2(errors[0] / errors[1])
-    # Terms of the next order shift the slope between these grids by up to 0.25 (measured, Burgers); one order less would miss by a whole one.
+    # Terms of the next order shift the slope between these grids by up to 0.25 (measured, Burgers); one order less misses by a whole one.
     assert slope == pytest.approx(order, abs=0.3), errors
 
 
