@@ -5,7 +5,10 @@ Nothing is imported until it is used.
 
 from importlib import import_module
 
-_MODULES: dict[str, tuple[str, ...]] = {}
+_MODULES: dict[str, tuple[str, ...]] = {
+    "fno": ("FNO",),
+    "unet": ("UNet",),
+}
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOME)
 

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -69,5 +70,7 @@ class ChannelMLP(nn.Module):
         parameters = replicated(self.domain.world_comm, *self.parameters())
         h = x.flatten(2)
         for k, (weight, bias) in enumerate(zip(parameters[::2], parameters[1::2], strict=True)):
-            h = F.conv1d(h if k == 0 else self.activation(h), weight, bias)
+            h = h if k == 0 else self.activation(h)
+            # A product with the matrix of each sample is up to three times as fast as a convolution with a kernel of one cell.
+            h = torch.baddbmm(bias[:, None], weight[..., 0].expand(len(h), -1, -1), h)
         return h.unflatten(2, x.shape[2:])
