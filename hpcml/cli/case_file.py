@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from hpcml.core.case import Case
 
 
-def add_case_arguments(parser: argparse.ArgumentParser) -> None:
+def add_case_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add CASE and ``--set`` to a sub-command."""
-    parser.add_argument("case", metavar="CASE", help="case file (TOML)")
+    parser.add_argument("case", metavar="CASE", nargs=None if required else "?", help="case file (TOML)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change one value, as in training.epochs=10"
     )

@@ -4,6 +4,7 @@ A layer is constructed as torch's is, after the domain of its input, and tells t
 """
 
 from importlib import import_module
+from typing import Any
 
 _MODULES = {
     "conv": ("Conv1d", "Conv2d", "Conv3d"),
@@ -27,7 +28,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -61,7 +61,7 @@ def compare(
     -------------
     Collective over comm.
     """
-    worst, scale, where = _worst(got, expected)
+    worst, scale, where = largest_difference(got, expected)
     place = f"{_global(where, box)} on rank {comm.rank}" if isinstance(where, tuple) else f"{where} on rank {comm.rank}"
     reports = comm.allgather((worst, scale, place))
     largest, _, place = max(reports, key=lambda report: report[0])
@@ -69,8 +69,13 @@ def compare(
     return Comparison(quantity, largest / scale, tolerance, place if largest else "")
 
 
-def _worst(got: Tensor | None, expected: Tensor | None) -> tuple[float, float, Any]:
-    """Largest difference, largest expected entry, and the index of the difference or what is wrong."""
+def largest_difference(got: Tensor | None, expected: Tensor | None) -> tuple[float, float, Any]:
+    """Largest difference, largest expected entry, and the index of the difference; or infinity and what is wrong.
+
+    Communication
+    -------------
+    Local.
+    """
     if got is None and expected is None:
         return 0.0, 0.0, ()
     if got is None or expected is None:
