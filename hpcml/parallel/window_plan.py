@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mpi4py import MPI
@@ -13,13 +14,16 @@ from hpcml.parallel.exchange import Exchange
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.segments import Segment, segments
 
+Index = tuple[Any, ...]
+"""Ellipsis and slices of the last dims."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
     """Cells that go from one place to another: an index for a (..., *local) tensor on either side, and what happens on the way."""
 
-    source: tuple[slice | type(Ellipsis), ...]
-    target: tuple[slice | type(Ellipsis), ...]
+    source: Index
+    target: Index
     shape: tuple[int, ...]
     flipped: tuple[int, ...]
     repeated: tuple[int, ...]
@@ -38,7 +42,7 @@ class Box:
 
     def put(self, target: Tensor, cells: Tensor) -> None:
         """Write supplied cells into a window."""
-        target[self.target] = cells.flip(self.flipped) if self.flipped else cells
+        target[self.target].copy_(cells.flip(self.flipped) if self.flipped else cells)
 
     def take_back(self, target: Tensor) -> Tensor:
         """Adjoint of `put`: a window's cells, added up where one was supplied to several."""
@@ -78,8 +82,8 @@ class WindowPlan:
 
     Communication
     -------------
-    Construction: local. Calls: neighbours; one message per peer for all tensors of the call together, packed contiguous; deterministic. Buffers
-    and persistent requests are made at the first call with new leading shapes and reused afterwards.
+    Construction: local. Calls: neighbours; one message per peer for all tensors of the call together, packed contiguous; deterministic.
+    Buffers and persistent requests are made at the first call with new leading shapes and reused afterwards.
     """
 
     def __init__(self, comm: MPI.Comm, source: Layout, target: Layout, boundary: Sequence[str], tag: int = 0) -> None:
@@ -116,16 +120,16 @@ class WindowPlan:
         """
         bound = self._bind(tensors, self.source_shape, adjoint=False)
         exchange = bound.exchange
-        windows = [t.new_empty(t.shape[: t.dim() - len(self.source_shape)] + self.target_shape) for t in tensors]
         for k, box, buffer in bound.pack:
             buffer.copy_(tensors[k][box.source])
         exchange.start()
         try:
+            windows = [t.new_empty(shape) for t, shape in zip(tensors, bound.shapes, strict=True)]
             for tensor, window in zip(tensors, windows, strict=True):
                 for index in self.outside:
-                    window[index] = fill
+                    window[index].fill_(fill)
                 for box in self.own:
-                    box.put(window, tensor[box.source])
+                    box.put(window, tensor if box is self.whole else tensor[box.source])
             if meanwhile is not None:
                 meanwhile()
         except BaseException:
@@ -202,9 +206,10 @@ class _Bound:
 
     def __init__(self, plan: WindowPlan, tensors: Sequence[Tensor], num_dims: int, adjoint: bool) -> None:
         leading = [tuple(t.shape[: t.dim() - num_dims]) for t in tensors]
+        self.shapes = [lead + plan.target_shape for lead in leading]
         towards, back = (plan.incoming, plan.outgoing) if adjoint else (plan.outgoing, plan.incoming)
-        counts = [_count(boxes, leading) for boxes in (towards, back)]
-        self.exchange = Exchange(plan.comm, *counts, tensors[0].dtype, tensors[0].device, plan.tag + adjoint)
+        send, recv = _count(towards, leading), _count(back, leading)
+        self.exchange = Exchange(plan.comm, send, recv, tensors[0].dtype, tensors[0].device, plan.tag + adjoint)
         self.pack = list(_views(towards, leading, self.exchange.send))
         self.unpack = list(_views(back, leading, self.exchange.recv))
 
@@ -227,9 +232,9 @@ def _views(
                 offset += size
 
 
-def _outside(target: Layout, rank: int, boundary: Sequence[str]) -> list[tuple[slice | type(Ellipsis), ...]]:
+def _outside(target: Layout, rank: int, boundary: Sequence[str]) -> list[Index]:
     """Slabs of this rank's window that read the fill value."""
-    slabs = []
+    slabs: list[Index] = []
     for d, ((start, stop), n) in enumerate(zip(target.box(rank), target.shape, strict=True)):
         if boundary[d] not in ("zero", "constant"):
             continue
@@ -268,7 +273,10 @@ def _outgoing(source: Layout, target: Layout, rank: int, pieces: Pieces) -> Tran
     coords = source.coords_of(rank)
     transfers: Transfers = {}
     if coords is not None:
-        mine = [[(c, s) for c, dim_pieces in enumerate(dim) for s in dim_pieces if s.coord == coord] for dim, coord in zip(pieces, coords, strict=True)]
+        mine = [
+            [(c, s) for c, dim_pieces in enumerate(dim) for s in dim_pieces if s.coord == coord]
+            for dim, coord in zip(pieces, coords, strict=True)
+        ]
         for product in itertools.product(*mine):
             peer = target.rank_of([c for c, _ in product])
             transfers.setdefault(peer, []).append(tuple(s for _, s in product))

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.convolution import Convolution
 from hpcml.models.layers.padding import boundary_rules
 from hpcml.models.layers.parameters import share_parameters, weight_and_bias
 from hpcml.models.layers.reach import Everything, Reach, Stencil, check_field, check_num_dims, output_domain, window_plan
-from hpcml.models.layers.windowed_convolution import Convolution, windowed_convolution
+from hpcml.models.layers.windowed_convolution import windowed_convolution
 
 
 class _Conv(_ConvNd):
@@ -32,7 +33,7 @@ class _Conv(_ConvNd):
         self._boundary = boundary_rules(name, self.padding_mode, widths, domain.global_shape)
         self._reaches = tuple(self._reach(d, widths[d]) for d in range(domain.num_dims))
         native = (pad[0] if isinstance(reach, Everything) else 0 for pad, reach in zip(widths, self._reaches, strict=True))
-        self._convolution = Convolution(self.stride, tuple(native), self.dilation, self.groups, output_padding=(0,) * domain.num_dims)
+        self._convolution = Convolution(self.kernel_size, self.stride, tuple(native), self.dilation, self.groups)
         share_parameters(self, domain.world_comm)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.convolution import Convolution
 from hpcml.models.layers.parameters import share_parameters, weight_and_bias
 from hpcml.models.layers.reach import Everything, Reach, check_field, check_num_dims, output_domain, window_plan
-from hpcml.models.layers.windowed_convolution import Convolution, windowed_convolution
+from hpcml.models.layers.windowed_convolution import windowed_convolution
 from hpcml.parallel.layout import Range
 
 
@@ -80,7 +81,7 @@ class _ConvTranspose(_ConvTransposeNd):
             cut.append(slice(lower - native, lower - native + owned.size))
         self._reaches = tuple(reaches)
         self._cut: tuple[Any, ...] = (..., *cut)
-        self._convolution = Convolution(self.stride, tuple(padding), self.dilation, self.groups, True, tuple(extra))
+        self._convolution = Convolution(self.kernel_size, self.stride, tuple(padding), self.dilation, self.groups, True, tuple(extra))
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Spread this rank's block (batch, in_channels, *local_shape) to that of ``domain_out``."""
@@ -89,7 +90,7 @@ class _ConvTranspose(_ConvTransposeNd):
         domain = self.domain
         check_field(x, domain)
         if domain.comm.size == 1:
-            whole = Convolution(self.stride, self.padding, self.dilation, self.groups, True, self.output_padding)
+            whole = Convolution(self.kernel_size, self.stride, self.padding, self.dilation, self.groups, True, self.output_padding)
             return whole.forward_any(x, *weight_and_bias(self, domain.world_comm))
         plan = window_plan(domain, self.domain_out, self._reaches, ("zero",) * domain.num_dims)
         y = windowed_convolution(plan, domain.world_comm, self._convolution, x, self.weight, self.bias)

@@ -7,83 +7,75 @@ The window x_r is a second output that no caller sees: as an output it can be ke
 all that derivatives of any order need.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from mpi4py import MPI
 from torch import Tensor
-from torch.nn import functional
 
-from hpcml.parallel.replicated import global_sum, replicated, sum_together
+from hpcml.models.layers.convolution import Convolution
+from hpcml.mpi.reductions import InPlaceSum
+from hpcml.parallel.replicated import global_sum, replicated
 from hpcml.parallel.window import window, window_adjoint
 from hpcml.parallel.window_plan import WindowPlan
 
 
-@dataclass(frozen=True, slots=True)
-class Convolution:
-    """What torch's convolution is told beside its tensors; ``padding`` is the zero padding that is left to it."""
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
-    transposed: bool = False
-    output_padding: tuple[int, ...] = (0,)
-
-    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Convolve."""
-        return torch.ops.aten.convolution(
-            x, weight, bias, self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
-        )
-
-    def backward(self, y: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias, those that are wanted, for the gradient of the output."""
-        channels = [weight.shape[1] * self.groups if self.transposed else weight.shape[0]]
-        return torch.ops.aten.convolution_backward(
-            y, x, weight, channels, self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups, wanted
-        )
-
-    def forward_any(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Convolve as the public functions do, which also know complex numbers and autocast."""
-        num_dims = x.dim() - 2
-        if self.transposed:
-            transpose = getattr(functional, f"conv_transpose{num_dims}d")
-            return transpose(x, weight, bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
-        return getattr(functional, f"conv{num_dims}d")(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-
-
 class _WindowedConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, plan: WindowPlan, comm: MPI.Comm, convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None):  # type: ignore[no-untyped-def]
-        (wide,) = plan.forward([x])
-        ctx.plan, ctx.comm, ctx.convolution = plan, comm, convolution
+    def forward(ctx, plan: WindowPlan, comm: MPI.Intracomm, convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None):  # type: ignore[no-untyped-def]
+        (wide,) = plan.forward((x,))
+        ctx.how = plan, comm, convolution
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(wide, weight)
         return convolution.forward(wide, weight, bias), wide
 
     @staticmethod
     def backward(ctx, y: Tensor | None, wide_too: Tensor | None):  # type: ignore[no-untyped-def]
+        plan, comm, convolution = ctx.how
         wide, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad[3:]
         again = torch.is_grad_enabled()
         if again:
-            (weight,) = replicated(ctx.comm, weight)
+            (weight,) = replicated(comm, weight)
         x = weight_grad = bias_grad = None
         if y is not None:
-            x, weight_grad, bias_grad = ctx.convolution.backward(y, wide, weight, wanted)
+            x, weight_grad, bias_grad = convolution.backward(y, wide, weight, wanted)
         if wide_too is not None and wanted[0]:
             x = wide_too if x is None else x + wide_too
+        finish = (_differentiable_sum if again else _start_sum)(comm, weight_grad, bias_grad)
         if x is not None:
-            (x,) = window_adjoint(ctx.plan, x) if again else ctx.plan.adjoint([x], consume=wide_too is None)
-        parameters = [g for g in (weight_grad, bias_grad) if g is not None]
-        if parameters:
-            sums = iter(global_sum(ctx.comm, *parameters) if again else sum_together(parameters, ctx.comm))
-            weight_grad, bias_grad = (None if g is None else next(sums) for g in (weight_grad, bias_grad))
-        return None, None, None, x, weight_grad, bias_grad
+            (x,) = window_adjoint(plan, x) if again else plan.adjoint((x,), consume=wide_too is None)
+        return None, None, None, x, *finish()
+
+
+Sums = Callable[[], tuple[Tensor | None, Tensor | None]]
+
+
+def _start_sum(comm: MPI.Intracomm, weight: Tensor | None, bias: Tensor | None) -> Sums:
+    """Begin to add up gradients over the ranks, in one message; what is returned waits for the sums and gives them."""
+    if weight is None and bias is None:
+        return lambda: (None, None)
+    size = 0 if weight is None else weight.numel()
+    flat = torch.cat([g.reshape(-1) for g in (weight, bias) if g is not None])
+    pending = InPlaceSum(flat, comm)
+    pending.start()
+
+    def finish() -> tuple[Tensor | None, Tensor | None]:
+        pending.wait()
+        return None if weight is None else flat[:size].view(weight.shape), None if bias is None else flat[size:]
+
+    return finish
+
+
+def _differentiable_sum(comm: MPI.Intracomm, weight: Tensor | None, bias: Tensor | None) -> Sums:
+    given = [g for g in (weight, bias) if g is not None]
+    sums = iter(global_sum(comm, *given) if given else ())
+    both = tuple(None if g is None else next(sums) for g in (weight, bias))
+    return lambda: (both[0], both[1])
 
 
 def windowed_convolution(
-    plan: WindowPlan, comm: MPI.Comm, convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None
+    plan: WindowPlan, comm: MPI.Intracomm, convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
     """Convolve this rank's window of a field with parameters that every rank holds.
 

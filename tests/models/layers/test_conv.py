@@ -37,6 +37,25 @@ def test_equals_the_serial_layer(check, num_dims, case, mode):
     check(SHAPES[num_dims], lambda domain: getattr(layers, name)(domain, **arguments), getattr(nn, name)(**arguments), channels=2)
 
 
+@pytest.mark.parallel([2, 3])
+@pytest.mark.parametrize("num_dims", SHAPES)
+@pytest.mark.parametrize("case", [c for c in CASES if c != "groups"])
+def test_few_channels_in_single_precision(comm, num_dims, case):
+    """The gradient of the input may come from a forward convolution, see `Convolution`."""
+    arguments = dict(in_channels=2, out_channels=3, **CASES[case])
+    shape, name = SHAPES[num_dims], f"Conv{num_dims}d"
+    with decompose(Grid(shape), comm, dims=(comm.size, *(1,) * (num_dims - 1))) as domain:
+        layer, serial = getattr(layers, name)(domain, **arguments), getattr(nn, name)(**arguments)
+        serial.load_state_dict(layer.state_dict())
+        torch.manual_seed(0)
+        whole = torch.randn(2, 2, *shape, requires_grad=True)
+        block = whole.detach()[domain.index].clone().requires_grad_()
+        expected = torch.autograd.grad((serial(whole) ** 2).sum(), [whole, *serial.parameters()])
+        ours = torch.autograd.grad((layer(block) ** 2).sum(), [block, *layer.parameters()])
+        for mine, its in zip(ours, (expected[0][domain.index], *expected[1:]), strict=True):
+            assert float((mine - its).abs().max()) <= 1e-5 * float(its.abs().max())  # the bar of float32
+
+
 @pytest.mark.parallel([2, 3, 4, 6])
 def test_every_dim_may_differ(check):
     arguments = dict(kernel_size=(2, 5), stride=(2, 1), padding=(0, 3), dilation=(3, 1), dtype=torch.float64)

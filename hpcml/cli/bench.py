@@ -1,0 +1,74 @@
+"""``hpcml bench NAME``: what something costs, as ratios within one run.
+
+A benchmark is a module with one function:
+
+    run(world) -> rows, figures     rows of the table, and the few numbers by which the benchmark is known
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+BENCHMARKS = {
+    "fft": ("hpcml.cli.benchmarks.fft", 2, "Fourier transform over 2 ranks against torch.fft on one, and bytes of a spectral convolution"),
+    "halo-conv": ("hpcml.cli.benchmarks.halo_conv", 2, "3x3 convolution of a field over 2 ranks, against that of a rank's part alone"),
+    "kernels": ("hpcml.cli.benchmarks.kernels", 1, "the kernels on the CPU, against NumPy and torch on one thread"),
+}
+"""Module, ranks it is made for, and what it measures."""
+
+Rows = list[dict[str, Any]]
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``bench``."""
+    parser = subparsers.add_parser("bench", help="measure what something costs on this machine")
+    names = parser.add_subparsers(required=True, metavar="NAME", dest="name")
+    for name, (_, ranks, text) in BENCHMARKS.items():
+        bench = names.add_parser(name, help=text, description=f"{text}. Start it on {ranks} ranks: mpiexec -n {ranks} hpcml bench {name}")
+        bench.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too")
+        bench.add_argument("--json", action="store_true", help="end with one line that holds one JSON object")
+        bench.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure on all ranks, report on rank 0.
+
+    Raises
+    ------
+    LaunchError
+        On every rank, for another number of ranks than the benchmark is made for.
+    """
+    import hpcml.mpi
+    from hpcml.core.errors import LaunchError
+
+    world = hpcml.mpi.world()
+    module, ranks, _ = BENCHMARKS[args.name]
+    if world.size != ranks:
+        raise LaunchError(f"{args.name} measures {ranks} ranks, got {world.size}: start mpiexec -n {ranks} hpcml bench {args.name}")
+    rows, figures = import_module(module).run(world)
+    if world.rank == 0:
+        report(rows, figures, args.csv, args.json)
+    return 0
+
+
+def report(rows: Rows, figures: dict[str, Any], csv_file: Path | None, as_json: bool) -> None:
+    """Print the table, and on request write it as CSV and end with the figures as JSON."""
+    cells = [list(rows[0]), *([f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows)]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
+    for row in cells:
+        print("  ".join(_aligned(row, widths)))
+    if csv_file is not None:
+        with csv_file.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    if as_json:
+        print(json.dumps(figures))
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]

@@ -1,0 +1,1 @@
+"""What `hpcml bench` measures: one file per benchmark, see `hpcml.cli.bench`."""

@@ -1,0 +1,81 @@
+"""Convolution of a tensor on one rank: the numbers that torch is told beside its tensors, forward and backward."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+MOST_CHANNELS = 8
+"""Up to as many output channels, the gradient of the input is computed as a forward convolution; see `Convolution`."""
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One number for each dim; ``padding`` is the zero padding that is left to torch.
+
+    Notes
+    -----
+    For few channels in float32 the kernel that torch takes on a CPU for the gradient of the input is several times slower than the one it
+    takes forward: 2.8 ms against 0.5 ms for 8 to 8 channels, 3x3, on 128 x 256 cells and one core with AVX-512 (torch 2.13). From 16
+    channels on they are alike; in float64 the forward one is the slower. With stride 1 that gradient is itself a forward convolution,
+    and is computed as one:
+
+        x'[i] = sum_j w[j] y'[i + pad - dil j]
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    transposed: bool = False
+    output_padding: tuple[int, ...] | None = None
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve."""
+        return torch.convolution(x, weight, bias, self.stride, self.padding, self.dilation, self.transposed, self._extra, self.groups)
+
+    def forward_any(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve as the public functions do, which also know complex numbers and autocast."""
+        name = f"{'conv_transpose' if self.transposed else 'conv'}{len(self.kernel)}d"
+        extra = {"output_padding": self._extra} if self.transposed else {}
+        convolve = getattr(functional, name)
+        return convolve(x, weight, bias, self.stride, self.padding, dilation=self.dilation, groups=self.groups, **extra)
+
+    def backward(self, y: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]) -> Gradients:
+        """Gradients of x, weight and bias, those that are wanted, for the gradient y of the output."""
+        if not wanted[0] or self._adjoint is None or not _has_few_channels(weight):
+            return self._backward(y, x, weight, wanted)
+        _, weight_grad, bias_grad = self._backward(y, x, weight, (False, *wanted[1:])) if any(wanted[1:]) else (None, None, None)
+        return self._adjoint.forward(y, weight.transpose(0, 1).flip(self._kernel_dims), None), weight_grad, bias_grad
+
+    def _backward(self, y: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]) -> Gradients:
+        channels = [weight.shape[1] * self.groups if self.transposed else weight.shape[0]]
+        return torch.ops.aten.convolution_backward.default(
+            y, x, weight, channels, self.stride, self.padding, self.dilation, self.transposed, self._extra, self.groups, wanted
+        )
+
+    @cached_property
+    def _extra(self) -> tuple[int, ...]:
+        return self.output_padding or (0,) * len(self.kernel)
+
+    @cached_property
+    def _kernel_dims(self) -> tuple[int, ...]:
+        return tuple(range(2, 2 + len(self.kernel)))
+
+    @cached_property
+    def _adjoint(self) -> "Convolution | None":
+        """The forward convolution that gives the gradient of the input, where there is one."""
+        padding = tuple(dil * (k - 1) - p for dil, k, p in zip(self.dilation, self.kernel, self.padding, strict=True))
+        if self.transposed or self.groups > 1 or max(self.stride) > 1 or min(padding) < 0:
+            return None
+        return Convolution(self.kernel, self.stride, padding, self.dilation, 1)
+
+
+def _has_few_channels(weight: Tensor) -> bool:
+    few = weight.shape[0] <= MOST_CHANNELS and weight.shape[1] > 1
+    return few and weight.dtype == torch.float32 and weight.device.type == "cpu"
