@@ -66,9 +66,9 @@ def measure(comm: MPI.Intracomm, folder: Path, megabytes: int = 96, rounds: int 
                     seconds.setdefault(f"{name}_blocking", []).append(blocking)
                     seconds.setdefault(f"{name}_complete", []).append(complete)
         work = _calibrate(comm)
-        for once in range(rounds):
-            for name, save in ways.every_step().items():
-                seconds.setdefault(f"step_{name}", []).append(_step_seconds(comm, work, save, once))
+        for _ in range(rounds):
+            for name, each in ways.every_step().items():
+                seconds.setdefault(f"step_{name}", []).append(_step_seconds(comm, work, each))
         ways.finish()
         on_disk = checkpointer.writes / checkpointer.saves
     dist.destroy_process_group()
@@ -207,7 +207,7 @@ def _calibrate(comm: MPI.Intracomm) -> Callable[[], None]:
     return work
 
 
-def _step_seconds(comm: MPI.Intracomm, work: Callable[[], None], save: Callable[[int], None], once: int) -> float:
+def _step_seconds(comm: MPI.Intracomm, work: Callable[[], None], save: Callable[[int], None]) -> float:
     comm.Barrier()
     start = time.perf_counter()
     for step in range(_STEPS):

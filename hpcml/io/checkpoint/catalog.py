@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.durable import CHUNK_BYTES, crc32, read_record, sync_folder, write_record
+from hpcml.io.checkpoint.durable import CHUNK_BYTES, file_checksums, read_record, sync_folder, write_record
 
 FORMAT = "hpcml-checkpoint"
 FORMAT_VERSION = 1
@@ -124,8 +124,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, record)
 
 
-def chunk_damage(folder: Path, file: dict[str, Any], index: int) -> str | None:
-    """Compare one chunk of a file with its checksum.
+def damaged_chunk(folder: Path, file: dict[str, Any], first: int = 0, last: int | None = None) -> str | None:
+    """Compare chunks of a file with their checksums.
 
     Parameters
     ----------
@@ -133,8 +133,8 @@ def chunk_damage(folder: Path, file: dict[str, Any], index: int) -> str | None:
         The checkpoint.
     file : dict
         What its record says of the file.
-    index : int
-        Which chunk.
+    first, last : int
+        Chunks ``first <= chunk < last``; by default all.
 
     Returns
     -------
@@ -145,16 +145,15 @@ def chunk_damage(folder: Path, file: dict[str, Any], index: int) -> str | None:
     -------------
     Local.
     """
-    path, start = folder / file["file"], index * file["chunk_bytes"]
+    path, chunk_bytes = folder / file["file"], file["chunk_bytes"]
     try:
-        with path.open("rb", buffering=0) as raw:
-            raw.seek(start)
-            data = raw.read(min(file["chunk_bytes"], file["bytes"] - start))
+        for index, checksum in file_checksums(path, chunk_bytes, range(first, len(file["crc32"]) if last is None else last)):
+            if checksum != file["crc32"][index]:
+                where = f"between bytes {index * chunk_bytes} and {min((index + 1) * chunk_bytes, file['bytes'])}"
+                return f"{path} (rank {file['rank']}) does not match its checksum {where}: it is damaged"
     except OSError as error:
         return f"{path} cannot be read: {error}"
-    if crc32(data) == file["crc32"][index]:
-        return None
-    return f"{path} (rank {file['rank']}) does not match its checksum between bytes {start} and {start + len(data)}: it is damaged"
+    return None
 
 
 def survey(folder: Path) -> Catalog:

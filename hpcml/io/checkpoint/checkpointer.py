@@ -213,29 +213,9 @@ class Checkpointer:
         return self._comm.bcast(found[0].step if found else None)
 
     def restore(self, like: Mapping[str, Any] | None = None, *, step: int | None = None) -> Restored | None:
-        """Restore the newest whole checkpoint, and hand what is registered its state.
+        """Restore the newest whole checkpoint from the nearest level, and hand what is registered its state.
 
-        Parameters
-        ----------
-        like : mapping, optional
-            A state of this run: its `Blocked` entries say which box each rank wants. By default the state of what is registered; without
-            either every rank gets whole arrays.
-        step : int, optional
-            Restore this step instead of the newest.
-
-        Returns
-        -------
-        Restored or None
-            None where there is no checkpoint.
-
-        Raises
-        ------
-        CheckpointError
-            On every rank: none is whole, or it is of another model.
-
-        Communication
-        -------------
-        Collective, see `hpcml.io.restore`.
+        Parameters, result, errors and communication are those of `hpcml.io.restore`; `like` is by default the state of what is registered.
         """
         self.wait()
         if like is None and self._registered:

@@ -6,9 +6,10 @@ Standard library only: the keeper process imports this file and must start at on
 import errno
 import fcntl
 import json
+import mmap
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,33 @@ def write_bytes(path: Path, memory: memoryview) -> None:
                 direct = False
                 _drop_direct(descriptor)
         os.fdatasync(descriptor)
+
+
+def file_checksums(path: Path, chunk_bytes: int, chunks: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """CRC-32 of chunks of a file, read from the disk itself where the file system can and not from what memory still holds of it.
+
+    Yields
+    ------
+    int, int
+        Number of the chunk and its checksum.
+
+    Communication
+    -------------
+    Local.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    except OSError:
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with mmap.mmap(-1, chunk_bytes) as buffer, memoryview(buffer) as room:
+            for index in chunks:
+                length = os.preadv(descriptor, [room], index * chunk_bytes)
+                with room[:length] as data:
+                    checksum = crc32(data)
+                yield index, checksum
+    finally:
+        os.close(descriptor)
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

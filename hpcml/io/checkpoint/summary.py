@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.catalog import Checkpoint, chunk_damage, open_checkpoint, rank_file, survey
+from hpcml.io.checkpoint.catalog import Checkpoint, damaged_chunk, open_checkpoint, rank_file, survey
 
 
 def summarise(path: Path) -> dict[str, Any]:
@@ -33,8 +33,7 @@ def summarise(path: Path) -> dict[str, Any]:
         checkpoint = open_checkpoint(path)
     except CheckpointError as error:
         return {"path": str(path), "complete": False, "problem": str(error)}
-    chunks = ((file, index) for file in checkpoint.record["files"] for index in range(len(file["crc32"])))
-    problem = next(filter(None, (chunk_damage(path, file, index) for file, index in chunks)), None)
+    problem = next(filter(None, (damaged_chunk(path, file) for file in checkpoint.record["files"])), None)
     summary = {"path": str(path), "complete": problem is None, "problem": problem, **_header(checkpoint)}
     return summary if problem else summary | _content(path)
 

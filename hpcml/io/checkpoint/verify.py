@@ -2,7 +2,7 @@
 
 from mpi4py import MPI
 
-from hpcml.io.checkpoint.catalog import Checkpoint, chunk_damage
+from hpcml.io.checkpoint.catalog import Checkpoint, damaged_chunk
 from hpcml.topology.block import block_range
 
 
@@ -18,11 +18,13 @@ def damage(checkpoint: Checkpoint, comm: MPI.Intracomm) -> str | None:
     -------------
     Collective: each rank reads 1/P of the bytes, then one message of at most a few hundred bytes per rank.
     """
-    chunks = [(file, index) for file in checkpoint.record["files"] for index in range(len(file["crc32"]))]
-    mine = block_range(len(chunks), comm.size, comm.rank)
-    found = None
-    for file, index in chunks[mine.start : mine.stop]:
-        found = chunk_damage(checkpoint.path, file, index)
-        if found:
-            break
+    files = checkpoint.record["files"]
+    mine = block_range(sum(len(file["crc32"]) for file in files), comm.size, comm.rank)
+    found, passed = None, 0
+    for file in files:
+        count = len(file["crc32"])
+        first, last = (min(count, max(0, edge - passed)) for edge in (mine.start, mine.stop))
+        if first < last:
+            found = found or damaged_chunk(checkpoint.path, file, first, last)
+        passed += count
     return next((text for text in comm.allgather(found) if text), None)
