@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from hpcml.cli.case_file import add_case_arguments, read_case
@@ -61,5 +62,6 @@ def _case(world: "World", case: "Case") -> tuple[str, dict[str, Any], bool]:
     with experiment.domain as domain:
         report = verify(experiment.surrogate(), domain.gather(experiment.train.inputs[: 2 * domain.num_data]), domain=domain)
     worst = report.worst
+    error = worst.error if math.isfinite(worst.error) else None  # JSON has no infinity
     plain = [str(layer) for layer in report.plain_layers]
-    return str(report), {"ok": report.ok, "error": worst.error, "quantity": worst.quantity, "plain_layers": plain}, report.ok
+    return str(report), {"ok": report.ok, "error": error, "quantity": worst.quantity, "plain_layers": plain}, report.ok
