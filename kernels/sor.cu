@@ -9,7 +9,7 @@
 // Aliasing u is read and written, but no cell of the colour reads another one; f must not overlap u.
 // Determinism: bit-exact.   Twin: sor_twin.sor_5_twin, sor_twin.sor_7_twin.
 #include "grid_stride.h"
-#include "prefetch.h"
+#include "large_arrays.h"
 
 extern "C" __global__ void sor_5(REAL* __restrict__ u, const REAL* __restrict__ f, int batch, int ny, int nx,
                                  long long u_batch, long long u_row, long long f_batch, long long f_row,
@@ -41,8 +41,8 @@ extern "C" __global__ void sor_7(REAL* __restrict__ u, const REAL* __restrict__ 
                 REAL* c = u + b * u_batch + (k + 1) * u_plane + (j + 1) * u_row + 1 + first;
                 const REAL* __restrict__ r = f + b * f_batch + k * f_plane + j * f_row + first;
                 if (LARGE(nz * u_plane)) {
-                    PREFETCH_READ(c + u_plane + AHEAD * u_row, nx);
-                    PREFETCH_READ(r + AHEAD * f_row, nx);
+                    FETCH_ROW(c + u_plane + AHEAD * u_row, nx);
+                    FETCH_ROW(r + AHEAD * f_row, nx);
                 }
                 INDEPENDENT
                 FOR_X(h, (nx - first + 1) / 2) {

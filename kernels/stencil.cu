@@ -11,18 +11,18 @@
 // Launch   any grid and block: grid-stride, x along a row, y over rows, z over planes (over the batch in 2-D).
 // Aliasing out must not overlap u or a.   Determinism: bit-exact.   Twin: stencil_twin.five_point_twin and so on.
 #include "grid_stride.h"
-#include "prefetch.h"
+#include "large_arrays.h"
 
 extern "C" __global__ void five_point(REAL* __restrict__ out, const REAL* __restrict__ u, int batch, int ny, int nx,
                                       long long out_batch, long long out_row, long long u_batch, long long u_row,
                                       REAL centre, REAL near_y, REAL near_x)
 {
+    const bool large = LARGE(batch * ny * u_row);
     FOR_Z(b, batch)
         FOR_Y(j, ny) {
             REAL* __restrict__ o = out + b * out_batch + j * out_row;
             const REAL* __restrict__ c = u + b * u_batch + (j + 1) * u_row + 1;
-            FOR_X(i, nx)
-                o[i] = centre * c[i] + near_y * (c[i - u_row] + c[i + u_row]) + near_x * (c[i - 1] + c[i + 1]);
+            WRITE_ROW(o, out_row, i, nx, large, centre * c[i] + near_y * (c[i - u_row] + c[i + u_row]) + near_x * (c[i - 1] + c[i + 1]))
         }
 }
 
@@ -31,18 +31,15 @@ extern "C" __global__ void seven_point(REAL* __restrict__ out, const REAL* __res
                                        long long u_batch, long long u_plane, long long u_row,
                                        REAL centre, REAL near_z, REAL near_y, REAL near_x)
 {
+    const bool large = LARGE(nz * u_plane);
     for (int b = 0; b < batch; ++b)
         FOR_Z(k, nz)
             FOR_Y(j, ny) {
                 REAL* __restrict__ o = out + b * out_batch + k * out_plane + j * out_row;
                 const REAL* __restrict__ c = u + b * u_batch + (k + 1) * u_plane + (j + 1) * u_row + 1;
-                if (LARGE(nz * u_plane)) {
-                    PREFETCH_READ(c + u_plane + AHEAD * u_row, nx);
-                    PREFETCH_WRITE(o + AHEAD * out_row, nx);
-                }
-                FOR_X(i, nx)
-                    o[i] = centre * c[i] + near_z * (c[i - u_plane] + c[i + u_plane]) + near_y * (c[i - u_row] + c[i + u_row])
-                         + near_x * (c[i - 1] + c[i + 1]);
+                if (large) FETCH_ROW(c + u_plane + AHEAD * u_row, nx);
+                WRITE_ROW(o, out_row, i, nx, large, centre * c[i] + near_z * (c[i - u_plane] + c[i + u_plane]) + near_y * (c[i - u_row] + c[i + u_row])
+                                               + near_x * (c[i - 1] + c[i + 1]))
             }
 }
 
@@ -53,13 +50,13 @@ extern "C" __global__ void diffusion_2d(REAL* __restrict__ out, const REAL* __re
                                         long long out_batch, long long out_row, long long u_batch, long long u_row,
                                         long long a_batch, REAL scale_y, REAL scale_x)
 {
+    const bool large = LARGE(batch * ny * u_row);
     FOR_Z(b, batch)
         FOR_Y(j, ny) {
             REAL* __restrict__ o = out + b * out_batch + j * out_row;
             const REAL* __restrict__ c = u + b * u_batch + (j + 1) * u_row + 1;
             const REAL* __restrict__ d = a + b * a_batch + (j + 1) * u_row + 1;
-            FOR_X(i, nx)
-                o[i] = scale_y * FACES(c, d, i, u_row) + scale_x * FACES(c, d, i, 1);
+            WRITE_ROW(o, out_row, i, nx, large, scale_y * FACES(c, d, i, u_row) + scale_x * FACES(c, d, i, 1))
         }
 }
 
@@ -68,18 +65,17 @@ extern "C" __global__ void diffusion_3d(REAL* __restrict__ out, const REAL* __re
                                         long long u_batch, long long u_plane, long long u_row,
                                         long long a_batch, REAL scale_z, REAL scale_y, REAL scale_x)
 {
+    const bool large = LARGE(nz * u_plane);
     for (int b = 0; b < batch; ++b)
         FOR_Z(k, nz)
             FOR_Y(j, ny) {
                 REAL* __restrict__ o = out + b * out_batch + k * out_plane + j * out_row;
                 const REAL* __restrict__ c = u + b * u_batch + (k + 1) * u_plane + (j + 1) * u_row + 1;
                 const REAL* __restrict__ d = a + b * a_batch + (k + 1) * u_plane + (j + 1) * u_row + 1;
-                if (LARGE(nz * u_plane)) {
-                    PREFETCH_READ(c + u_plane + AHEAD * u_row, nx);
-                    PREFETCH_READ(d + u_plane + AHEAD * u_row, nx);
-                    PREFETCH_WRITE(o + AHEAD * out_row, nx);
+                if (large) {
+                    FETCH_ROW(c + u_plane + AHEAD * u_row, nx);
+                    FETCH_ROW(d + u_plane + AHEAD * u_row, nx);
                 }
-                FOR_X(i, nx)
-                    o[i] = scale_z * FACES(c, d, i, u_plane) + scale_y * FACES(c, d, i, u_row) + scale_x * FACES(c, d, i, 1);
+                WRITE_ROW(o, out_row, i, nx, large, scale_z * FACES(c, d, i, u_plane) + scale_y * FACES(c, d, i, u_row) + scale_x * FACES(c, d, i, 1))
             }
 }

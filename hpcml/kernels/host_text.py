@@ -31,6 +31,17 @@ _PRELUDE = """\
 static inline void hpcml_sincospi(double x, double* s, double* c) { *s = sin(M_PI * x); *c = cos(M_PI * x); }
 #define sincospi hpcml_sincospi
 struct hpcml_argument { const char* at; template <class T> operator T() const { return *(const T*)at; } };
+#ifdef __SSE2__
+#include <immintrin.h>
+#define HPCML_FENCE _mm_sfence();  // what was written past the cache is seen before anything written later
+template <class T> static inline void hpcml_write_past_cache(T* to, const T* from, long long n)
+{
+    for (long long i = 0; i < n; i += 16 / sizeof(T)) _mm_stream_si128((__m128i*)(to + i), _mm_loadu_si128((const __m128i*)(from + i)));
+}
+#else
+#define HPCML_FENCE
+template <class T> static inline void hpcml_write_past_cache(T* to, const T* from, long long n) { memcpy(to, from, n * sizeof(T)); }
+#endif
 struct hpcml_index { int x, y, z; };
 struct hpcml_zero { static constexpr int x = 0, y = 0, z = 0; };
 struct hpcml_one { static constexpr int x = 1, y = 1, z = 1; };
@@ -46,7 +57,7 @@ _TEAM = (
 )
 _GRID = "struct hpcml_grid { hpcml_index threadIdx, blockIdx, blockDim, gridDim;\n"
 _LAUNCHERS = """\
-extern "C" void {name}__serial(const char* a) {{ hpcml_serial c; c.{name}({arguments}); }}
+extern "C" void {name}__serial(const char* a) {{ hpcml_serial c; c.{name}({arguments}); HPCML_FENCE }}
 extern "C" void {name}__grid(const char* a, const int* g)
 {{
     for (int z = 0; z < g[2]; ++z) for (int y = 0; y < g[1]; ++y) for (int x = 0; x < g[0]; ++x)
@@ -54,6 +65,7 @@ extern "C" void {name}__grid(const char* a, const int* g)
         hpcml_grid c{{{{u, v, w}}, {{x, y, z}}, {{g[3], g[4], g[5]}}, {{g[0], g[1], g[2]}}}};
         c.{name}({arguments});
     }}
+    HPCML_FENCE
 }}
 """
 _TEAM_LAUNCHER = """\
@@ -65,6 +77,7 @@ extern "C" void {name}__team(const char* a, int threads)
         c.blockIdx.{d} = omp_get_thread_num();
         c.gridDim.{d} = omp_get_num_threads();
         c.{name}({arguments});
+        HPCML_FENCE
     }}
 }}
 """

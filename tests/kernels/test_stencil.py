@@ -65,6 +65,20 @@ def test_views_into_larger_arrays_are_written_alone(backend, device):
     assert torch.equal(block[:, 1:5, 2:7], u[:, 1:-1, 1:-1]) and block.count_nonzero() == 40
 
 
+@pytest.mark.parametrize("cells", [(64, 64, 128), (64, 64, 131), (800, 704)], ids=str)
+@pytest.mark.parametrize("margin", [0, 1], ids=["alone", "inside"])
+def test_arrays_that_no_cache_holds(backend, device, cells, margin):
+    """Rows of whole cache lines are written past the cache, others are fetched ahead: the result is the same."""
+    u = padded((), cells, torch.float64, device, 4)
+    block = torch.zeros([n + 2 * margin for n in cells], dtype=torch.float64, device=device)
+    out = block[tuple(slice(margin, n + margin) for n in cells)]
+    star_stencil(out, u, *WEIGHTS[len(cells)])
+    expected = torch.empty(cells, dtype=torch.float64, device=device)
+    for part in range(0, cells[0], 4):  # parts small enough to be no large arrays
+        star_stencil(expected[part : part + 4], u[part : part + 6], *WEIGHTS[len(cells)])
+    assert torch.equal(out, expected)
+
+
 def test_numpy_and_torch_give_the_same_bits(backend):
     if backend == "cuda":
         return
