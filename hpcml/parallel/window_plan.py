@@ -57,7 +57,7 @@ class WindowPlan:
 
     Parameters
     ----------
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         Holds the ranks of both layouts.
     source : Layout
         Disjoint boxes that cover the array.
@@ -86,7 +86,7 @@ class WindowPlan:
     Buffers and persistent requests are made at the first call with new leading shapes and reused afterwards.
     """
 
-    def __init__(self, comm: MPI.Comm, source: Layout, target: Layout, boundary: Sequence[str], tag: int = 0) -> None:
+    def __init__(self, comm: MPI.Intracomm, source: Layout, target: Layout, boundary: Sequence[str], tag: int = 0) -> None:
         self.comm = comm
         self.tag = tag
         self.source_shape = source.local_shape(comm.rank)
@@ -111,7 +111,7 @@ class WindowPlan:
         fill : float
             Value outside the array for ``constant`` and ``zero``.
         meanwhile : callable, optional
-            Local work done while the messages travel.
+            Work done while the messages travel.
 
         Returns
         -------
@@ -140,7 +140,7 @@ class WindowPlan:
             box.put(windows[k], buffer)
         return windows
 
-    def adjoint(self, windows: Sequence[Tensor], consume: bool = False) -> list[Tensor]:
+    def adjoint(self, windows: Sequence[Tensor], consume: bool = False, meanwhile: Callable[[], None] | None = None) -> list[Tensor]:
         """Add every cell of this rank's and the other ranks' windows to the cell that it was read from.
 
         Parameters
@@ -149,6 +149,8 @@ class WindowPlan:
             Each (..., *target_shape).
         consume : bool
             The caller gives the windows away: the result may be a view of them, so that only edges are touched.
+        meanwhile : callable, optional
+            Work done while the messages travel.
 
         Returns
         -------
@@ -162,6 +164,8 @@ class WindowPlan:
         exchange.start()
         try:
             sums = [self._add_own(window, consume) for window in windows]
+            if meanwhile is not None:
+                meanwhile()
         except BaseException:
             exchange.cancel()
             raise

@@ -7,11 +7,10 @@ The window x_r is a second output that no caller sees: as an output it can be ke
 all that derivatives of any order need.
 """
 
-from collections.abc import Callable
-
 import torch
 from mpi4py import MPI
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from hpcml.models.layers.convolution import Convolution
 from hpcml.mpi.reductions import InPlaceSum
@@ -42,36 +41,20 @@ class _WindowedConvolution(torch.autograd.Function):
             x, weight_grad, bias_grad = convolution.backward(y, wide, weight, wanted)
         if wide_too is not None and wanted[0]:
             x = wide_too if x is None else x + wide_too
-        finish = (_differentiable_sum if again else _start_sum)(comm, weight_grad, bias_grad)
-        if x is not None:
-            (x,) = window_adjoint(plan, x) if again else plan.adjoint((x,), consume=wide_too is None)
-        return None, None, None, x, *finish()
-
-
-Sums = Callable[[], tuple[Tensor | None, Tensor | None]]
-
-
-def _start_sum(comm: MPI.Intracomm, weight: Tensor | None, bias: Tensor | None) -> Sums:
-    """Begin to add up gradients over the ranks, in one message; what is returned waits for the sums and gives them."""
-    if weight is None and bias is None:
-        return lambda: (None, None)
-    size = 0 if weight is None else weight.numel()
-    flat = torch.cat([g.reshape(-1) for g in (weight, bias) if g is not None])
-    pending = InPlaceSum(flat, comm)
-    pending.start()
-
-    def finish() -> tuple[Tensor | None, Tensor | None]:
-        pending.wait()
-        return None if weight is None else flat[:size].view(weight.shape), None if bias is None else flat[size:]
-
-    return finish
-
-
-def _differentiable_sum(comm: MPI.Intracomm, weight: Tensor | None, bias: Tensor | None) -> Sums:
-    given = [g for g in (weight, bias) if g is not None]
-    sums = iter(global_sum(comm, *given) if given else ())
-    both = tuple(None if g is None else next(sums) for g in (weight, bias))
-    return lambda: (both[0], both[1])
+        given = [g for g in (weight_grad, bias_grad) if g is not None]
+        if again:
+            sums = global_sum(comm, *given) if given else ()
+            x = None if x is None else window_adjoint(plan, x)[0]
+        else:
+            flat = _flatten_dense_tensors(given) if given else torch.empty(0)
+            add_up = InPlaceSum(flat, comm)
+            if x is None:
+                add_up()
+            else:
+                (x,) = plan.adjoint((x,), consume=wide_too is None, meanwhile=add_up)
+            sums = _unflatten_dense_tensors(flat, given)
+        left = iter(sums)
+        return None, None, None, x, *(None if g is None else next(left) for g in (weight_grad, bias_grad))
 
 
 def windowed_convolution(
@@ -83,7 +66,7 @@ def windowed_convolution(
     ----------
     plan : WindowPlan
         Windows of the input.
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         All ranks that hold the parameters.
     convolution : Convolution
         Stride, dilation and so on.
