@@ -54,6 +54,7 @@ def test_the_revision_says_whether_the_checkout_was_changed(tmp_path, monkeypatc
 
 
 def test_capturing_imports_nothing_heavy():
-    code = "import sys; from hpcml.core.environment import *; capture_environment(); print({'torch', 'mpi4py', 'cupy', 'numpy'} & {*sys.modules})"
+    heavy = {"torch", "mpi4py", "cupy", "numpy"}
+    code = f"import sys; from hpcml.core.environment import *; capture_environment(); print({heavy} & {{*sys.modules}})"
     out = subprocess.run([sys.executable, "-c", code], cwd=Path(hpcml.__file__).parents[1], check=True, capture_output=True, text=True)
     assert out.stdout.strip() == "set()"
