@@ -58,8 +58,8 @@ def read_rollout(directory: Path, sample: int, channel: str | None) -> Rollout:
         if file["truth"].ndim > 5:
             raise ConfigError(f"{path} holds fields of three dims, which a picture cannot show: open it in ParaView")
         number = names.index(channel) if channel else 0
-        fields = [np.asarray(file[kind][sample, :, number], dtype=float) for kind in ("truth", "prediction")]
-        return Rollout(names[number], file["time"][:], *fields, extent=tuple(file.attrs["extent"]))
+        truth, prediction = (np.asarray(file[kind][sample, :, number], dtype=float) for kind in ("truth", "prediction"))
+        return Rollout(names[number], file["time"][:], truth, prediction, tuple(file.attrs["extent"]))
 
 
 def draw_picture(rollout: Rollout, path: Path) -> Path:

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 class _Shared:
     """What all resolutions of one decomposition have in common: communicators and plans."""
 
-    comm: MPI.Comm
-    world_comm: MPI.Comm
+    comm: MPI.Intracomm
+    world_comm: MPI.Intracomm
     num_data: int
     data_index: int
     plans: dict[Hashable, Any] = field(default_factory=dict)
     domains: dict[Hashable, "Domain"] = field(default_factory=dict)
-    owned_comms: list[MPI.Comm] = field(default_factory=list)
+    owned_comms: list[MPI.Intracomm] = field(default_factory=list)
 
 
 class Domain:
@@ -49,9 +49,9 @@ class Domain:
         The whole grid.
     process_grid : ProcessGrid
         The ranks that share one field.
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         Those ranks.
-    world_comm : MPI.Comm
+    world_comm : MPI.Intracomm
         All ranks that train one model: ``num_data`` groups, each of which shares its own fields.
     num_data, data_index : int
         Number of such groups, and this rank's.
@@ -96,7 +96,7 @@ class Domain:
 
     @cached_property
     def index(self) -> tuple[Any, ...]:
-        """This rank's block as an index: ``x_global[domain.index]``."""
+        """Index of this rank's block: ``x_global[domain.index]``."""
         return (..., *(slice(r.start, r.stop) for r in self.block))
 
     @cached_property
@@ -233,6 +233,7 @@ class Domain:
         if self.comm.rank != root:
             empty = (*shape[: len(shape) - self.num_dims], *(0,) * self.num_dims)
             x = torch.empty(empty, dtype=dtype, requires_grad=requires_grad)
+        assert x is not None
         return window(self._between(Layout.whole(self.global_shape, root), self.layout, ("scatter", root)), x)[0]
 
     def gather(self, x: Tensor, root: int | None = None) -> Tensor:
@@ -255,7 +256,9 @@ class Domain:
         Collective over comm; the adjoint is `scatter`, or a sum of all ranks' cotangents dealt to blocks.
         """
         if root is None:
-            everywhere = Layout(self.global_shape, tuple(((0, n),) * p for n, p in zip(self.global_shape, self.process_grid.dims, strict=True)))
+            everywhere = Layout(
+                self.global_shape, tuple(((0, n),) * p for n, p in zip(self.global_shape, self.process_grid.dims, strict=True))
+            )
         else:
             everywhere = Layout.whole(self.global_shape, root)
         return window(self._between(self.layout, everywhere, ("gather", root)), x)[0]
@@ -298,14 +301,14 @@ class Domain:
         return self.once(key, lambda tag: WindowPlan(self.comm, source, target, rules, tag))
 
 
-def decompose(grid: Grid, world: "World | MPI.Comm", dims: Sequence[int] | None = None, data: int = 1) -> Domain:
+def decompose(grid: Grid, world: "World | MPI.Intracomm", dims: Sequence[int] | None = None, data: int = 1) -> Domain:
     """Deal a grid to ranks.
 
     Parameters
     ----------
     grid : Grid
         What to share.
-    world : World or MPI.Comm
+    world : World or MPI.Intracomm
         All ranks; their number must be ``data`` times the product of ``dims``.
     dims : sequence of int, optional
         Process grid set by hand; default the one with the least modelled time per step, see `hpcml.topology.choose_dims`.
@@ -332,14 +335,14 @@ def decompose(grid: Grid, world: "World | MPI.Comm", dims: Sequence[int] | None 
     >>> decompose(Grid(shape=(8, 8)), MPI.COMM_SELF).local_shape
     (8, 8)
     """
-    world_comm: MPI.Comm = world if isinstance(world, MPI.Comm) else world.comm
+    world_comm: MPI.Intracomm = world if isinstance(world, MPI.Intracomm) else world.comm
     size, rank = world_comm.size, world_comm.rank
     if data < 1 or size % data:
         raise TopologyError(f"{size} ranks cannot be cut into {data} groups of equal size: choose a divisor of {size}")
     per_group = size // data
     dims = choose_dims(grid.shape, per_group) if dims is None else check_dims(dims, grid.shape, per_group)
     assert math.prod(dims) == per_group
-    comm = world_comm if data == 1 else world_comm.Split(rank // per_group, rank)
+    comm = world_comm if data == 1 else MPI.Intracomm(world_comm.Split(rank // per_group, rank))
     shared = _Shared(comm, world_comm, data, rank // per_group, owned_comms=[] if comm is world_comm else [comm])
     domain = Domain(grid, ProcessGrid(dims, comm.rank), shared)
     shared.domains[grid, dims] = domain

@@ -42,15 +42,13 @@ class Grid:
     extent: tuple[float, ...]
     periodic: tuple[bool, ...]
 
-    def __init__(
-        self, shape: int | Sequence[int], extent: float | Sequence[float] = 1.0, periodic: bool | Sequence[bool] = True
-    ) -> None:
+    def __init__(self, shape: int | Sequence[int], extent: float | Sequence[float] = 1.0, periodic: bool | Sequence[bool] = True) -> None:
         shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
         extent = (float(extent),) * len(shape) if isinstance(extent, (int, float)) else tuple(float(e) for e in extent)
         periodic = (periodic,) * len(shape) if isinstance(periodic, bool) else tuple(periodic)
         if not 1 <= len(shape) <= 3 or not len(shape) == len(extent) == len(periodic):
             raise ShapeError(
-                f"a grid has 1 to 3 dims with one extent and one periodic flag each, got shape {shape}, extent {extent}, periodic {periodic}"
+                f"a grid has 1 to 3 dims with an extent and a periodic flag each, got shape {shape}, extent {extent}, periodic {periodic}"
             )
         if min(shape) < 1 or not all(e > 0 and math.isfinite(e) for e in extent):
             raise ShapeError(f"a grid needs at least 1 cell and a positive extent along every dim, got shape {shape}, extent {extent}")
@@ -70,7 +68,7 @@ class Grid:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """dx of every dim."""
+        """Dx of every dim."""
         return tuple(e / n for e, n in zip(self.extent, self.shape, strict=True))
 
     def with_shape(self, shape: Sequence[int]) -> "Grid":

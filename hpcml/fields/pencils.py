@@ -26,7 +26,7 @@ class Pencils:
 
     Parameters
     ----------
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         The ranks.
     shape : tuple of int
         Global cells.
@@ -59,7 +59,7 @@ class Pencils:
 
     def __init__(
         self,
-        comm: MPI.Comm,
+        comm: MPI.Intracomm,
         shape: Sequence[int],
         process_dims: Sequence[int],
         dims: Sequence[int],

@@ -18,7 +18,7 @@ class Transpose:
 
     Parameters
     ----------
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         Holds the ranks of both layouts.
     source, target : Layout
         Disjoint boxes that cover the same array; boxes may be empty.
@@ -31,7 +31,7 @@ class Transpose:
     deterministic. A rank sends its block without the cells that it keeps.
     """
 
-    def __init__(self, comm: MPI.Comm, source: Layout, target: Layout, tag: int) -> None:
+    def __init__(self, comm: MPI.Intracomm, source: Layout, target: Layout, tag: int) -> None:
         self.comm, self.tag = comm, tag
         self.target_shape = target.local_shape(comm.rank)
         held, wanted = source.box(comm.rank), target.box(comm.rank)

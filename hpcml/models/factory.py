@@ -9,7 +9,9 @@ from hpcml.core.case import Fno, Unet
 from hpcml.fields.domain import Domain
 
 
-def build_network(spec: Fno | Unet, domain: Domain, in_channels: int, out_channels: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> nn.Module:
+def build_network(
+    spec: Fno | Unet, domain: Domain, in_channels: int, out_channels: int, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> nn.Module:
     """Make the network of a case.
 
     Parameters

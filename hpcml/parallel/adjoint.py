@@ -1,4 +1,4 @@
-"""The dot-product test: is one distributed linear operator the adjoint of another?"""
+"""The dot-product test, which tells whether one distributed linear operator is the adjoint of another."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,12 @@ Operator = Callable[..., Sequence[Tensor]]
 
 
 def adjoint_error(
-    forward: Operator, adjoint: Operator, x: Sequence[Tensor], y: Sequence[Tensor], comm: MPI.Comm, replicated: tuple[bool, bool] = (False, False)
+    forward: Operator,
+    adjoint: Operator,
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    comm: MPI.Intracomm,
+    replicated: tuple[bool, bool] = (False, False),
 ) -> float:
     """Relative violation of the definition of the adjoint.
 
@@ -26,7 +31,7 @@ def adjoint_error(
         F and F*, each from tensors to tensors, run on every rank.
     x, y : sequence of Tensor
         This rank's part of a point of either space; random ones make the test sharp.
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         The ranks that F spans.
     replicated : (bool, bool)
         Whether the domain, and the range, of F holds values that are the same on every rank: these count once.
@@ -68,4 +73,6 @@ def adjoint_error(
 
 def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     wide = [torch.complex128 if t.is_complex() else torch.float64 for t in a]
-    return sum(float(torch.vdot(s.detach().reshape(-1).to(w), t.detach().reshape(-1).to(w)).real) for s, t, w in zip(a, b, wide, strict=True))
+    return sum(
+        float(torch.vdot(s.detach().reshape(-1).to(w), t.detach().reshape(-1).to(w)).real) for s, t, w in zip(a, b, wide, strict=True)
+    )

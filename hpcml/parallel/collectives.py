@@ -16,7 +16,7 @@ from hpcml.mpi.reductions import all_sum
 
 class _Broadcast(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, comm: MPI.Comm, root: int, x: Tensor):  # type: ignore[no-untyped-def,override]
+    def forward(ctx, comm: MPI.Intracomm, root: int, x: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.comm, ctx.root = comm, root
         y = x.detach().clone(memory_format=torch.contiguous_format)
         comm.Bcast([y.view(-1).view(torch.uint8).numpy(), MPI.BYTE], root)
@@ -29,7 +29,7 @@ class _Broadcast(torch.autograd.Function):
 
 class _SumReduce(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, comm: MPI.Comm, root: int, x: Tensor):  # type: ignore[no-untyped-def,override]
+    def forward(ctx, comm: MPI.Intracomm, root: int, x: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.comm, ctx.root = comm, root
         total = all_sum(x, comm)
         return total if comm.rank == root else torch.zeros_like(total)
@@ -41,7 +41,7 @@ class _SumReduce(torch.autograd.Function):
 
 class _AllReduce(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, comm: MPI.Comm, x: Tensor):  # type: ignore[no-untyped-def,override]
+    def forward(ctx, comm: MPI.Intracomm, x: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.comm = comm
         return all_sum(x, comm)
 
@@ -52,7 +52,7 @@ class _AllReduce(torch.autograd.Function):
 
 class _AllGather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, comm: MPI.Comm, x: Tensor):  # type: ignore[no-untyped-def,override]
+    def forward(ctx, comm: MPI.Intracomm, x: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.comm = comm
         gathered = x.new_empty((comm.size, *x.shape))
         comm.Allgather(
@@ -65,12 +65,12 @@ class _AllGather(torch.autograd.Function):
         return None, _AllReduce.apply(ctx.comm, cotangent)[ctx.comm.rank]
 
 
-def broadcast(comm: MPI.Comm, x: Tensor, root: int = 0) -> Tensor:
+def broadcast(comm: MPI.Intracomm, x: Tensor, root: int = 0) -> Tensor:
     """Give every rank the root's tensor.
 
     Parameters
     ----------
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         The ranks.
     x : Tensor
         The value on ``root``; elsewhere any tensor of the same shape and dtype, whose values do not matter and whose gradient is zero.
@@ -89,7 +89,7 @@ def broadcast(comm: MPI.Comm, x: Tensor, root: int = 0) -> Tensor:
     return _Broadcast.apply(comm, root, x)
 
 
-def sum_reduce(comm: MPI.Comm, x: Tensor, root: int = 0) -> Tensor:
+def sum_reduce(comm: MPI.Intracomm, x: Tensor, root: int = 0) -> Tensor:
     """Sum over the ranks on the root; zeros elsewhere.
 
     Communication
@@ -99,7 +99,7 @@ def sum_reduce(comm: MPI.Comm, x: Tensor, root: int = 0) -> Tensor:
     return _SumReduce.apply(comm, root, x)
 
 
-def all_reduce(comm: MPI.Comm, x: Tensor) -> Tensor:
+def all_reduce(comm: MPI.Intracomm, x: Tensor) -> Tensor:
     """Sum over the ranks on every rank, where each rank then uses it in its own way (statistics of a norm, a global mean).
 
     Communication
@@ -109,12 +109,12 @@ def all_reduce(comm: MPI.Comm, x: Tensor) -> Tensor:
     return x if comm.size == 1 else _AllReduce.apply(comm, x)
 
 
-def all_gather(comm: MPI.Comm, x: Tensor) -> Tensor:
+def all_gather(comm: MPI.Intracomm, x: Tensor) -> Tensor:
     """Every rank's tensor, stacked.
 
     Parameters
     ----------
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         The ranks.
     x : Tensor
         Of the same shape and dtype on every rank.

@@ -1,7 +1,7 @@
 """One contiguous buffer to and from each peer: the only place where hpcml sends point to point.
 
-A plan (halo, repartition, graph ghosts, stream) packs into ``send``, starts, computes, waits and unpacks from ``recv``. It knows nothing of how
-the bytes travel, and an exchange knows nothing of grids.
+A plan (halo, repartition, graph ghosts, stream) packs into ``send``, starts, computes, waits and unpacks from ``recv``. It knows
+nothing of how the bytes travel, and an exchange knows nothing of grids.
 """
 
 import time
@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 import torch
 from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError, DeviceError
 
 GIVE_UP_S = 1.0
-"""How long an exchange that an exception interrupts waits for its peers; far above a message's time, far below the five seconds a job may take to end."""
+"""How long an interrupted exchange waits for its peers: far above a message's time, far below the five seconds a job may take to end."""
 
 
 @dataclass(slots=True)
@@ -39,7 +40,7 @@ class Exchange:
 
     Parameters
     ----------
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         Ranks are counted in it.
     send, recv : mapping of int to int
         Number of elements for each peer; peers with none may be left out. What one rank sends, the other must expect.
@@ -73,7 +74,7 @@ class Exchange:
     """
 
     def __init__(
-        self, comm: MPI.Comm, send: Mapping[int, int], recv: Mapping[int, int], dtype: torch.dtype, device: torch.device, tag: int = 0
+        self, comm: MPI.Intracomm, send: Mapping[int, int], recv: Mapping[int, int], dtype: torch.dtype, device: torch.device, tag: int = 0
     ) -> None:
         if device.type != "cpu":
             raise DeviceError(f"this exchange moves host memory only, got a tensor on {device}: move the field to the CPU")
@@ -136,5 +137,5 @@ class Exchange:
         self.close()
 
 
-def _as_bytes(buffer: torch.Tensor) -> memoryview:
-    return memoryview(buffer.view(torch.uint8).numpy())
+def _as_bytes(buffer: torch.Tensor) -> np.ndarray:
+    return buffer.view(torch.uint8).numpy()

@@ -48,9 +48,7 @@ class Layout:
         for d, (n, p) in enumerate(zip(shape, dims, strict=True)):
             if n < p:
                 raise TopologyError(f"dim {d} has {n} cells for {p} ranks, so some would own none: use fewer ranks there or a finer field")
-        ranges = tuple(
-            tuple((r.start, r.stop) for r in (block_range(n, p, b) for b in range(p))) for n, p in zip(shape, dims, strict=True)
-        )
+        ranges = tuple(tuple((r.start, r.stop) for r in (block_range(n, p, b) for b in range(p))) for n, p in zip(shape, dims, strict=True))
         return cls(tuple(shape), ranges)
 
     @classmethod

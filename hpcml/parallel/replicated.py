@@ -1,7 +1,7 @@
 """Values that are the same on every rank: how a rank uses one, and how the ranks make one.
 
-A replicated value is one vector, however many ranks hold a copy; its inner product counts once. Using it on every rank and summing what every rank
-has are then each other's adjoint:
+A replicated value is one vector, however many ranks hold a copy; its inner product counts once. Using it on every rank and summing what
+every rank has are then each other's adjoint:
 
     replicated   w  ->  w_r = w               adjoint   w' = sum_r w'_r      (parameters)
     global_sum   x_r  ->  s = sum_r x_r       adjoint   x'_r = s'            (losses)
@@ -18,7 +18,7 @@ from hpcml.mpi.reductions import all_sum
 
 class _Replicated(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, comm: MPI.Comm, *values: Tensor):  # type: ignore[no-untyped-def,override]
+    def forward(ctx, comm: MPI.Intracomm, *values: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.comm = comm
         return tuple(v.view_as(v) for v in values)
 
@@ -29,7 +29,7 @@ class _Replicated(torch.autograd.Function):
 
 class _GlobalSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, comm: MPI.Comm, *values: Tensor):  # type: ignore[no-untyped-def,override]
+    def forward(ctx, comm: MPI.Intracomm, *values: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.comm = comm
         return tuple(sum_together(values, comm))
 
@@ -38,7 +38,7 @@ class _GlobalSum(torch.autograd.Function):
         return None, *_Replicated.apply(ctx.comm, *cotangents)
 
 
-def sum_together(values: Sequence[Tensor], comm: MPI.Comm) -> list[Tensor]:
+def sum_together(values: Sequence[Tensor], comm: MPI.Intracomm) -> list[Tensor]:
     """Sum every tensor over the ranks, all tensors of one dtype in one message; not differentiable.
 
     Communication
@@ -54,12 +54,12 @@ def sum_together(values: Sequence[Tensor], comm: MPI.Comm) -> list[Tensor]:
     return [sums[k] for k in range(len(values))]
 
 
-def replicated(comm: MPI.Comm, *values: Tensor) -> tuple[Tensor, ...]:
+def replicated(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     """Use replicated values, such as parameters, in this rank's part of the work.
 
     Parameters
     ----------
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         All ranks that use the values.
     *values : Tensor
         The same on every rank.
@@ -82,12 +82,12 @@ def replicated(comm: MPI.Comm, *values: Tensor) -> tuple[Tensor, ...]:
     return _Replicated.apply(comm, *values)
 
 
-def global_sum(comm: MPI.Comm, *values: Tensor) -> tuple[Tensor, ...]:
+def global_sum(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     """Sum each value over the ranks into a replicated one, such as a loss.
 
     Parameters
     ----------
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         The ranks to sum over.
     *values : Tensor
         This rank's shares, of any shape, the same on all ranks.

@@ -2,8 +2,8 @@
 
     y_r = x[window_r]        for ranks r, with x dealt to the ranks in disjoint boxes and the window inside or outside the array
 
-Outside the array a boundary rule says which cell is read (`hpcml.parallel.segments.source_index`). The adjoint adds every cell of every window to
-where it was read from. Both are differentiable, each being the other's derivative.
+Outside the array a boundary rule says which cell is read (`hpcml.parallel.segments.source_index`). The adjoint adds every cell of every
+window to where it was read from. Both are differentiable, each being the other's derivative.
 """
 
 import torch

@@ -110,7 +110,9 @@ def choose_dims(shape: Sequence[int], size: int, weights: Sequence[float] | None
     weights = tuple(weights) if weights is not None else (1.0,) * (len(shape) - 1) + (UNIT_STRIDE_WEIGHT,)
     fitting = [dims for dims in _factorisations(size, len(shape)) if all(p <= n for p, n in zip(dims, shape, strict=True))]
     if not fitting:
-        raise TopologyError(f"no process grid deals {tuple(shape)} cells to {size} ranks with a cell for each: use fewer ranks or a finer grid")
+        raise TopologyError(
+            f"no process grid deals {tuple(shape)} cells to {size} ranks with a cell for each: use fewer ranks or a finer grid"
+        )
     return min(fitting, key=lambda dims: (_modelled_time(shape, dims, weights), [-p for p in dims]))
 
 
@@ -128,7 +130,9 @@ def check_dims(dims: Sequence[int], shape: Sequence[int], size: int) -> tuple[in
     """
     dims = tuple(dims)
     if len(dims) != len(shape):
-        raise TopologyError(f"process grid {dims} has {len(dims)} dims but the field {tuple(shape)} has {len(shape)}: give one number for each")
+        raise TopologyError(
+            f"process grid {dims} has {len(dims)} dims but the field {tuple(shape)} has {len(shape)}: give one number for each"
+        )
     if min(dims) < 1 or math.prod(dims) != size:
         raise TopologyError(f"process grid {dims} needs {math.prod(dims)} ranks but there are {size}: start {math.prod(dims)} or change it")
     for d, (num_ranks, num_cells) in enumerate(zip(dims, shape, strict=True)):

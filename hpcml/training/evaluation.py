@@ -54,7 +54,7 @@ def evaluate(experiment: Experiment, state: Mapping[str, Any], folder: Path) -> 
     return errors
 
 
-def trained_state(directory: RunDirectory, comm: MPI.Comm) -> Mapping[str, Any]:
+def trained_state(directory: RunDirectory, comm: MPI.Intracomm) -> Mapping[str, Any]:
     """State dict of the model in the newest whole checkpoint of a run.
 
     Raises

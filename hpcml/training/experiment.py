@@ -87,7 +87,7 @@ def dtype_of(case: Case) -> torch.dtype:
     return {"float32": torch.float32, "float64": torch.float64}[case.training.dtype]
 
 
-def open_experiment(case: Case, comm: MPI.Comm) -> Experiment:
+def open_experiment(case: Case, comm: MPI.Intracomm) -> Experiment:
     """Read or simulate the data of a case and deal them to the ranks.
 
     Raises

@@ -41,8 +41,8 @@ def rollout_case(folder: Path, world: World, steps: int | None = None) -> dict[s
     Returns
     -------
     dict of str to list of float
-        ``model`` and ``persistence``: relative L2 error after each step, mean over held-out trajectories, of the model and of the forecast that
-        nothing changes.
+        ``model`` and ``persistence``: relative L2 error after each step, mean over held-out trajectories, of the model and of the forecast
+        that nothing changes.
 
     Raises
     ------
@@ -85,7 +85,13 @@ def _errors(domain: Domain, prediction: Tensor, truth: Tensor) -> list[float]:
 
 
 def _write(
-    directory: RunDirectory, case: Case, equation: Equation, domain: Domain, truth: Tensor, prediction: Tensor, errors: dict[str, list[float]]
+    directory: RunDirectory,
+    case: Case,
+    equation: Equation,
+    domain: Domain,
+    truth: Tensor,
+    prediction: Tensor,
+    errors: dict[str, list[float]],
 ) -> None:
     """Write fields, gathered one trajectory at a time, and errors; the file appears under its name when it is complete."""
     path = directory.snapshots / "rollout.h5"

@@ -1,12 +1,12 @@
 """The folder that a run leaves behind.
 
-    runs/NAME/
-    ├── config.toml        the case with every default resolved
-    ├── environment.json   versions, host, threads, variables
-    ├── log/               one file per rank
-    ├── metrics.csv        a row per epoch
-    ├── checkpoints/       what `hpcml train` resumes from
-    └── snapshots/         what `hpcml rollout` writes and `hpcml export` draws
+runs/NAME/
+├── config.toml        the case with every default resolved
+├── environment.json   versions, host, threads, variables
+├── log/               one file per rank
+├── metrics.csv        a row per epoch
+├── checkpoints/       what `hpcml train` resumes from
+└── snapshots/         what `hpcml rollout` writes and `hpcml export` draws
 """
 
 import difflib
@@ -48,7 +48,7 @@ class RunDirectory:
         """Folder of snapshots."""
         return self.path / "snapshots"
 
-    def begin(self, case: Case, comm: MPI.Comm) -> None:
+    def begin(self, case: Case, comm: MPI.Intracomm) -> None:
         """Make the folder for a case, or accept that it is a run of the same case, to be gone on with.
 
         Raises
@@ -84,9 +84,14 @@ class RunDirectory:
         text = to_toml(case)
         if self.config.exists() and self.config.read_text(encoding="utf-8") != text:
             old = self.config.read_text(encoding="utf-8").splitlines()
-            lines = [line for line in difflib.unified_diff(old, text.splitlines(), n=0, lineterm="") if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+            lines = [
+                line
+                for line in difflib.unified_diff(old, text.splitlines(), n=0, lineterm="")
+                if line[:1] in "+-" and line[:3] not in ("+++", "---")
+            ]
             raise ConfigError(
-                f"{self.path} holds a run of another case ({'; '.join(lines)}): choose another folder with --run, or give the same case to resume"
+                f"{self.path} holds a run of another case ({'; '.join(lines)}): "
+                "choose another folder with --run, or give the same case to resume"
             )
         for folder in (self.path, self.log, self.checkpoints, self.snapshots):
             folder.mkdir(parents=True, exist_ok=True)

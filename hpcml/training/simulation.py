@@ -18,7 +18,7 @@ from hpcml.training.tensor_files import domain_of
 _log = logging.getLogger(__name__)
 
 
-def simulate_pairs(spec: case.Case, comm: MPI.Comm, dtype: torch.dtype) -> tuple[Pairs, Pairs]:
+def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype) -> tuple[Pairs, Pairs]:
     """Simulate the trajectories of a case and cut them into pairs of one state and the next.
 
     Steady equations give one pair per sample: coefficient and solution.
@@ -94,7 +94,7 @@ def simulate(equation: Equation, data: case.Simulation, domain: Domain, samples:
 
 
 def solver_between(equation: Equation, domain: Domain, interval: float, state: Tensor) -> tuple[Solver, int]:
-    """Solver whose step divides the time between two snapshots and is stable, with half the stable step to spare; and the number of steps."""
+    """Solver whose step divides the time between two snapshots and is at most half the stable one, and the number of steps."""
     steps = max(1, math.ceil(interval / (0.5 * equation.stable_step(domain, state))))
     return build_solver(equation, domain, interval / steps), steps
 

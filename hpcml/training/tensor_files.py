@@ -16,7 +16,9 @@ from hpcml.mpi.agreement import agree_on_error
 from hpcml.training.dataset import Pairs
 
 
-def read_pairs(path: str | Path, spec: case.Tensors, grid: case.Grid | None, ranks: case.Ranks, comm: MPI.Comm, dtype: torch.dtype) -> Pairs:
+def read_pairs(
+    path: str | Path, spec: case.Tensors, grid: case.Grid | None, ranks: case.Ranks, comm: MPI.Intracomm, dtype: torch.dtype
+) -> Pairs:
     """Read a file of pairs and deal its grid to the ranks.
 
     Parameters
@@ -26,11 +28,11 @@ def read_pairs(path: str | Path, spec: case.Tensors, grid: case.Grid | None, ran
     spec : hpcml.core.case.Tensors
         Names the inputs and the targets.
     grid : hpcml.core.case.Grid, optional
-        Says the extent, which dims are periodic and, by its number of dims, where channels are. By default there are no channels, the box is the
-        unit box and nothing is periodic.
+        Says the extent, which dims are periodic and, by its number of dims, where channels are. By default there are no channels, the box is
+        the unit box and nothing is periodic.
     ranks : hpcml.core.case.Ranks
         Process grid.
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         All ranks.
     dtype : torch.dtype
         Of the fields in memory.
@@ -60,7 +62,7 @@ def read_pairs(path: str | Path, spec: case.Tensors, grid: case.Grid | None, ran
     return pairs
 
 
-def domain_of(shape: tuple[int, ...], grid: case.Grid | None, ranks: case.Ranks, comm: MPI.Comm) -> Domain:
+def domain_of(shape: tuple[int, ...], grid: case.Grid | None, ranks: case.Ranks, comm: MPI.Intracomm) -> Domain:
     """Domain of a case, at the resolution given."""
     box = Grid(shape, 1.0, False) if grid is None else Grid(shape, grid.extent, grid.periodic)
     return decompose(box, comm, None if ranks.domain == "auto" else ranks.domain, ranks.data)
@@ -80,7 +82,9 @@ def _arrays(path: Path, spec: case.Tensors) -> tuple[Tensor, Tensor]:
         raise ConfigError(f"cannot read {path} as .pt or .npz: {type(error).__name__}: {error}") from None
     x, y = (torch.as_tensor(t) for t in chosen)
     if x.shape[0] != y.shape[0] or x.dim() < 2:
-        raise ConfigError(f"{path}: inputs {tuple(x.shape)} and targets {tuple(y.shape)} are not (sample, [channel,] *grid) of as many samples")
+        raise ConfigError(
+            f"{path}: inputs {tuple(x.shape)} and targets {tuple(y.shape)} are not (sample, [channel,] *grid) of as many samples"
+        )
     return x, y
 
 
@@ -99,6 +103,7 @@ def _not_finite(pairs: Pairs, path: str | Path) -> TrainingError | None:
             sample, channel, *cell = bad[0].tolist()
             cell = [c + r.start for c, r in zip(cell, pairs.domain.block, strict=True)]
             return TrainingError(
-                f"{path}: {len(bad)} values of the {name} are not finite, the first in sample {sample}, channel {channel}, cell {tuple(cell)}: mend the data"
+                f"{path}: {len(bad)} values of the {name} are not finite, "
+                f"the first in sample {sample}, channel {channel}, cell {tuple(cell)}: mend the data"
             )
     return None

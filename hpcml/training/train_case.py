@@ -56,7 +56,9 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float]:
         checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm))
         trainer = Trainer(model, experiment.train, experiment.validation, case.training, LOSSES[case.training.loss], checkpointer)
         restored = checkpointer.restore()
-        _log.info("%s: %d samples on %s, %d groups, %d parameters", folder, experiment.train.num_samples, domain, domain.num_data, _size(model))
+        _log.info(
+            "%s: %d samples on %s, %d groups, %d parameters", folder, experiment.train.num_samples, domain, domain.num_data, _size(model)
+        )
         if restored is not None:
             _log.info("resuming after update %d from %s (%s)", trainer.step, restored.path, restored.level)
         if world.rank == 0:

@@ -1,7 +1,7 @@
 """Training: pass after pass over the pairs, on ranks that share fields and groups of ranks that share batches.
 
-Every rank holds all parameters. The loss of an update is that of the whole batch on the whole grid, and the layers give every rank the whole gradient, so
-all ranks take the same step.
+Every rank holds all parameters. The loss of an update is that of the whole batch on the whole grid, and the layers give every rank the whole
+gradient, so all ranks take the same step.
 """
 
 import math
@@ -67,7 +67,14 @@ class Trainer:
     """
 
     def __init__(
-        self, model: nn.Module, train: Pairs, valid: Pairs, spec: Training, loss: Loss, checkpointer: Checkpointer, metrics: MetricsWriter | None = None
+        self,
+        model: nn.Module,
+        train: Pairs,
+        valid: Pairs,
+        spec: Training,
+        loss: Loss,
+        checkpointer: Checkpointer,
+        metrics: MetricsWriter | None = None,
     ) -> None:
         self.model, self.spec, self.loss, self.metrics = model, spec, loss, metrics
         self.train, self.valid = train, valid
@@ -153,7 +160,11 @@ class Trainer:
     def _stop(self, loss: float, norm: float) -> None:
         self.checkpointer.wait()
         latest = self.checkpointer.latest()
-        good = "no checkpoint was written yet" if latest is None else f"the last good checkpoint is that of step {latest} in {self.checkpointer.folder}"
+        good = (
+            "no checkpoint was written yet"
+            if latest is None
+            else f"the last good checkpoint is that of step {latest} in {self.checkpointer.folder}"
+        )
         raise TrainingError(
             f"training diverged at step {self.step}: loss {loss}, gradient norm {norm}; {good}. "
             "Lower training.learning_rate, set training.clip, or look for NaN in the data"

@@ -33,9 +33,7 @@ def test_gather_and_scatter_are_adjoint(comm):
         torch.manual_seed(comm.rank)
         x = torch.randn(2, *domain.local_shape, dtype=torch.float64)
         y = torch.randn(2, 9, 7, dtype=torch.float64) if comm.rank == 0 else torch.zeros(2, 0, 0, dtype=torch.float64)
-        error = adjoint_error(
-            lambda a: [domain.gather(a, 0)], lambda b: [domain.scatter(b if comm.rank == 0 else None)], [x], [y], comm
-        )
+        error = adjoint_error(lambda a: [domain.gather(a, 0)], lambda b: [domain.scatter(b if comm.rank == 0 else None)], [x], [y], comm)
         assert error < 1e-12  # the bar of every dot-product test
 
 

@@ -26,7 +26,11 @@ def coordinates(shape):
 
 
 def all_dims(shape, size):
-    return [d for d in itertools.product(range(1, size + 1), repeat=len(shape)) if np.prod(d) == size and all(p <= n for p, n in zip(d, shape, strict=True))]
+    return [
+        d
+        for d in itertools.product(range(1, size + 1), repeat=len(shape))
+        if np.prod(d) == size and all(p <= n for p, n in zip(d, shape, strict=True))
+    ]
 
 
 def padded(x, widths, boundary, fill=0.0):

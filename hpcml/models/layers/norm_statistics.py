@@ -17,7 +17,7 @@ def check_channels(layer: nn.Module, x: Tensor, num_channels: int) -> None:
         raise ShapeError(f"{layer} expected {num_channels} channels, got a field (batch, channel, *local) of {tuple(x.shape)}")
 
 
-def moments(x: Tensor, dims: Sequence[int], comm: MPI.Comm) -> tuple[Tensor, Tensor, float]:
+def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm) -> tuple[Tensor, Tensor, float]:
     """Mean and variance over ``dims`` of every rank's values together.
 
     Each rank finds its own count n_r, mean m_r and variance v_r; these are gathered and combined (Chan, Golub and LeVeque) as
@@ -32,7 +32,7 @@ def moments(x: Tensor, dims: Sequence[int], comm: MPI.Comm) -> tuple[Tensor, Ten
         This rank's values.
     dims : sequence of int
         What to average over; the other dims must be alike on all ranks.
-    comm : MPI.Comm
+    comm : MPI.Intracomm
         The ranks that share the values.
 
     Returns
@@ -72,7 +72,7 @@ def normalize(x: Tensor, mean: Tensor, variance: Tensor, eps: float, weight: Ten
     return y if bias is None else y + bias
 
 
-def replicated_affine(comm: MPI.Comm, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+def replicated_affine(comm: MPI.Intracomm, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     """Weight and bias as `hpcml.parallel.replicated` gives them; either may be absent."""
     used = iter(replicated(comm, *(p for p in (weight, bias) if p is not None)))
     return None if weight is None else next(used), None if bias is None else next(used)

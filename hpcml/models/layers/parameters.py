@@ -10,7 +10,7 @@ from hpcml.parallel.collectives import broadcast
 from hpcml.parallel.replicated import replicated
 
 
-def share_parameters(module: nn.Module, comm: MPI.Comm) -> None:
+def share_parameters(module: nn.Module, comm: MPI.Intracomm) -> None:
     """Give every rank the initial parameters and buffers of rank 0, whatever seed the others had.
 
     Communication
@@ -24,7 +24,7 @@ def share_parameters(module: nn.Module, comm: MPI.Comm) -> None:
             value.copy_(broadcast(comm, value))
 
 
-def weight_and_bias(layer: Any, comm: MPI.Comm) -> tuple[Tensor, Tensor | None]:
+def weight_and_bias(layer: Any, comm: MPI.Intracomm) -> tuple[Tensor, Tensor | None]:
     """Weight and bias for this rank's part of the work; their gradients are the sums over all ranks."""
     if layer.bias is None:
         return replicated(comm, layer.weight)[0], None
