@@ -28,8 +28,8 @@ def read_pairs(
     spec : hpcml.core.case.Tensors
         Names the inputs and the targets.
     grid : hpcml.core.case.Grid, optional
-        Says the extent, which dims are periodic and, by its number of dims, where channels are. By default there are no channels, the box is
-        the unit box and nothing is periodic.
+        Says the extent, which dims are periodic and, by its number of dims, where channels are. By default there are no
+        channels, the box is the unit box and nothing is periodic.
     ranks : hpcml.core.case.Ranks
         Process grid.
     comm : MPI.Intracomm

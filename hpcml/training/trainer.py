@@ -1,7 +1,7 @@
 """Training: pass after pass over the pairs, on ranks that share fields and groups of ranks that share batches.
 
-Every rank holds all parameters. The loss of an update is that of the whole batch on the whole grid, and the layers give every rank the whole
-gradient, so all ranks take the same step.
+Every rank holds all parameters. The loss of an update is that of the whole batch on the whole grid, and the layers give every rank the
+whole gradient, so all ranks take the same step.
 """
 
 import math
