@@ -1,7 +1,16 @@
 """Checkpoints that stream: the whole state of a run, saved while it goes on, restored on any number of ranks."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from hpcml.io.checkpoint.checkpointer import Checkpointer
+    from hpcml.io.checkpoint.interval import SaveInterval
+    from hpcml.io.checkpoint.placement import Blocked, Rows
+    from hpcml.io.checkpoint.restored import Restored, restore
+    from hpcml.io.checkpoint.signals import StopSignal
+
+__all__ = ["Blocked", "Checkpointer", "Restored", "Rows", "SaveInterval", "StopSignal", "restore"]
 _HOME = {
     "Blocked": "placement",
     "Checkpointer": "checkpointer",
@@ -11,10 +20,10 @@ _HOME = {
     "StopSignal": "signals",
     "restore": "restored",
 }
-__all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
+    """Import what ``hpcml.io.checkpoint.NAME`` stands for (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

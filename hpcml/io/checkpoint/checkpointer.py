@@ -38,6 +38,9 @@ class Checkpointer:
         The ranks of the run. It is cloned: saving never disturbs other messages.
     keep : int
         Complete checkpoints that stay on disk; older ones are removed.
+    lazy : bool
+        Let `save` return at once and copy while training goes on. The state must then not change between `save` and `before_update`:
+        parameters and optimiser do not, running statistics of a batch norm do.
     losses : int
         Ranks of a group whose memory may be lost, with their nodes, without the need to go back to the disk: 0 (no parity), 1 (exclusive
         or) or 2 (Reed-Solomon, needs PyECLib).
@@ -79,7 +82,15 @@ class Checkpointer:
     """
 
     def __init__(
-        self, folder: str | Path, comm: MPI.Intracomm, *, keep: int = 2, losses: int = 0, group_size: int = 4, linger: float = 30.0
+        self,
+        folder: str | Path,
+        comm: MPI.Intracomm,
+        *,
+        keep: int = 2,
+        lazy: bool = False,
+        losses: int = 0,
+        group_size: int = 4,
+        linger: float = 30.0,
     ) -> None:
         if keep < 1:
             raise CheckpointError(f"keep must be at least 1, got {keep}: the newest checkpoint always stays")
@@ -104,7 +115,7 @@ class Checkpointer:
         with together(self._comm, "starting the keepers"):
             self._link = KeeperLink(options, (lock,) if lock >= 0 else ())
         self._redundancy = Redundancy(self._comm, self._link, losses, group_size) if losses else None
-        self._copies = Copies(self._comm, self._link, self._redundancy)
+        self._copies = Copies(self._comm, self._link, self._redundancy, lazy)
 
     def __enter__(self) -> "Checkpointer":
         return self
@@ -152,6 +163,7 @@ class Checkpointer:
         if self._saved is not None and step == self._saved["step"]:
             return
         with self._agreed("saving the state"):
+            self._copies.finish()
             if (failure := self._keeper.poll()) is not None:
                 raise CheckpointError(failure)
             flat = flatten(self._collect() if state is None else state)
@@ -170,24 +182,18 @@ class Checkpointer:
 
     def before_update(self) -> None:
         """Call at every step, before the state changes: the last save has its copy then, and messages between ranks go on."""
-        self._copies.poll()
+        self._copies.finish()
 
     def wait(self) -> None:
         """Wait until the last save is complete on disk.
 
-        Raises
-        ------
-        CheckpointError
-            On every rank, if it could not be written.
-
-        Communication
-        -------------
-        Collective.
+        Raises CheckpointError on every rank if it could not be written. Collective.
         """
         if self._saved is None:
             return
         saved = self._saved
         with self._agreed("writing the checkpoint"):
+            self._copies.finish()
             self._copies.drain()
         with self._agreed("committing the checkpoint"):
             if self._comm.rank == 0 and (failure := self._keeper.wait_committed(saved["sequence"])) is not None:
@@ -244,10 +250,10 @@ class Checkpointer:
         Local.
         """
         if self._link is not None:
-            self._link.close(clean)
-            self._link = None
             self._release()
             self._copies.close()
+            self._link.close(clean)
+            self._link = None
             if self._lock is not None:
                 self._lock.close()
             if clean:

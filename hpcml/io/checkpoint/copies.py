@@ -1,5 +1,6 @@
 """The copies of the state in memory: which may be overwritten, which go to disk, and the parity of them."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -29,18 +30,22 @@ class Copies:
         To the keeper of this rank.
     redundancy : Redundancy or None
         Parity among ranks.
+    lazy : bool
+        Copy in a thread, while training goes on with a state that does not change before `finish`.
 
     Communication
     -------------
     `need` and `adapt` are collective, the others local.
     """
 
-    def __init__(self, comm: MPI.Intracomm, link: KeeperLink, redundancy: Redundancy | None) -> None:
+    def __init__(self, comm: MPI.Intracomm, link: KeeperLink, redundancy: Redundancy | None, lazy: bool) -> None:
         self._comm, self._link, self._redundancy = comm, link, redundancy
         self._layout: Layout | None = None
         self._images: list[Image] = []
         self._newest, self._flushed, self._idle = -1, True, False
         self._newest_header: dict[str, Any] | None = None
+        self._thread = ThreadPoolExecutor(1, "hpcml-copy") if lazy else None
+        self._copying: Future[None] | None = None
 
     def need(self, flat: FlatState, step: int) -> tuple[bool, bool]:
         """Ask all ranks whether the state has another layout, and whether the values need more room.
@@ -101,21 +106,40 @@ class Copies:
         assert self._layout is not None
         slot = self._free()
         self._link.filling(slot)
-        self._images[slot].fill(_values(flat, header["step"]), flat.leaves, self._layout.origins)
-        self._link.complete(slot, header, flush=self._idle)
-        self._newest, self._newest_header, self._flushed = slot, header, self._idle
-        if self._redundancy is not None and self._idle:
-            self._redundancy.start(self._images[slot], slot, header)
-        return self._idle
+        values, flush = _values(flat, header["step"]), self._idle
 
-    def poll(self) -> None:
-        """Let messages between ranks go on."""
+        def copy() -> None:
+            assert self._layout is not None
+            self._images[slot].fill(values, flat.leaves, self._layout.origins)
+            self._link.complete(slot, header, flush)
+
+        self._newest, self._newest_header, self._flushed = slot, header, flush
+        if self._thread is None:
+            copy()
+            self._share()
+        else:
+            self._copying = self._thread.submit(copy)
+        return flush
+
+    def finish(self) -> None:
+        """Wait until the last copy is complete: from then on the state may change."""
+        if self._copying is not None:
+            copying, self._copying = self._copying, None
+            copying.result()
+            self._share()
         if self._redundancy is not None:
             self._redundancy.poll()
 
+    def _share(self) -> None:
+        if self._redundancy is not None and self._flushed:
+            assert self._newest_header is not None
+            self._redundancy.start(self._images[self._newest], self._newest, self._newest_header)
+
     def underway(self) -> bool:
         """Whether a copy of this rank is on its way to disk or to other ranks."""
-        self.poll()
+        if self._copying is not None:
+            return True
+        self.finish()
         self._link.listen()
         return bool(self._link.flushing()) or (self._redundancy is not None and self._redundancy.busy())
 
@@ -136,6 +160,8 @@ class Copies:
 
     def close(self) -> None:
         """Give the memory back; the keeper may go on with it."""
+        if self._thread is not None:
+            self._thread.shutdown()
         for image in self._images:
             image.close()
 

@@ -124,12 +124,13 @@ def test_arrays_may_change_shape_between_saves(comm, shared_path):
 
 
 @pytest.mark.parallel([1, 2])
-def test_registered_parts_are_collected_and_restored(comm, shared_path):
+@pytest.mark.parametrize("lazy", [False, True])
+def test_registered_parts_are_collected_and_restored(comm, shared_path, lazy):
     def make(seed):
         torch.manual_seed(seed)
         model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-        checkpointer = Checkpointer(shared_path, comm)
+        checkpointer = Checkpointer(shared_path, comm, lazy=lazy)
         checkpointer.register("model", model.state_dict, model.load_state_dict)
         checkpointer.register("optimizer", optimizer.state_dict, optimizer.load_state_dict)
         checkpointer.register("random", torch.random.get_rng_state, torch.random.set_rng_state)
@@ -140,6 +141,7 @@ def test_registered_parts_are_collected_and_restored(comm, shared_path):
             optimizer.zero_grad()
             loss = model(torch.randn(16, 4)).square().mean()
             loss.backward()
+            checkpointer.before_update()
             optimizer.step()
             yield loss.item()
 
@@ -152,6 +154,25 @@ def test_registered_parts_are_collected_and_restored(comm, shared_path):
     with checkpointer:
         assert checkpointer.restore().step == 5
         assert list(losses(model, optimizer, 20)) == want
+
+
+@pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize("losses", [0, 1])
+def test_a_lazy_copy_is_taken_before_the_update(comm, shared_path, losses):
+    if comm.size == 1 and losses:
+        with pytest.raises(CheckpointError, match="use larger groups"):
+            Checkpointer(shared_path, comm, losses=losses)
+        return
+    w = torch.zeros(1 << 22)
+    with Checkpointer(shared_path, comm, lazy=True, losses=losses, keep=9) as checkpointer:
+        for step in range(1, 7):
+            checkpointer.before_update()
+            w += 1
+            checkpointer.save(step, {"w": w})
+            if step % 2:
+                checkpointer.wait()
+        for step in (1, 3, 5, 6):
+            assert (checkpointer.restore(step=step).state["w"] == step).all()
 
 
 @pytest.mark.parallel([2, 3])
