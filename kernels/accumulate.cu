@@ -5,7 +5,8 @@
 // Types    REAL: float, double, bfloat16
 // Layout   as in pack.cu, in elements of REAL; a complex field is one of pairs. bfloat16 is added in float and rounded to nearest even.
 // Launch   any grid and block: grid-stride, x over the innermost loop, y and z over the next two.
-// Aliasing buffer and fields must not overlap. Boxes of one launch on a GPU must be disjoint; the wrapper launches overlapping ones in turn.
+// Aliasing buffer and fields must not overlap. Boxes of one launch on a GPU must be disjoint; the wrapper launches overlapping ones in
+//          turn.
 // Determinism: bit-exact.   Twin: box_twin.accumulate_twin.
 #include "grid_stride.h"
 #include "box_table.h"
@@ -15,7 +16,8 @@ __device__ __forceinline__ float sum(float a, float b) { return a + b; }
 __device__ __forceinline__ double sum(double a, double b) { return a + b; }
 __device__ __forceinline__ bfloat16 sum(bfloat16 a, bfloat16 b) { return narrow(widen(a) + widen(b)); }
 
-__device__ __forceinline__ void add_run(REAL* __restrict__ to, long long to_stride, const REAL* __restrict__ from, long long from_stride, long long n)
+__device__ __forceinline__ void add_run(REAL* __restrict__ to, long long to_stride, const REAL* __restrict__ from, long long from_stride,
+                                        long long n)
 {
     if (to_stride == 1 && from_stride == 1)
         FOR_X(i, n) to[i] = sum(to[i], from[i]);
@@ -25,7 +27,8 @@ __device__ __forceinline__ void add_run(REAL* __restrict__ to, long long to_stri
         FOR_X(i, n) to[i * to_stride] = sum(to[i * to_stride], from[i * from_stride]);
 }
 
-extern "C" __global__ void accumulate(const REAL* __restrict__ buffer, REAL* const* __restrict__ fields, const long long* __restrict__ table, int boxes)
+extern "C" __global__ void accumulate(const REAL* __restrict__ buffer, REAL* const* __restrict__ fields,
+                                      const long long* __restrict__ table, int boxes)
 {
     for (int b = 0; b < boxes; ++b) {
         const Box& box = *(const Box*)(table + b * BOX_ROW);

@@ -4,4 +4,5 @@ struct Box {
     long long field, start, offset, element;
     long long count[4], stride[4], packed[4];
 };
-#define RUN(T, base, first, strides, i, j, k) ((T*)((const char*)(base) + (first)) + (i) * (strides)[0] + (j) * (strides)[1] + (k) * (strides)[2])
+#define RUN(T, base, first, strides, i, j, k) \
+    ((T*)((const char*)(base) + (first)) + (i) * (strides)[0] + (j) * (strides)[1] + (k) * (strides)[2])

@@ -1,8 +1,8 @@
 // Loops that are right under any launch shape: each thread starts at its own index and strides by the whole grid.
 //
-// x runs over the unit-stride dim and is the innermost loop; y and z run over the loops around it. On the CPU a block is one thread and x is
-// the whole loop, so that the compiler sees `for (i = 0; i < n; ++i)` and vectorises it. INDEPENDENT promises that the iterations of the next
-// loop touch different memory, where pointers of one array hide that.
+// x runs over the unit-stride dim and is the innermost loop; y and z run over the loops around it. On the CPU a block is one thread and x
+// is the whole loop, so that the compiler sees `for (i = 0; i < n; ++i)` and vectorises it. INDEPENDENT promises that the iterations of
+// the next loop touch different memory, where pointers of one array hide that.
 #ifndef REAL
 #define REAL double
 #endif

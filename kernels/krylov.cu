@@ -22,7 +22,8 @@ extern "C" __global__ void xpby(REAL* __restrict__ y, const REAL* __restrict__ x
     FOR_X(i, n) y[i] = x[i] + b * y[i];
 }
 
-extern "C" __global__ void cg_update(REAL* __restrict__ x, REAL* __restrict__ r, const REAL* __restrict__ p, const REAL* __restrict__ q, REAL a, long long n)
+extern "C" __global__ void cg_update(REAL* __restrict__ x, REAL* __restrict__ r, const REAL* __restrict__ p, const REAL* __restrict__ q,
+                                     REAL a, long long n)
 {
     FOR_X(i, n) {
         x[i] = x[i] + a * p[i];
@@ -30,13 +31,14 @@ extern "C" __global__ void cg_update(REAL* __restrict__ x, REAL* __restrict__ r,
     }
 }
 
-extern "C" __global__ void bicgstab_direction(REAL* __restrict__ p, const REAL* __restrict__ r, const REAL* __restrict__ v, REAL b, REAL w, long long n)
+extern "C" __global__ void bicgstab_direction(REAL* __restrict__ p, const REAL* __restrict__ r, const REAL* __restrict__ v, REAL b,
+                                              REAL w, long long n)
 {
     FOR_X(i, n) p[i] = r[i] + b * (p[i] - w * v[i]);
 }
 
-extern "C" __global__ void bicgstab_update(REAL* __restrict__ x, REAL* __restrict__ r, const REAL* __restrict__ p, const REAL* __restrict__ s,
-                                           const REAL* __restrict__ t, REAL a, REAL w, long long n)
+extern "C" __global__ void bicgstab_update(REAL* __restrict__ x, REAL* __restrict__ r, const REAL* __restrict__ p,
+                                           const REAL* __restrict__ s, const REAL* __restrict__ t, REAL a, REAL w, long long n)
 {
     FOR_X(i, n) {
         x[i] = x[i] + (a * p[i] + w * s[i]);

@@ -1,8 +1,8 @@
 // Rows of arrays that no cache holds: fetched some rows before they are read or written, or written past the cache.
 //
-// A CPU's own prefetcher stops at the end of every row, and a store first reads the line that it overwrites, which a row of whole lines need
-// not. Measured on a 7-point stencil at 128^3 float64: 0.65 of the time by fetching alone, 0.5 with rows of whole lines. Where the cache
-// holds both arrays nothing is gained, hence LARGE. A GPU needs none of it.
+// A CPU's own prefetcher stops at the end of every row, and a store first reads the line that it overwrites, which a row of whole lines
+// need not. Measured on a 7-point stencil at 128^3 float64: 0.65 of the time by fetching alone, 0.5 with rows of whole lines. Where the
+// cache holds both arrays nothing is gained, hence LARGE. A GPU needs none of it.
 #define AHEAD 4
 #define LARGE(cells) ((cells) * (long long)sizeof(REAL) > (4ll << 20))
 #ifdef HPCML_HOST

@@ -22,7 +22,8 @@ typedef WORD word __attribute__((aligned(1), may_alias));  // a CPU reads any ad
 typedef WORD word;
 #endif
 
-__device__ __forceinline__ void copy_run(word* __restrict__ to, long long to_stride, const word* __restrict__ from, long long from_stride, long long n)
+__device__ __forceinline__ void copy_run(word* __restrict__ to, long long to_stride, const word* __restrict__ from,
+                                         long long from_stride, long long n)
 {
     if (to_stride == 1 && from_stride == 1)
         FOR_X(i, n) to[i] = from[i];
@@ -34,7 +35,8 @@ __device__ __forceinline__ void copy_run(word* __restrict__ to, long long to_str
         FOR_X(i, n) to[i * to_stride] = from[i * from_stride];
 }
 
-extern "C" __global__ void pack(WORD* __restrict__ buffer, const WORD* const* __restrict__ fields, const long long* __restrict__ table, int boxes)
+extern "C" __global__ void pack(WORD* __restrict__ buffer, const WORD* const* __restrict__ fields, const long long* __restrict__ table,
+                                int boxes)
 {
     for (int b = 0; b < boxes; ++b) {
         const Box& box = *(const Box*)(table + b * BOX_ROW);
@@ -46,7 +48,8 @@ extern "C" __global__ void pack(WORD* __restrict__ buffer, const WORD* const* __
     }
 }
 
-extern "C" __global__ void unpack(const WORD* __restrict__ buffer, WORD* const* __restrict__ fields, const long long* __restrict__ table, int boxes)
+extern "C" __global__ void unpack(const WORD* __restrict__ buffer, WORD* const* __restrict__ fields, const long long* __restrict__ table,
+                                  int boxes)
 {
     for (int b = 0; b < boxes; ++b) {
         const Box& box = *(const Box*)(table + b * BOX_ROW);

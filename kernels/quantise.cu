@@ -1,18 +1,30 @@
 // Eight bits per number with one scale per bucket, and back.
 //
-//   quantise    scale_b = max |x| / 127 over the bucket;  q_i = round(x_i / scale_b), to nearest even or at random so that E[q_i] = x_i / scale_b
+//   quantise    scale_b = max |x| / 127 over the bucket;  q_i = round(x_i / scale_b), to nearest even, or at random and right on average
 //   dequantise  x_i = q_i scale_b
 //
 // Types    REAL: float, double
-// Layout   contiguous; bucket b holds elements b bucket to (b + 1) bucket - 1, the last one may be short. Random bits belong to index offset + i
-//          of SplitMix64 started at key, so that they do not depend on how a field is dealt to ranks.
+// Layout   contiguous; bucket b holds elements b bucket to (b + 1) bucket - 1, the last one may be short. Random bits belong to index
+//          offset + i of SplitMix64 started at key, so that they do not depend on how a field is dealt to ranks.
 // Launch   one block of a power of two up to 256 threads per bucket, grid-stride over buckets; on the CPU blocks of one thread.
 // Aliasing q, scale and x must not overlap.   Determinism: bit-exact for a given key.   Twin: quantise_twin.quantise_twin, dequantise_twin.
 #include "grid_stride.h"
 #define MAX_THREADS 256
 
-__device__ __forceinline__ unsigned int as_bits(float x) { unsigned int bits; memcpy(&bits, &x, 4); return bits & 0x7fffffffu; }
-__device__ __forceinline__ unsigned long long as_bits(double x) { unsigned long long bits; memcpy(&bits, &x, 8); return bits & 0x7fffffffffffffffull; }
+// Magnitude of a number as an integer of its width.
+__device__ __forceinline__ unsigned int as_bits(float x)
+{
+    unsigned int bits;
+    memcpy(&bits, &x, 4);
+    return bits & 0x7fffffffu;
+}
+
+__device__ __forceinline__ unsigned long long as_bits(double x)
+{
+    unsigned long long bits;
+    memcpy(&bits, &x, 8);
+    return bits & 0x7fffffffffffffffull;
+}
 
 // 24 leading bits of SplitMix64's output number i, as a fraction of one.
 __device__ __forceinline__ REAL fraction(unsigned long long key, unsigned long long i)
@@ -23,8 +35,8 @@ __device__ __forceinline__ REAL fraction(unsigned long long key, unsigned long l
     return (REAL)(int)((word ^ (word >> 31)) >> 40) * (REAL)(1.0 / 16777216.0);
 }
 
-extern "C" __global__ void quantise(signed char* __restrict__ q, REAL* __restrict__ scale, const REAL* __restrict__ x, long long n, int bucket,
-                                    int stochastic, unsigned long long key, unsigned long long offset)
+extern "C" __global__ void quantise(signed char* __restrict__ q, REAL* __restrict__ scale, const REAL* __restrict__ x, long long n,
+                                    int bucket, int stochastic, unsigned long long key, unsigned long long offset)
 {
     for (long long b = blockIdx.x; b * bucket < n; b += gridDim.x) {
         const REAL* __restrict__ part = x + b * bucket;
@@ -37,7 +49,8 @@ extern "C" __global__ void quantise(signed char* __restrict__ q, REAL* __restric
         shared[threadIdx.x] = largest;
         for (int half = blockDim.x / 2; half > 0; half /= 2) {
             __syncthreads();
-            if ((int)threadIdx.x < half && shared[threadIdx.x + half] > shared[threadIdx.x]) shared[threadIdx.x] = shared[threadIdx.x + half];
+            if ((int)threadIdx.x < half && shared[threadIdx.x + half] > shared[threadIdx.x])
+                shared[threadIdx.x] = shared[threadIdx.x + half];
         }
         __syncthreads();
         REAL top;
@@ -54,7 +67,8 @@ extern "C" __global__ void quantise(signed char* __restrict__ q, REAL* __restric
     }
 }
 
-extern "C" __global__ void dequantise(REAL* __restrict__ x, const signed char* __restrict__ q, const REAL* __restrict__ scale, long long n, int bucket)
+extern "C" __global__ void dequantise(REAL* __restrict__ x, const signed char* __restrict__ q, const REAL* __restrict__ scale,
+                                      long long n, int bucket)
 {
     FOR_Y(b, (n + bucket - 1) / bucket) {
         long long size = n - b * bucket < bucket ? n - b * bucket : bucket;

@@ -3,14 +3,15 @@
 //   a_k = Re y_k for 0 <= k <= n / 2,   a_(n - k) = Im y_k for 0 < k < n / 2,   with y the transform of the row, unnormalised
 //
 // Stage m joins spectra of length m of the even and odd samples, E and O, into one of length 2 m, with w = exp(-i pi / m):
-// y_k = E_k + w^k O_k and y_(m - k) = conj(E_k - w^k O_k). Those two need and give the same four numbers, so every butterfly is in place. The
-// inverse undoes the butterflies in reverse order.
+// y_k = E_k + w^k O_k and y_(m - k) = conj(E_k - w^k O_k). Those two need and give the same four numbers, so every butterfly is in place.
+// The inverse undoes the butterflies in reverse order.
 //
 // Types    REAL: float, double
 // Layout   rows of n contiguous numbers, n a power of two, row_stride apart.
 // Launch   one block of a power of two of threads per row, grid-stride over rows; on the CPU blocks of one thread.
-// Aliasing a is read and written, nothing else is.   Determinism: bit-exact on one device; sine and cosine may differ in the last bit between
-// devices.   Twin: rdfft_twin.rdfft_twin, rdfft_twin.irdfft_twin.
+// Aliasing a is read and written, nothing else is.
+// Determinism: bit-exact on one device; sine and cosine may differ in the last bit between devices.
+// Twin: rdfft_twin.rdfft_twin, rdfft_twin.irdfft_twin.
 #include "grid_stride.h"
 
 // Rows that one block transforms together: the CPU works out a sine once for several, but not for more than its first cache can hold when
@@ -46,7 +47,8 @@ __device__ __forceinline__ void bit_reverse(Rows rows, int bits)
     }
 }
 
-// Where a thread of a block works in one stage: w depends on k alone, so threads share out k and, where those are few, the pairs of spectra.
+// Where a thread of a block works in one stage: w depends on k alone, so threads share out k and, where those are few, the pairs of
+// spectra.
 struct Share {
     int pairs, lanes, lane, team, teams;
 };

@@ -38,16 +38,18 @@ extern "C" __global__ void seven_point(REAL* __restrict__ out, const REAL* __res
                 REAL* __restrict__ o = out + b * out_batch + k * out_plane + j * out_row;
                 const REAL* __restrict__ c = u + b * u_batch + (k + 1) * u_plane + (j + 1) * u_row + 1;
                 if (large) FETCH_ROW(c + u_plane + AHEAD * u_row, nx);
-                WRITE_ROW(o, out_row, i, nx, large, centre * c[i] + near_z * (c[i - u_plane] + c[i + u_plane]) + near_y * (c[i - u_row] + c[i + u_row])
-                                               + near_x * (c[i - 1] + c[i + 1]))
+                WRITE_ROW(o, out_row, i, nx, large,
+                          centre * c[i] + near_z * (c[i - u_plane] + c[i + u_plane]) + near_y * (c[i - u_row] + c[i + u_row])
+                              + near_x * (c[i - 1] + c[i + 1]))
             }
 }
 
 // Flux through the two faces of a cell across one dim, whose neighbours lie s elements away.
-#define FACES(u, a, i, s) ((REAL)0.5 * (a[i] + a[(i) + (s)]) * (u[(i) + (s)] - u[i]) - (REAL)0.5 * (a[(i) - (s)] + a[i]) * (u[i] - u[(i) - (s)]))
+#define FACES(u, a, i, s)                                           \
+    ((REAL)0.5 * (a[i] + a[(i) + (s)]) * (u[(i) + (s)] - u[i]) - (REAL)0.5 * (a[(i) - (s)] + a[i]) * (u[i] - u[(i) - (s)]))
 
-extern "C" __global__ void diffusion_2d(REAL* __restrict__ out, const REAL* __restrict__ u, const REAL* __restrict__ a, int batch, int ny, int nx,
-                                        long long out_batch, long long out_row, long long u_batch, long long u_row,
+extern "C" __global__ void diffusion_2d(REAL* __restrict__ out, const REAL* __restrict__ u, const REAL* __restrict__ a, int batch,
+                                        int ny, int nx, long long out_batch, long long out_row, long long u_batch, long long u_row,
                                         long long a_batch, REAL scale_y, REAL scale_x)
 {
     const bool large = LARGE(batch * ny * u_row);
@@ -60,8 +62,8 @@ extern "C" __global__ void diffusion_2d(REAL* __restrict__ out, const REAL* __re
         }
 }
 
-extern "C" __global__ void diffusion_3d(REAL* __restrict__ out, const REAL* __restrict__ u, const REAL* __restrict__ a, int batch, int nz, int ny, int nx,
-                                        long long out_batch, long long out_plane, long long out_row,
+extern "C" __global__ void diffusion_3d(REAL* __restrict__ out, const REAL* __restrict__ u, const REAL* __restrict__ a, int batch,
+                                        int nz, int ny, int nx, long long out_batch, long long out_plane, long long out_row,
                                         long long u_batch, long long u_plane, long long u_row,
                                         long long a_batch, REAL scale_z, REAL scale_y, REAL scale_x)
 {
@@ -76,6 +78,7 @@ extern "C" __global__ void diffusion_3d(REAL* __restrict__ out, const REAL* __re
                     FETCH_ROW(c + u_plane + AHEAD * u_row, nx);
                     FETCH_ROW(d + u_plane + AHEAD * u_row, nx);
                 }
-                WRITE_ROW(o, out_row, i, nx, large, scale_z * FACES(c, d, i, u_plane) + scale_y * FACES(c, d, i, u_row) + scale_x * FACES(c, d, i, 1))
+                WRITE_ROW(o, out_row, i, nx, large,
+                          scale_z * FACES(c, d, i, u_plane) + scale_y * FACES(c, d, i, u_row) + scale_x * FACES(c, d, i, 1))
             }
 }
