@@ -1,0 +1,262 @@
+"""What saving costs, beside the ways that PyTorch and h5py offer, all in one run on the same state and the same disk.
+
+Every rank has 96 MB in tensors of 4 MB. A way that saves in the background has two times: until training may go on, and until all is on
+disk; for ours the second ends with the commit record, and `verified` also with every byte read back from the disk and compared with its
+checksum. Then each way saves after every step of 100 ms of work. Everything takes turns, so that other work on the machine disturbs all
+alike, and the median counts. A time is that of the slowest rank. `lazy` lets `save` return at once and copies during the work of the step:
+its blocking time is that of `save` and of `before_update` at the end of the work. One rank alone comes first; the others sleep.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+import torch.distributed as dist
+from mpi4py import MPI
+from torch.distributed.checkpoint.state_dict_saver import async_save, save
+
+from hpcml.core.errors import CheckpointError
+from hpcml.io.checkpoint import Blocked, Checkpointer
+from hpcml.io.checkpoint.catalog import survey
+from hpcml.io.checkpoint.verify import damage
+from hpcml.mpi.world import World
+
+MEGABYTES = 96
+TENSOR_BYTES = 4 << 20
+ROUNDS = 7
+STEP_S = 0.1
+STEPS = 10  # between two looks at the clock, per way of saving and round
+NAP_S = 0.05
+Samples = dict[str, list[float]]
+RATIOS = {
+    "blocking_vs_async_save": ("hpcml blocking", "async_save blocking"),
+    "lazy_blocking_vs_async_save": ("lazy blocking", "async_save blocking"),
+    "durable_vs_async_save": ("hpcml durable", "async_save durable"),
+    "verified_vs_async_save": ("hpcml verified", "async_save durable"),
+}
+
+
+def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Measure on one rank and on all; the folder is ``TMPDIR``'s.
+
+    Returns
+    -------
+    rows, figures
+        Milliseconds by way and number of ranks. The figures, for each number of ranks as ``NAME_1`` and so on and at their worst as
+        ``NAME``: the ratios, and ``overhead_every_step``, the share that saving after every step adds to it.
+
+    Communication
+    -------------
+    Collective over world.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder = Path(world.comm.bcast(tempfile.mkdtemp(prefix="hpcml-bench-") if world.rank == 0 else None))
+    try:
+        alone = _measure(MPI.COMM_SELF, folder / "alone") if world.rank == 0 else None
+        arrival = world.comm.Ibarrier()
+        while not arrival.Test():
+            time.sleep(NAP_S)
+        measured = {1: world.comm.bcast(alone)}
+        if world.size > 1:
+            measured[world.size] = _measure(world.comm, folder / "all")
+    finally:
+        torch.set_num_threads(threads)
+        if world.rank == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+    rows = [
+        {"ranks": size, "measured": name, "median_ms": 1e3 * median(values), "fastest_ms": 1e3 * min(values)}
+        for size, samples in measured.items()
+        for name, values in samples.items()
+    ]
+    return rows, _figures(measured)
+
+
+def _figures(measured: dict[int, Samples]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for size, samples in measured.items():
+        seconds = {name: median(values) for name, values in samples.items()}
+        ratios = {name: seconds[ours] / seconds[theirs] for name, (ours, theirs) in RATIOS.items()}
+        for way, name in (("hpcml", "overhead_every_step"), ("lazy", "lazy_overhead_every_step")):
+            ratios[name] = seconds[f"step with {way}"] / seconds["step"] - 1
+        for name, ratio in ratios.items():
+            figures[f"{name}_{size}"] = ratio
+            figures[name] = max(figures.get(name, ratio), ratio)
+    return figures
+
+
+def _measure(comm: MPI.Intracomm, folder: Path) -> Samples:
+    state = {f"w{index}": torch.randn(TENSOR_BYTES // 4) for index in range((MEGABYTES << 20) // TENSOR_BYTES)}
+    if comm.rank == 0:
+        folder.mkdir()
+    comm.Barrier()
+    dist.init_process_group("gloo", init_method=f"file://{folder}/gloo", rank=comm.rank, world_size=comm.size)
+    samples: Samples = {}
+    work = _calibrate(comm)
+    with Checkpointer(folder / "hpcml", comm) as checkpointer, Checkpointer(folder / "hpcml-lazy", comm, lazy=True) as lazy:
+        ways = _Ways(comm, folder, state, checkpointer, lazy, work)
+        for once in range(ROUNDS + 1):  # the first round warms up: memory is allocated, processes start
+            for name, way in ways.once().items():
+                times = way(once)
+                for stage, seconds in zip(("blocking", "durable", "verified"), times, strict=False):
+                    samples.setdefault(f"{name} {stage}", []).extend([seconds] if once else [])
+        for _ in range(ROUNDS):
+            for name, each in ways.every_step().items():
+                samples.setdefault(name, []).append(_step_seconds(comm, work, each))
+        ways.finish()
+    dist.destroy_process_group()
+    return samples
+
+
+class _Ways:
+    """The ways of saving. Each returns the seconds until training may go on, until all is on disk and, if it can, until it is verified."""
+
+    def __init__(self, comm: MPI.Intracomm, folder: Path, state: dict[str, torch.Tensor], *tools: Any) -> None:
+        self._comm, self._folder, self._state = comm, folder, state
+        self._checkpointer, self._lazy, self._work = tools
+        self._mine = {f"rank{comm.rank}/{name}": tensor for name, tensor in state.items()}
+        self._pending: Any = None
+        self._step = 0
+
+    def once(self) -> dict[str, Callable[[int], tuple[float, ...]]]:
+        return {
+            "hpcml": self._hpcml,
+            "lazy": self._lazy_save,
+            "async_save": self._async_save,
+            "dcp_save": lambda once: self._timed(lambda: save(self._mine, checkpoint_id=self._new("dcp", once))),
+            "torch_save": lambda once: self._timed(lambda: self._torch_save(self._new("torch", once))),
+            "h5py": lambda once: self._timed(lambda: self._h5py(self._new("h5py", once))),
+        }
+
+    def every_step(self) -> dict[str, Callable[[int], None]]:
+        return {
+            "step": lambda step: None,
+            "step with hpcml": lambda step: self._save(self._checkpointer),
+            "step with lazy": lambda step: self._save(self._lazy),
+            "step with async_save": self._async_every_step,
+        }
+
+    def finish(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+
+    def _new(self, name: str, once: int) -> Path:
+        """A new folder; the one before the last is removed, as a run would."""
+        path = self._folder / f"{name}-{once}"
+        if self._comm.rank == 0:
+            shutil.rmtree(self._folder / f"{name}-{once - 2}", ignore_errors=True)
+            path.mkdir(exist_ok=True)
+        self._comm.Barrier()
+        return path
+
+    def _timed(self, write: Callable[[], Any]) -> tuple[float, float]:
+        self._comm.Barrier()
+        start = time.perf_counter()
+        write()
+        seconds = self._slowest(start)
+        return seconds, seconds
+
+    def _slowest(self, start: float) -> float:
+        return float(self._comm.allreduce(time.perf_counter() - start, op=MPI.MAX))
+
+    def _save(self, checkpointer: Checkpointer) -> None:
+        checkpointer.before_update()
+        self._step += 1
+        rank, size = self._comm.rank, self._comm.size
+        blocks = {name: Blocked(w, (rank * len(w),), (size * len(w),)) for name, w in self._state.items()}
+        checkpointer.save(self._step, blocks)
+
+    def _hpcml(self, once: int) -> tuple[float, float, float]:
+        self._comm.Barrier()
+        start = time.perf_counter()
+        self._save(self._checkpointer)
+        blocking = self._slowest(start)
+        self._checkpointer.wait()
+        durable = self._slowest(start)
+        newest = self._comm.bcast(survey(self._checkpointer.folder).complete[0] if self._comm.rank == 0 else None)
+        fault = damage(newest, self._comm)
+        if newest.step != self._step or fault:
+            raise CheckpointError(f"step {self._step} was saved, step {newest.step} found: {fault or 'whole'}")
+        return blocking, durable, self._slowest(start)
+
+    def _lazy_save(self, once: int) -> tuple[float]:
+        self._comm.Barrier()
+        start = time.perf_counter()
+        self._save(self._lazy)
+        blocked = self._slowest(start)
+        self._work()
+        start = time.perf_counter()
+        self._lazy.before_update()
+        blocked += self._slowest(start)
+        self._lazy.wait()
+        return (blocked,)
+
+    def _async_save(self, once: int) -> tuple[float, float]:
+        path = self._new("async", once)
+        self._comm.Barrier()
+        start = time.perf_counter()
+        future: Any = async_save(self._mine, checkpoint_id=path)
+        blocking = self._slowest(start)
+        future.result()
+        self._comm.Barrier()
+        return blocking, self._slowest(start)
+
+    def _async_every_step(self, step: int) -> None:
+        if self._pending is not None:
+            self._pending.result()
+        self._step += 1
+        self._pending = async_save(self._mine, checkpoint_id=self._new("steps", self._step))
+
+    def _torch_save(self, folder: Path) -> None:
+        with (folder / f"rank-{self._comm.rank}.pt").open("wb") as file:
+            torch.save(self._state, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _h5py(self, folder: Path) -> None:
+        path = folder / f"rank-{self._comm.rank}.h5"
+        with h5py.File(path.with_suffix(".part"), "w") as file:
+            for name, tensor in self._state.items():
+                file.create_dataset(name, data=tensor.numpy())
+        descriptor = os.open(path.with_suffix(".part"), os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        path.with_suffix(".part").rename(path)
+
+
+def _calibrate(comm: MPI.Intracomm) -> Callable[[], None]:
+    """Work for one core that takes about as long as a step should."""
+    a = np.random.default_rng(0).random((256, 256))
+
+    def multiply(times: int) -> float:
+        start = time.perf_counter()
+        for _ in range(times):
+            np.dot(a, a)
+        return time.perf_counter() - start
+
+    multiply(20)
+    times = round(20 * STEP_S / min(multiply(20) for _ in range(5)))
+    times = comm.allreduce(times, op=MPI.MIN)
+
+    def work() -> None:
+        multiply(times)
+        comm.Allreduce(MPI.IN_PLACE, np.zeros(1))  # the gradients' reduction: a late rank delays all
+
+    return work
+
+
+def _step_seconds(comm: MPI.Intracomm, work: Callable[[], None], each: Callable[[int], None]) -> float:
+    comm.Barrier()
+    start = time.perf_counter()
+    for step in range(STEPS):
+        work()
+        each(step)
+    return float(comm.allreduce(time.perf_counter() - start, op=MPI.MAX)) / STEPS
