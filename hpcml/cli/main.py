@@ -57,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parse(argv)
     try:
-        return int(args.run(args))
+        status = int(args.run(args))
+        sys.stdout.flush()  # here, where a reader that left is still noticed
+        return status
     except (HpcmlError, BrokenPipeError) as error:
         if _is_one_of_many() or isinstance(error, LaunchError):
             raise
