@@ -5,6 +5,7 @@
 S convolves in the lowest Fourier modes, W is a matrix and g a number per channel; MLP, lift and project act on the channels of each cell.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -41,7 +42,8 @@ class FNO(nn.Module):
     mlp_ratio : float
         Hidden channels of MLP over ``channels``.
     coordinates : bool
-        Append x_d = i_d / N_d to the input: where a cell lies, in the phase that the Fourier modes have there.
+        Append x_d = i_d / N_d, sin(pi x_d) and cos(pi x_d) to the input for every dim d that is not periodic: where a cell lies between the
+        walls, counted as the Fourier modes count it. Along a periodic dim no place differs from another.
 
     Raises
     ------
@@ -89,7 +91,7 @@ class FNO(nn.Module):
             raise ConfigError(f"an FNO has at least 1 layer, got layers={layers}")
         self.domain = self.domain_out = domain
         self.coordinates = coordinates
-        inputs = in_channels + (domain.num_dims if coordinates else 0)
+        inputs = in_channels + (3 * domain.grid.periodic.count(False) if coordinates else 0)
         self.lift = ChannelMLP(domain, inputs, 2 * channels, channels)
         self.blocks = nn.ModuleList(FNOBlock(domain, channels, modes, norm, max(1, round(mlp_ratio * channels))) for _ in range(layers))
         self.project = ChannelMLP(domain, channels, 2 * channels, out_channels)
@@ -106,8 +108,10 @@ class FNO(nn.Module):
         shape = (len(u), 1, *self.domain.local_shape)
         fields = []
         for d, (block, n) in enumerate(zip(self.domain.block, self.domain.global_shape, strict=True)):
-            x = torch.arange(block.start, block.stop, device=u.device) / n
-            fields.append(x.to(u.dtype).view(-1, *(1,) * (self.domain.num_dims - 1 - d)).expand(shape))
+            if not self.domain.grid.periodic[d]:
+                x = torch.arange(block.start, block.stop, device=u.device, dtype=u.dtype) / n
+                x = x.view(-1, *(1,) * (self.domain.num_dims - 1 - d)).expand(shape)
+                fields += [x, torch.sin(math.pi * x), torch.cos(math.pi * x)]
         return fields
 
 

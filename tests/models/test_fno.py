@@ -13,7 +13,10 @@ GRIDS = {1: [(1, 1)], 2: [(2, 1), (1, 2)], 3: [(3, 1)], 4: [(4, 1), (2, 2)]}
 @pytest.mark.parallel([1, 2, 3, 4])
 @pytest.mark.parametrize("norm", ["none", "instance"])
 def test_training_over_ranks_is_training_on_one(comm, assert_trains_alike, norm):
-    assert_trains_alike(lambda domain: FNO(domain, 2, 1, channels=4, modes=(3, 4), layers=2, norm=norm), (11, 14), GRIDS[comm.size])
+    def build(domain):
+        return FNO(domain, 2, 1, channels=4, modes=(3, 4), layers=2, norm=norm)
+
+    assert_trains_alike(build, (11, 14), GRIDS[comm.size], periodic=False)
 
 
 @pytest.mark.parallel([1, 2, 3, 4])
@@ -25,7 +28,7 @@ def test_training_in_one_and_three_dims(comm, assert_trains_alike, shape):
 
 @pytest.mark.parallel([1, 2, 4])
 def test_a_trained_network_loads_on_another_grid_and_ranks(comm):
-    with decompose(Grid((8, 8)), comm) as coarse, decompose(Grid((16, 12)), comm) as fine:
+    with decompose(Grid((8, 8), periodic=False), comm) as coarse, decompose(Grid((16, 12), periodic=False), comm) as fine:
         torch.manual_seed(comm.rank)  # ranks that start apart must still hold one network
         first = FNO(coarse, channels=4, modes=3, layers=2)
         second, alone = FNO(fine, channels=4, modes=3, layers=2), FNO(fine.serial(), channels=4, modes=3, layers=2)
@@ -38,19 +41,20 @@ def test_a_trained_network_loads_on_another_grid_and_ranks(comm):
 
 
 @pytest.mark.parallel([1, 2])
-def test_coordinates_say_where_a_cell_lies(comm):
-    with decompose(Grid((8, 6)), comm) as domain:
+def test_coordinates_say_where_a_cell_lies_between_walls(comm):
+    with decompose(Grid((8, 6), periodic=(False, True)), comm) as domain:
         network = FNO(domain, channels=4, modes=2, layers=1)
-        x, y = network._coordinates(torch.zeros(2, 1, *domain.local_shape))
-        whole = torch.meshgrid(torch.arange(8) / 8, torch.arange(6) / 6, indexing="ij")
-        assert torch.equal(x[1, 0], whole[0][domain.index]) and torch.equal(y[1, 0], whole[1][domain.index])
+        fields = network._coordinates(torch.zeros(2, 1, *domain.local_shape))
+        x = (torch.arange(8) / 8)[:, None].expand(8, 6)[domain.index]
+        assert [f.shape for f in fields] == 3 * [(2, 1, *domain.local_shape)]
+        assert all(torch.equal(f[1, 0], whole) for f, whole in zip(fields, (x, (torch.pi * x).sin(), (torch.pi * x).cos()), strict=True))
         plain = FNO(domain, channels=4, modes=2, layers=1, coordinates=False)
-        assert plain.lift.layers[0].in_channels == 1 and network.lift.layers[0].in_channels == 3
+        assert plain.lift.layers[0].in_channels == 1 and network.lift.layers[0].in_channels == 4
 
 
 @pytest.mark.parallel([1])
 def test_it_has_the_size_of_its_peers(comm):
-    with decompose(Grid((16, 16)), comm) as domain:
+    with decompose(Grid((16, 16), periodic=False), comm) as domain:
         network = FNO(domain, channels=32, modes=(4, 5), layers=4)
     assert sum(p.numel() for p in network.parameters()) < 180_000
 

@@ -46,8 +46,8 @@ class SpectralConv(nn.Module):
 
     Communication
     -------------
-    Forward: that of `hpcml.fields.LowModes` there and back, about 2 m / N of the field each way; every rank multiplies its own modes only.
-    Backward: the same, and one all-reduce over domain.world_comm of the parameters' gradients.
+    Forward: that of `hpcml.fields.low_modes.LowModes` there and back, about 2 m / N of the field each way; every rank multiplies its own
+    modes only. Backward: the same, and one all-reduce over domain.world_comm of the parameters' gradients.
 
     References
     ----------
