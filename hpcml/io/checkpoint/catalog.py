@@ -11,6 +11,7 @@ Standard library only: the keeper process imports this file.
 import shutil
 import time
 from collections.abc import Container
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ FORMAT = "hpcml-checkpoint"
 FORMAT_VERSION = 1
 COMMIT = "commit.json"
 VIEW = "checkpoint.h5"
+_GONE = ".removed-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +179,19 @@ def survey(folder: Path) -> Catalog:
 
 
 def remove(path: Path) -> None:
-    """Remove a checkpoint; the commit record goes first, so that a half-removed one is never taken for whole.
+    """Remove a checkpoint.
+
+    It loses its name first, in one step: a half-removed one is never taken for whole, and a process that is about to commit it finds
+    that it is gone.
 
     Communication
     -------------
     Local.
     """
-    (path / COMMIT).unlink(missing_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
+    gone = path.with_name(f"{_GONE}{path.name}")
+    with suppress(OSError):  # another process was faster
+        path.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def prune(folder: Path, keep: int, session: str, damaged: Container[Path] = ()) -> None:
@@ -201,3 +208,5 @@ def prune(folder: Path, keep: int, session: str, damaged: Container[Path] = ()) 
     left_behind = [path for path in found.unfinished if not path.name.endswith(f"-{session}")]
     for path in complete[keep:] + left_behind:
         remove(path)
+    for path in folder.glob(f"{_GONE}*"):  # by a process that was killed while it removed them
+        shutil.rmtree(path, ignore_errors=True)
