@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Domain": "hpcml.fields.domain",
     "Grid": "hpcml.fields.grid",
-    "decompose": "hpcml.fields.domain",
+    "decompose": "hpcml.fields.decompose",
     "verify": "hpcml.models.verification.verify",
 }
 _PACKAGES = frozenset(entry.parent.name for entry in Path(__file__).parent.glob("*/__init__.py"))

@@ -1,39 +1,22 @@
 """One grid dealt to many ranks: what every distributed operator is built from."""
 
-import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.errors import ShapeError, TopologyError
+from hpcml.fields.decomposition import Decomposition
 from hpcml.fields.grid import Grid
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.window import window
 from hpcml.parallel.window_plan import WindowPlan
 from hpcml.topology.block import BlockRange, block_range
-from hpcml.topology.process_grid import ProcessGrid, check_dims, choose_dims
-
-if TYPE_CHECKING:
-    from hpcml.mpi.world import World
-
-
-@dataclass(slots=True)
-class _Shared:
-    """What all resolutions of one decomposition have in common: communicators and plans."""
-
-    comm: MPI.Intracomm
-    world_comm: MPI.Intracomm
-    num_data: int
-    data_index: int
-    plans: dict[Hashable, Any] = field(default_factory=dict)
-    domains: dict[Hashable, "Domain"] = field(default_factory=dict)
-    owned_comms: list[MPI.Intracomm] = field(default_factory=list)
+from hpcml.topology.process_grid import ProcessGrid, check_dims
 
 
 class Domain:
@@ -65,7 +48,7 @@ class Domain:
     As a context manager, or by `close`, persistent requests and communicators are freed.
     """
 
-    def __init__(self, grid: Grid, process_grid: ProcessGrid, shared: _Shared) -> None:
+    def __init__(self, grid: Grid, process_grid: ProcessGrid, shared: Decomposition) -> None:
         self.grid = grid
         self.process_grid = process_grid
         self.layout = Layout.blocks(grid.shape, process_grid.dims)
@@ -147,7 +130,7 @@ class Domain:
 
     def serial(self) -> "Domain":
         """The whole grid on this rank alone; the same object at every call."""
-        shared = _Shared(MPI.COMM_SELF, MPI.COMM_SELF, 1, 0)
+        shared = Decomposition(MPI.COMM_SELF, MPI.COMM_SELF, 1, 0)
         key = ("serial", self.grid)
         return self._shared.domains.setdefault(key, Domain(self.grid, ProcessGrid((1,) * self.num_dims, 0), shared))
 
@@ -174,11 +157,7 @@ class Domain:
 
         ``make`` gets a message tag that it may use together with the next one.
         """
-        full_key = (key, self.grid, self.process_grid.dims)
-        plan = self._shared.plans.get(full_key)
-        if plan is None:
-            plan = self._shared.plans[full_key] = make(2 * len(self._shared.plans))
-        return plan
+        return self._shared.once((key, self.grid, self.process_grid.dims), make)
 
     def halo_plan(self, widths: Sequence[tuple[int, int]], boundary: Sequence[str] | None = None) -> WindowPlan:
         """Plan that widens this rank's block by (lower, upper) ghost cells along each dim; see `halo`."""
@@ -276,11 +255,7 @@ class Domain:
 
     def close(self) -> None:
         """Free requests and communicators of this decomposition, all resolutions included."""
-        for plan in self._shared.plans.values():
-            plan.close()
-        self._shared.plans.clear()
-        while self._shared.owned_comms:
-            self._shared.owned_comms.pop().Free()
+        self._shared.close()
 
     def __enter__(self) -> Self:
         return self
@@ -299,51 +274,3 @@ class Domain:
     def _between(self, source: Layout, target: Layout, key: Hashable) -> WindowPlan:
         rules = ("zero",) * self.num_dims
         return self.once(key, lambda tag: WindowPlan(self.comm, source, target, rules, tag))
-
-
-def decompose(grid: Grid, world: "World | MPI.Intracomm", dims: Sequence[int] | None = None, data: int = 1) -> Domain:
-    """Deal a grid to ranks.
-
-    Parameters
-    ----------
-    grid : Grid
-        What to share.
-    world : World or MPI.Intracomm
-        All ranks; their number must be ``data`` times the product of ``dims``.
-    dims : sequence of int, optional
-        Process grid set by hand; default the one with the least modelled time per step, see `hpcml.topology.choose_dims`.
-    data : int
-        Groups of ranks that each hold fields of their own: data parallelism over domain parallelism.
-
-    Returns
-    -------
-    Domain
-        This rank's view.
-
-    Raises
-    ------
-    TopologyError
-        On every rank, if the numbers do not fit.
-
-    Communication
-    -------------
-    Collective over world when ``data`` is above 1 (one communicator split), else local.
-
-    Examples
-    --------
-    >>> from mpi4py import MPI
-    >>> decompose(Grid(shape=(8, 8)), MPI.COMM_SELF).local_shape
-    (8, 8)
-    """
-    world_comm: MPI.Intracomm = world if isinstance(world, MPI.Intracomm) else world.comm
-    size, rank = world_comm.size, world_comm.rank
-    if data < 1 or size % data:
-        raise TopologyError(f"{size} ranks cannot be cut into {data} groups of equal size: choose a divisor of {size}")
-    per_group = size // data
-    dims = choose_dims(grid.shape, per_group) if dims is None else check_dims(dims, grid.shape, per_group)
-    assert math.prod(dims) == per_group
-    comm = world_comm if data == 1 else MPI.Intracomm(world_comm.Split(rank // per_group, rank))
-    shared = _Shared(comm, world_comm, data, rank // per_group, owned_comms=[] if comm is world_comm else [comm])
-    domain = Domain(grid, ProcessGrid(dims, comm.rank), shared)
-    shared.domains[grid, dims] = domain
-    return domain

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from hpcml.core import case
 from hpcml.core.errors import ConfigError, HpcmlError, TrainingError
-from hpcml.fields.domain import Domain, decompose
+from hpcml.fields.decompose import decompose
+from hpcml.fields.domain import Domain
 from hpcml.fields.grid import Grid
 from hpcml.mpi.agreement import agree_on_error
 from hpcml.training.dataset import Pairs

@@ -10,7 +10,8 @@ from mpi4py import MPI
 from torch import Tensor, nn
 
 from hpcml.core.errors import HpcmlError
-from hpcml.fields.domain import Domain, decompose
+from hpcml.fields.decompose import decompose
+from hpcml.fields.domain import Domain
 from hpcml.fields.grid import Grid
 from hpcml.models import layers
 from hpcml.models.verification.comparison import largest_difference

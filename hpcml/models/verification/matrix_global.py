@@ -9,7 +9,8 @@ from mpi4py import MPI
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpcml.fields.domain import Domain, decompose
+from hpcml.fields.decompose import decompose
+from hpcml.fields.domain import Domain
 from hpcml.fields.fft import fftn, ifftn, irfftn, rfftn, spectral_domain
 from hpcml.fields.grid import Grid
 from hpcml.models import layers

@@ -1,0 +1,65 @@
+"""Deal a grid to ranks."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mpi4py import MPI
+
+from hpcml.core.errors import TopologyError
+from hpcml.fields.decomposition import Decomposition
+from hpcml.fields.domain import Domain
+from hpcml.fields.grid import Grid
+from hpcml.topology.process_grid import ProcessGrid, check_dims, choose_dims
+
+if TYPE_CHECKING:
+    from hpcml.mpi.world import World
+
+
+def decompose(grid: Grid, world: "World | MPI.Intracomm", dims: Sequence[int] | None = None, data: int = 1) -> Domain:
+    """Deal a grid to ranks.
+
+    Parameters
+    ----------
+    grid : Grid
+        What to share.
+    world : World or MPI.Intracomm
+        All ranks; their number must be ``data`` times the product of ``dims``.
+    dims : sequence of int, optional
+        Process grid set by hand; default the one with the least modelled time per step, see `hpcml.topology.choose_dims`.
+    data : int
+        Groups of ranks that each hold fields of their own: data parallelism over domain parallelism.
+
+    Returns
+    -------
+    Domain
+        This rank's view.
+
+    Raises
+    ------
+    TopologyError
+        On every rank, if the numbers do not fit.
+
+    Communication
+    -------------
+    Collective over world when ``data`` is above 1 (one communicator split), else local.
+
+    Examples
+    --------
+    >>> from mpi4py import MPI
+    >>> from hpcml.fields import Grid, decompose
+    >>> decompose(Grid(shape=(8, 8)), MPI.COMM_SELF).local_shape
+    (8, 8)
+    """
+    world_comm: MPI.Intracomm = world if isinstance(world, MPI.Intracomm) else world.comm
+    size, rank = world_comm.size, world_comm.rank
+    if data < 1 or size % data:
+        raise TopologyError(f"{size} ranks cannot be cut into {data} groups of equal size: choose a divisor of {size}")
+    per_group = size // data
+    dims = choose_dims(grid.shape, per_group) if dims is None else check_dims(dims, grid.shape, per_group)
+    assert math.prod(dims) == per_group
+    comm = world_comm if data == 1 else MPI.Intracomm(world_comm.Split(rank // per_group, rank))
+    shared = Decomposition(comm, world_comm, data, rank // per_group, owned_comms=[] if comm is world_comm else [comm])
+    domain = Domain(grid, ProcessGrid(dims, comm.rank), shared)
+    shared.domains[grid, dims] = domain
+    return domain

@@ -1,0 +1,47 @@
+"""What all resolutions of one decomposition have in common: communicators, and the plans made for them."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mpi4py import MPI
+
+
+@dataclass(slots=True)
+class Decomposition:
+    """Communicators of a decomposition, everything that communicates over them, and its domains by grid and process grid.
+
+    Attributes
+    ----------
+    comm : MPI.Intracomm
+        Ranks that share one field.
+    world_comm : MPI.Intracomm
+        All ranks that train one model.
+    num_data, data_index : int
+        Groups of ranks with fields of their own, and this rank's group.
+    owned_comms : list of MPI.Intracomm
+        To be freed with it.
+    """
+
+    comm: MPI.Intracomm
+    world_comm: MPI.Intracomm
+    num_data: int = 1
+    data_index: int = 0
+    owned_comms: list[MPI.Intracomm] = field(default_factory=list)
+    domains: dict[Hashable, Any] = field(default_factory=dict)
+    _plans: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, make: Callable[[int], Any]) -> Any:
+        """What ``make`` gives at the first call with a key; it gets a message tag that it may use together with the next one."""
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = make(2 * len(self._plans))
+        return plan
+
+    def close(self) -> None:
+        """Close all plans and free the communicators that are its own."""
+        for plan in self._plans.values():
+            plan.close()
+        self._plans.clear()
+        while self.owned_comms:
+            self.owned_comms.pop().Free()
