@@ -1,0 +1,126 @@
+"""From a case to a picture as a user does it, on real ranks; and every kind of bad input ends with one clear error and nothing lost."""
+
+import csv
+import json
+import time
+
+import h5py
+import pytest
+import torch
+
+CASE = """
+[grid]
+shape = [16, 16]
+
+[equation]
+name = "navier_stokes"
+
+[data]
+kind = "simulation"
+trajectories = 3
+held_out = 1
+snapshots = 4
+interval = 0.05
+
+[model]
+name = "fno"
+channels = 4
+modes = 3
+layers = 2
+
+[training]
+epochs = 2
+batch_size = 4
+dtype = "float64"
+
+[output]
+rollout_steps = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, mpiexec):
+    """Folder with the case, trained on one rank and on two."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "case.toml").write_text(CASE)
+    for ranks in (1, 2):
+        done = hpcml(mpiexec, ranks, "train", folder / "case.toml", "--run", folder / str(ranks))
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def hpcml(mpiexec, ranks, *words, timeout=120):
+    return mpiexec(ranks, "-m", "hpcml", *words, timeout=timeout)
+
+
+def test_two_ranks_train_what_one_rank_trains(runs):
+    def numbers(run):
+        with (runs / run / "metrics.csv").open(newline="") as file:
+            return [[float(row[k]) for k in ("train_loss", "valid_loss", "gradient_norm")] for row in csv.DictReader(file)]
+
+    for one, two in zip(numbers("1"), numbers("2"), strict=True):
+        assert two == pytest.approx(one, rel=1e-9)  # float64 sums in another order, through four updates
+    assert {p.name for p in (runs / "2").iterdir()} >= {"config.toml", "environment.json", "log", "metrics.csv", "checkpoints", "evaluation.json"}
+
+
+def test_it_rolls_out_on_another_number_of_ranks_and_is_drawn(runs, mpiexec):
+    done = hpcml(mpiexec, 3, "rollout", runs / "2")
+    assert done.returncode == 0 and "persistence" in done.stdout, done.stderr
+    errors = json.loads((runs / "2" / "rollout.json").read_text())
+    assert len(errors["model"]) == len(errors["persistence"]) == 3
+    with h5py.File(runs / "2" / "snapshots" / "rollout.h5") as file:
+        assert file["truth"].shape == file["prediction"].shape == (1, 4, 1, 16, 16)
+        truth, prediction = (torch.from_numpy(file[name][0, -1]) for name in ("truth", "prediction"))
+    assert float((prediction - truth).norm() / truth.norm()) == pytest.approx(errors["model"][-1])
+    assert hpcml(mpiexec, 1, "export", runs / "2").returncode == 0
+    assert (runs / "2" / "rollout.png").read_bytes()[:4] == b"\x89PNG" and (runs / "2" / "rollout.gif").read_bytes()[:3] == b"GIF"
+
+
+def test_a_finished_run_is_not_trained_again_and_a_longer_one_is_another_case(runs, mpiexec):
+    done = hpcml(mpiexec, 2, "train", runs / "case.toml", "--run", runs / "1")
+    assert done.returncode == 0 and "resuming after update 6" in done.stdout, done.stderr
+    other = hpcml(mpiexec, 2, "train", runs / "case.toml", "--run", runs / "1", "--set", "training.epochs=3")
+    assert other.returncode == 2 and other.stderr.count("a run of another case") == 1
+
+
+BAD = {
+    "unknown key": (["--set", "training.epoch=3"], "did you mean training.epochs?"),
+    "wrong type": (["--set", "training.epochs=many"], "training.epochs"),
+    "impossible process grid": (["--set", "ranks.domain=[3, 1]"], "needs 3 ranks but there are 2"),
+    "too many groups": (["--set", "ranks.data=3"], "cannot be cut into 3 groups"),
+    "modes above Nyquist": (["--set", "model.modes=9"], "modes"),
+    "batch too small": (["--set", "training.batch_size=1", "--set", "ranks.data=2"], "raise training.batch_size"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_in_the_case_is_told_once(name, runs, mpiexec, tmp_path):
+    words, message = BAD[name]
+    start = time.monotonic()
+    done = hpcml(mpiexec, 2, "train", runs / "case.toml", "--run", tmp_path / "run", *words)
+    assert done.returncode == 2 and done.stderr.count("hpcml: error:") == 1 and message in done.stderr, done.stderr
+    assert time.monotonic() - start < 60  # a hang would last for ever; a loaded machine needs its time to start
+
+
+def test_a_missing_case_file_is_named(mpiexec, tmp_path):
+    done = hpcml(mpiexec, 2, "train", tmp_path / "none.toml")
+    assert done.returncode == 2 and done.stderr.count("cannot read the configuration") == 1, done.stderr
+
+
+def test_a_checkpoint_of_another_model_is_refused_and_stays(runs, mpiexec):
+    config = runs / "2" / "config.toml"
+    before, text = sorted(p.name for p in (runs / "2" / "checkpoints").rglob("*")), config.read_text()
+    config.write_text(text.replace("channels = 4", "channels = 5"))
+    done = hpcml(mpiexec, 2, "rollout", runs / "2")
+    config.write_text(text)
+    assert done.returncode == 2 and done.stderr.count("of another model") == 1, done.stderr
+    assert before == sorted(p.name for p in (runs / "2" / "checkpoints").rglob("*"))
+
+
+def test_a_truncated_checkpoint_is_named_and_the_one_before_it_is_taken(runs, mpiexec):
+    newest = max((runs / "1" / "checkpoints").glob("step-*/rank-*.h5"))
+    whole = newest.read_bytes()
+    newest.write_bytes(whole[: len(whole) // 2])
+    done = hpcml(mpiexec, 1, "train", runs / "case.toml", "--run", runs / "1")
+    assert done.returncode == 0 and "resuming after update 3" in done.stdout, done.stdout + done.stderr
+    assert "skipped" in done.stdout + done.stderr
