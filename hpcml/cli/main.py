@@ -71,12 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse; ranks above zero are silent about what all of them find alike."""
-    parser = build_parser()
-    if detect().rank == 0:
-        return parser.parse_args(argv)
-    with redirect_stdout(None), redirect_stderr(None):
-        return parser.parse_args(argv)
+    """Parse; ranks above zero are silent about what all of them find alike, and none leaves before rank 0 has spoken."""
+    parser, launch = build_parser(), detect()
+    try:
+        if launch.rank == 0:
+            return parser.parse_args(argv)
+        with redirect_stdout(None), redirect_stderr(None):
+            return parser.parse_args(argv)
+    except SystemExit as leaving:
+        if launch.size == 1 or not leaving.code:
+            raise
+        code = leaving.code
+    import hpcml.mpi
+
+    hpcml.mpi.world()  # with it sys.exit lets the ranks leave together
+    sys.exit(code)
 
 
 def _is_one_of_many() -> bool:

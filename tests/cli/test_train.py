@@ -60,7 +60,8 @@ def test_two_ranks_train_what_one_rank_trains(runs):
 
     for one, two in zip(numbers("1"), numbers("2"), strict=True):
         assert two == pytest.approx(one, rel=1e-9)  # float64 sums in another order, through four updates
-    assert {p.name for p in (runs / "2").iterdir()} >= {"config.toml", "environment.json", "log", "metrics.csv", "checkpoints", "evaluation.json"}
+    left = {path.name for path in (runs / "2").iterdir()}
+    assert left >= {"config.toml", "environment.json", "log", "metrics.csv", "checkpoints", "evaluation.json"}
 
 
 def test_it_rolls_out_on_another_number_of_ranks_and_is_drawn(runs, mpiexec):
