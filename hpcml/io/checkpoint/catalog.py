@@ -23,6 +23,7 @@ FORMAT = "hpcml-checkpoint"
 FORMAT_VERSION = 1
 COMMIT = "commit.json"
 VIEW = "checkpoint.h5"
+HAVE = ".have-"
 _GONE = ".removed-"
 
 
@@ -208,5 +209,8 @@ def prune(folder: Path, keep: int, session: str, damaged: Container[Path] = ()) 
     left_behind = [path for path in found.unfinished if not path.name.endswith(f"-{session}")]
     for path in complete[keep:] + left_behind:
         remove(path)
+    for path in folder.glob(f"{HAVE}*"):  # by the keepers of a run that has died
+        if not path.name.startswith(f"{HAVE}{session}-"):
+            path.unlink(missing_ok=True)
     for path in folder.glob(f"{_GONE}*"):  # by a process that was killed while it removed them
         shutil.rmtree(path, ignore_errors=True)

@@ -16,6 +16,7 @@ import select
 import socket
 import struct
 import sys
+import threading
 import time
 import traceback
 from contextlib import suppress
@@ -26,11 +27,11 @@ from typing import Any
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import catalog
 from hpcml.io.checkpoint.channel import meeting_point, receive, send
-from hpcml.io.checkpoint.durable import checksums, write_bytes, write_record, write_small
+from hpcml.io.checkpoint.durable import checksums, read_record, write_bytes, write_record, write_small
 from hpcml.io.checkpoint.kept_parity import KeptParity
 
 _POLL_SECONDS = 0.005  # between two looks for the records of the other ranks
-_PATIENCE_SECONDS = 5.0  # without any progress of the other keepers, after the rank has died
+_PATIENCE_SECONDS = 15.0  # for a keeper that may be lost, after the rank has died; on a busy node one takes seconds to start
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ class Keeper:
         self._slots: dict[int, Slot] = {}
         self._view: int | None = None
         self._damaged: set[Path] = set()
-        self._written = -1  # sequence of the newest copy on disk
+        self._written: set[int] = set()  # sequences that this keeper has brought to disk
         self._uncommitted: list[dict[str, Any]] = []
         self._parity: KeptParity | None = None
         self._watch: int | None = None
@@ -117,7 +118,7 @@ class Keeper:
             case "complete":
                 self._slots[message["slot"]].header = message["header"]
                 if message["flush"]:
-                    self._flush(self._slots[message["slot"]])
+                    self._flush_aside(self._slots[message["slot"]])
             case "commit":
                 self._uncommitted.append(message["header"])
             case "parity":
@@ -136,6 +137,17 @@ class Keeper:
             old.memory.close()
             os.close(old.fd)
 
+    def _flush_aside(self, slot: Slot) -> None:
+        """Bring one copy to disk at the lowest priority: where every core is taken, the disk waits rather than training."""
+
+        def work() -> None:
+            os.setpriority(os.PRIO_PROCESS, 0, 19)  # of this thread alone: what is done for a dead rank is done at once
+            self._flush(slot)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
     def _flush(self, slot: Slot) -> None:
         """Bring one copy to disk and tell the rank."""
         header = slot.header
@@ -151,7 +163,7 @@ class Keeper:
         except OSError as error:
             self._tell_failure(header, error.errno, f"writing {path} failed: {error}")
             return
-        self._written = max(self._written, header["sequence"])
+        self._written.add(header["sequence"])
         self._uncommitted.append(header)
         self._tell({"written": header["sequence"]})
 
@@ -197,8 +209,10 @@ class Keeper:
         point.bind(f"{meeting_point(self._folder)}{self._rank}-{os.getpid()}")
         point.listen()
         complete = sorted((slot for slot in self._slots.values() if slot.header), key=lambda slot: slot.sequence)
+        self._publish(complete)
+        newest = max((checkpoint.sequence for checkpoint in catalog.survey(self._folder).complete), default=-1)
         for slot in complete:
-            if slot.sequence > self._written:
+            if slot.sequence > newest and slot.sequence not in self._written:
                 self._flush(slot)
         self._commit_as_orphan()
         if self._lock >= 0:
@@ -207,15 +221,30 @@ class Keeper:
             self._hold(point, complete)
 
     def _commit_as_orphan(self) -> None:
-        """Every keeper tries, since the first rank's may be lost; give up when the others make no more progress."""
+        """Every keeper tries, since the first rank's may be lost, but not for what another rank never had."""
         seen, since = -1, time.monotonic()
         while self._uncommitted and time.monotonic() - since < _PATIENCE_SECONDS:
             self._commit()
-            self._uncommitted = [header for header in self._uncommitted if not self._committed(header)]
+            self._uncommitted = [header for header in self._uncommitted if not self._committed(header) and not self._hopeless(header)]
             progress = sum(self._files_of(header) for header in self._uncommitted)
             if progress != seen:
                 seen, since = progress, time.monotonic()
             time.sleep(_POLL_SECONDS)
+
+    def _publish(self, complete: list[Slot]) -> None:
+        """Let the other keepers know which copies this rank has, in memory or on disk."""
+        for session in {slot.header["session"] for slot in complete if slot.header is not None}:
+            have = sorted(self._written | {slot.sequence for slot in complete})[-16:]
+            with suppress(OSError):
+                write_record(self._folder / f"{catalog.HAVE}{session}-{self._rank}", {"have": have})
+
+    def _hopeless(self, header: dict[str, Any]) -> bool:
+        """Whether the keeper of some rank has said that it does not have a copy."""
+        for path in self._folder.glob(f"{catalog.HAVE}{header['session']}-*"):
+            with suppress(OSError, CheckpointError):
+                if header["sequence"] not in read_record(path)["have"]:
+                    return True
+        return False
 
     def _committed(self, header: dict[str, Any]) -> bool:
         return (self._path(header) / catalog.COMMIT).exists()
@@ -255,8 +284,6 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     with suppress(OSError):  # the launcher may have bound the rank to one core: do not compete for it
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
-    with suppress(OSError):
-        os.nice(19)  # where every core is taken, fewer saves reach the disk rather than training wait
     try:
         Keeper(channel, **json.loads(sys.argv[2])).run()
     except Exception:

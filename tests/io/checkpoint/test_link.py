@@ -1,0 +1,74 @@
+"""Keepers of two ranks, driven by hand: what both have complete is saved, whoever was ahead when the ranks died."""
+
+import os
+import time
+
+import pytest
+
+from hpcml.io.checkpoint.catalog import survey
+from hpcml.io.checkpoint.link import KeeperLink
+
+PAGE = 4096
+
+
+@pytest.fixture
+def links(tmp_path):
+    def start(rank):
+        options = {"rank_process": os.getpid(), "rank": rank, "size": 2, "folder": str(tmp_path), "keep": 2, "linger": 0.0, "lock": -1}
+        link = KeeperLink(options)
+        for slot in range(3):
+            fd = os.memfd_create("copy")
+            os.ftruncate(fd, PAGE)
+            link.set_image(slot, fd)
+        return link
+
+    return start(0), start(1)
+
+
+def header(sequence):
+    return {"step": 10 * sequence, "sequence": sequence, "session": "abc123", "size": 2, "written_by": "test"}
+
+
+def steps_after_death(folder, links, seconds=14.0):
+    """Steps on disk once the keepers have ended; they end sooner than they would without knowing of each other."""
+    start = time.monotonic()
+    for link in links:
+        link.close(clean=False)
+    while any(link._process.poll() is None for link in links):
+        assert time.monotonic() - start < seconds
+        time.sleep(0.01)
+    return [checkpoint.step for checkpoint in survey(folder).complete]
+
+
+def test_a_rank_that_was_ahead_does_not_cost_the_save_that_both_have(tmp_path, links):
+    for link in links:
+        link.complete(0, header(1), flush=False)
+    links[0].complete(1, header(2), flush=True)
+    assert links[0].wait_written() is None
+    assert steps_after_death(tmp_path, links) == [10]
+
+
+def test_the_newest_common_save_wins_over_older_ones(tmp_path, links):
+    for link in links:
+        for slot in range(3):
+            link.complete(slot, header(slot + 1), flush=slot == 0)
+    assert steps_after_death(tmp_path, links)[0] == 30
+
+
+def test_a_copy_that_was_being_overwritten_is_not_saved(tmp_path, links):
+    for link in links:
+        link.complete(0, header(1), flush=False)
+        link.complete(1, header(2), flush=False)
+    links[1].filling(1)
+    assert steps_after_death(tmp_path, links) == [10]
+
+
+def test_a_lost_keeper_of_the_first_rank_still_commits(tmp_path, links):
+    for link in links:
+        link.complete(0, header(1), flush=True)
+    assert links[0].wait_written() is None
+    links[0]._process.kill()
+    links[0]._process.wait()
+    assert links[0].wait_committed(1) is None
+    assert [checkpoint.step for checkpoint in survey(tmp_path).complete] == [10]
+    assert steps_after_death(tmp_path, links) == [10]
