@@ -1,6 +1,6 @@
 """Fourier neural operator on a domain of 1 to 3 dims.
 
-    v_0 = lift(u, x)      v' = act( S norm(v) + W v )      v_{l+1} = act( MLP norm(v') + g v' )      y = project(v_L)
+    v_0 = lift(u, x)      v' = act( S norm(v) + W v )      v_{l+1} = act( MLP norm(v') + g v )      y = project(v_L)
 
 S convolves in the lowest Fourier modes, W is a matrix and g a number per channel; MLP, lift and project act on the channels of each cell.
 """
@@ -118,7 +118,7 @@ class FNO(nn.Module):
 class FNOBlock(nn.Module):
     """One layer of an `FNO`, up to its last activation.
 
-        v' = act( S norm(v) + W v )         MLP norm(v') + g v'
+        v' = act( S norm(v) + W v )         MLP norm(v') + g v
 
     The norms come before the operators: after them they would cancel the biases, whose gradients would then be nothing but round-off.
     """
@@ -136,5 +136,5 @@ class FNOBlock(nn.Module):
     def forward(self, v: Tensor) -> Tensor:
         """Field (batch, channels, *local) of one such."""
         (gate,) = replicated(self.domain.world_comm, self.gate)
-        v = F.gelu(self.spectral(self.norms[0](v)) + self.skip(v))
-        return self.mlp(self.norms[1](v)) + gate.view(-1, *(1,) * self.domain.num_dims) * v
+        inner = F.gelu(self.spectral(self.norms[0](v)) + self.skip(v))
+        return self.mlp(self.norms[1](inner)) + gate.view(-1, *(1,) * self.domain.num_dims) * v

@@ -115,7 +115,6 @@ class Trainer:
                     bar.advance(self.step, f"epoch {self.position.epoch + 1}  loss {sums.loss / sums.updates:.4g}")
                 self.position = Position(self.position.epoch + 1)
                 last = self._finish_epoch(sums)
-        self.checkpointer.save(self.step)
         self.checkpointer.wait()
         return last
 
