@@ -31,6 +31,7 @@ from hpcml.io.checkpoint.durable import checksums, read_record, write_bytes, wri
 from hpcml.io.checkpoint.kept_parity import KeptParity
 
 _POLL_SECONDS = 0.005  # between two looks for the records of the other ranks
+_MOST_UNCOMMITTED = 4  # the first rank's keeper commits; the others remember the last few, in case it is lost
 _PATIENCE_SECONDS = 15.0  # for a keeper that may be lost, after the rank has died; on a busy node one takes seconds to start
 
 
@@ -87,7 +88,7 @@ class Keeper:
         """Serve the rank until it says goodbye or dies."""
         sources: list[Any] = [self._channel, *([self._watch] if self._watch is not None else [])]
         while True:
-            ready, _, _ = select.select(sources, [], [], _POLL_SECONDS if self._uncommitted else None)
+            ready, _, _ = select.select(sources, [], [], _POLL_SECONDS if self._uncommitted and self._rank == 0 else None)
             if self._channel in ready:
                 received = receive(self._channel)
                 if received is None:
@@ -164,7 +165,7 @@ class Keeper:
             self._tell_failure(header, error.errno, f"writing {path} failed: {error}")
             return
         self._written.add(header["sequence"])
-        self._uncommitted.append(header)
+        self._uncommitted = [*self._uncommitted, header][-_MOST_UNCOMMITTED:]
         self._tell({"written": header["sequence"]})
 
     def _commit(self) -> None:
@@ -186,7 +187,7 @@ class Keeper:
 
     def _give_up_before(self, sequence: int) -> None:
         for header in self._uncommitted:
-            if header["sequence"] < sequence:
+            if header["sequence"] < sequence and not self._committed(header):
                 catalog.remove(self._path(header))
         self._uncommitted = [header for header in self._uncommitted if header["sequence"] > sequence]
 
@@ -211,6 +212,7 @@ class Keeper:
         complete = sorted((slot for slot in self._slots.values() if slot.header), key=lambda slot: slot.sequence)
         self._publish(complete)
         newest = max((checkpoint.sequence for checkpoint in catalog.survey(self._folder).complete), default=-1)
+        self._uncommitted = [header for header in self._uncommitted if header["sequence"] > newest]
         for slot in complete:
             if slot.sequence > newest and slot.sequence not in self._written:
                 self._flush(slot)

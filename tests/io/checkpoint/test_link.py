@@ -72,3 +72,13 @@ def test_a_lost_keeper_of_the_first_rank_still_commits(tmp_path, links):
     assert links[0].wait_committed(1) is None
     assert [checkpoint.step for checkpoint in survey(tmp_path).complete] == [10]
     assert steps_after_death(tmp_path, links) == [10]
+
+
+def test_what_is_committed_is_left_alone_after_death(tmp_path, links):
+    for number in (1, 2):
+        for link in links:
+            link.complete(number, header(number), flush=True)
+        assert all(link.wait_written() is None for link in links) and links[0].wait_committed(number) is None
+    records = {path: path.stat().st_mtime_ns for path in tmp_path.glob("step-*/commit.json")}
+    assert steps_after_death(tmp_path, links) == [20, 10]
+    assert records == {path: path.stat().st_mtime_ns for path in tmp_path.glob("step-*/commit.json")}
