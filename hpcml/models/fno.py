@@ -16,7 +16,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.channel_mlp import ChannelMLP
 from hpcml.models.layers.normalisation import normalisation
-from hpcml.models.layers.parameters import share_parameters
+from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
 from hpcml.models.layers.spectral_conv import SpectralConv
 from hpcml.parallel.replicated import replicated
@@ -55,7 +55,7 @@ class FNO(nn.Module):
     Communication
     -------------
     That of L spectral convolutions, each about 2 m / N of a field of ``channels`` there and back, and of the norms. Backward: the same, and
-    the all-reduces of the parameters' gradients over domain.world_comm.
+    one all-reduce of all parameters' gradients over domain.world_comm.
 
     Notes
     -----
@@ -99,10 +99,11 @@ class FNO(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         """Output (batch, out_channels, *local) for u of (batch, in_channels, *local)."""
         check_field(u, self.domain)
-        v = self.lift(torch.cat([u, *self._coordinates(u)], 1) if self.coordinates else u)
-        for block in self.blocks[:-1]:
-            v = F.gelu(block(v))
-        return self.project(self.blocks[-1](v))
+        with replicated_together(self, self.domain.world_comm):
+            v = self.lift(torch.cat([u, *self._coordinates(u)], 1) if self.coordinates else u)
+            for block in self.blocks[:-1]:
+                v = F.gelu(block(v))
+            return self.project(self.blocks[-1](v))
 
     def _coordinates(self, u: Tensor) -> list[Tensor]:
         shape = (len(u), 1, *self.domain.local_shape)

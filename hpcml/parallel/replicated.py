@@ -39,18 +39,18 @@ class _GlobalSum(torch.autograd.Function):
 
 
 def sum_together(values: Sequence[Tensor], comm: MPI.Intracomm) -> list[Tensor]:
-    """Sum every tensor over the ranks, all tensors of one dtype in one message; not differentiable.
+    """Sum every tensor over the ranks, all tensors of one precision in one message; not differentiable.
 
     Communication
     -------------
-    Collective over comm: one all-reduce per dtype.
+    Collective over comm: one all-reduce per precision.
     """
     sums: dict[int, Tensor] = {}
-    for dtype in dict.fromkeys(v.dtype for v in values):
-        chosen = [k for k, v in enumerate(values) if v.dtype == dtype]
-        flat = all_sum(torch.cat([values[k].reshape(-1) for k in chosen]), comm)
-        parts = flat.split([values[k].numel() for k in chosen])
-        sums.update((k, part.view(values[k].shape)) for k, part in zip(chosen, parts, strict=True))
+    flat = [(torch.view_as_real(v.resolve_conj()) if v.is_complex() else v).reshape(-1) for v in values]
+    for dtype in dict.fromkeys(v.dtype for v in flat):
+        chosen = sorted((k for k, v in enumerate(flat) if v.dtype == dtype), key=lambda k: not values[k].is_complex())  # pairs stay aligned
+        parts = all_sum(torch.cat([flat[k] for k in chosen]), comm).split([flat[k].numel() for k in chosen])
+        sums.update((k, part.view(values[k].dtype).view(values[k].shape)) for k, part in zip(chosen, parts, strict=True))
     return [sums[k] for k in range(len(values))]
 
 
@@ -73,13 +73,21 @@ def replicated(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     -------------
     Forward: local. Backward: one all-reduce for all values together.
 
+    Notes
+    -----
+    What this function returned may be given to it again, by the layers of a network that has called it for all of its parameters at once,
+    and is then returned as it is: one sum is the whole sum.
+
     Examples
     --------
     >>> weight, bias = replicated(comm, self.weight, self.bias)  # doctest: +SKIP
     """
-    if comm.size == 1:
+    if comm.size == 1 or all(getattr(v, "replicated_over", None) is comm for v in values):
         return values
-    return _Replicated.apply(comm, *values)
+    used: tuple[Tensor, ...] = _Replicated.apply(comm, *values)
+    for value in used:
+        value.replicated_over = comm  # type: ignore[attr-defined]
+    return used
 
 
 def global_sum(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:

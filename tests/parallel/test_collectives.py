@@ -76,3 +76,22 @@ def test_several_values_of_several_dtypes_travel_together(comm):
     x = (torch.ones(2), torch.full((3, 1), 2.0, dtype=torch.float64), torch.ones((), dtype=torch.complex64) * 1j)
     for total, part in zip(global_sum(comm, *x), x, strict=True):
         assert torch.equal(total, part * comm.size) and total.dtype == part.dtype
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_real_and_complex_values_of_one_precision_share_one_message(comm):
+    real, pairs = same_on_all(3).requires_grad_(), torch.complex(same_on_all(2), same_on_all(2)).requires_grad_()
+    a, b = replicated(comm, real, pairs)
+    (a.sum() * (comm.rank + 1) + (b * (comm.rank + 1)).imag.sum()).backward()
+    total = sum(range(1, comm.size + 1))
+    assert torch.equal(real.grad, torch.full((3,), float(total), dtype=torch.float64))
+    assert torch.equal(pairs.grad, torch.full((2,), total * 1j, dtype=torch.complex128))
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_what_is_replicated_already_is_summed_once(comm):
+    w = same_on_all(3).requires_grad_()
+    (once,) = replicated(comm, w)
+    (twice,) = replicated(comm, once)
+    twice.sum().backward()
+    assert torch.equal(w.grad, torch.full((3,), float(comm.size), dtype=torch.float64))

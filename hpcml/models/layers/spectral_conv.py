@@ -60,8 +60,8 @@ class SpectralConv(nn.Module):
         self.modes = (modes,) * domain.num_dims if isinstance(modes, int) else tuple(modes)
         shape = low_modes(domain, self.modes).shape
         dtype = torch.get_default_dtype()
-        # Each output is then of the size of an input, whatever the number of channels.
-        scale = (2 / (in_channels + out_channels)) ** 0.5
+        # Small, so that a network starts from what it does to each cell alone: it then learns what holds between the samples it has seen.
+        scale = 0.1 * (2 / (in_channels + out_channels)) ** 0.5
         self.weight = nn.Parameter(scale * torch.randn(in_channels, out_channels, *shape, dtype=dtype.to_complex()))
         self.bias = nn.Parameter(torch.zeros(out_channels, dtype=dtype)) if bias else None
         share_parameters(self, domain.world_comm)
