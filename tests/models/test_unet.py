@@ -48,7 +48,7 @@ def test_a_network_loads_on_another_grid_and_ranks(comm):
 
 @pytest.mark.parallel([1, 2, 4])
 def test_misuse_is_named(comm):
-    with decompose(Grid((8, 8)), comm) as domain:
+    with decompose(Grid((16, 16)), comm) as domain:
         with pytest.raises(ConfigError, match="unknown padding mode 'mirror'"):
             UNet(domain, channels=2, padding_mode="mirror")
         with pytest.raises(ConfigError, match="unknown norm"):
@@ -57,5 +57,5 @@ def test_misuse_is_named(comm):
             UNet(domain, levels=0)
         with pytest.raises(ShapeError, match="expected its block"):
             UNet(domain, channels=2)(torch.zeros(1, 1, 7, 7))
-        with pytest.raises((ShapeError, TopologyError), match=r"level \d of 5 of a U-Net on \(8, 8\) cells"):
-            UNet(domain, channels=2, levels=5)
+        with pytest.raises((ShapeError, TopologyError), match=r"level \d of 6 of a U-Net on \(16, 16\) cells"):
+            UNet(domain, channels=2, levels=6)
