@@ -38,6 +38,8 @@ def weight_and_bias(layer: Any, comm: MPI.Intracomm) -> tuple[Tensor, Tensor | N
 def replicated_together(module: nn.Module, comm: MPI.Intracomm) -> Iterator[None]:
     """Within this block the layers of a module share one sum over the ranks for all gradients, instead of each asking for its own.
 
+    Only for layers that call `replicated`, not for convolutions of a kernel, which add up their gradients while their halo travels.
+
     Communication
     -------------
     Forward: local. Backward: one all-reduce per precision, after that of all layers.
