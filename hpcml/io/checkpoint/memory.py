@@ -108,7 +108,8 @@ class _MappedFile:
     """An HDF5 file in memory whose contiguous datasets are read where they lie."""
 
     def __init__(self, fd: int) -> None:
-        self._raw = os.fdopen(os.dup(fd), "rb", buffering=0)
+        # Opened anew: a descriptor that a keeper has handed to several ranks shares its position among them, and h5py seeks.
+        self._raw = os.fdopen(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY), "rb", buffering=0)
         self._file = h5py.File(self._raw, "r")
         self._memory = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
 

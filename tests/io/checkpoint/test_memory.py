@@ -43,5 +43,5 @@ def test_on_one_node_memory_serves_any_number_of_ranks(mpiexec, tmp_path, size):
         "    print('restored', restored.level, np.array_equal(restored.state['u'], u), len(restored.state['buffer']))\n"
     )
     mpiexec(2, PROGRAM, "save", tmp_path / "run", 5, 0)
-    out = mpiexec(size, program, tmp_path / "run").stdout
-    assert sorted(out.splitlines()) == [f"restored memory True {3 // size}"] * size, out
+    done = mpiexec(size, program, tmp_path / "run")
+    assert sorted(done.stdout.splitlines()) == [f"restored memory True {3 // size}"] * size, done.stdout + done.stderr
