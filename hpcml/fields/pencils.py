@@ -10,12 +10,13 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
+from hpcml.fields.recycled import recycled
 from hpcml.fields.transpose import Transpose
 from hpcml.parallel.layout import Layout
 from hpcml.topology.block import block_range
 
 CHUNK_BYTES = 2**19
-"""Cells that are transformed and packed at a time: they stay in a core's own cache in between, and memory is not asked of the system."""
+"""Cells that are transformed and packed at a time: they stay in a core's own cache in between, and take no new memory of the system."""
 
 ADJOINT_NORM = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
 """Scale of the adjoint transform; each is named after the direction that carries 1/N."""
@@ -196,12 +197,17 @@ def _path(process_dims: tuple[int, ...], dims: Sequence[int], home: bool) -> lis
 def _run(
     t: Tensor, dims: Sequence[int], shape_out: tuple[int, ...], dtype: torch.dtype, op: Callable[[Tensor], Tensor], move: Transpose | None
 ) -> Tensor:
-    """Transform chunk by chunk, into the messages of the transpose that follows or into a new tensor."""
+    """Transform chunk by chunk, into the messages of the transpose that follows or into a result that lies as torch would lay it."""
     free = next((d for d in range(len(shape_out)) if d not in dims), None)
-    if move is None and t.numel() and (free is None or dtype.is_complex):
+    size_out = torch.Size(shape_out).numel() * len(t) * dtype.itemsize
+    if move is None and t.numel() and (free is None or size_out <= CHUNK_BYTES):
         return op(t) if dims else t.clone()
     passage = None if move is None else move.passage(len(t), dtype, t.device)
-    out = t.new_empty((len(t), *shape_out), dtype=dtype) if passage is None else t
+    out = t
+    if passage is None:
+        innermost = dims[0] if dims and dtype.is_complex else len(shape_out) - 1
+        others = [n for d, n in enumerate(shape_out) if d != innermost]
+        out = recycled((len(t), *others, shape_out[innermost]), dtype, t.device).movedim(-1, innermost + 1)
     for row, rows, start, size in _chunks(t, free):
         cells = t[row : row + rows]
         cells = op(cells if free is None else cells.narrow(free + 1, start, size))

@@ -2,7 +2,8 @@
 
 Time    real transform there and back of one field of 128^3 cells in float32, one thread per rank. ``torch`` is torch.fft on rank 0 alone,
         while the others sleep; ``shared`` is ours on all ranks. They take turns, so that other work on the machine disturbs both alike, and
-        the 20th percentile of the samples counts. A shared sample takes as long as its slowest rank.
+        the 20th percentile of the samples counts. A shared sample takes as long as its slowest rank. torch's time is what its caller sees:
+        half of it may be the system's, which hands out memory for every result anew.
 Bytes   one forward pass of a spectral convolution on slabs. On paper: 2 m / N of the field there and as much back, m modes of the N cells
         of the last dim, but for what stays on its rank.
 """
