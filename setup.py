@@ -1,5 +1,5 @@
-"""Names the packages; everything else about the distribution stands in setup.cfg, which cannot add one name to those it finds."""
+"""Names the packages; everything else about the distribution stands in setup.cfg, which cannot add names to those it finds."""
 
 from setuptools import find_packages, setup
 
-setup(packages=[*find_packages(include=["hpcml", "hpcml.*"]), "hpcml._kernels"])
+setup(packages=[*find_packages(include=["hpcml", "hpcml.*"]), "hpcml._kernels", "hpcml._jobs"])

@@ -32,7 +32,10 @@ def test_mypy_accepts_the_package():
     _run("-m", "mypy")
 
 
-@pytest.mark.parametrize("words", ["import hpcml", "from hpcml.cli.main import main; main(['config', 'schema'])", "--help"])
+COMMANDS = [f"from hpcml.cli.main import main; main({words})" for words in (["config", "schema"], ["job", "sites"])]
+
+
+@pytest.mark.parametrize("words", ["import hpcml", *COMMANDS, "--help"])
 def test_what_a_login_node_runs_loads_no_mpi_and_no_torch(words):
     code = words if words != "--help" else "from hpcml.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass"
     loaded = _run("-c", f"{code}\nimport sys; print('LOADED', *sys.modules)").rpartition("LOADED ")[2].split()

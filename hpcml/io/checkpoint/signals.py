@@ -9,10 +9,10 @@ from typing import Any
 
 from mpi4py import MPI
 
+from hpcml.core.exit_status import PREEMPTED
 from hpcml.mpi import all_max
 
-PREEMPTED = 85
-"""Exit status of a run that was asked to stop, has saved its state and wants to go on later."""
+__all__ = ["PREEMPTED", "StopSignal"]
 
 
 class StopSignal:

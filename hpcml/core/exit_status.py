@@ -1,0 +1,4 @@
+"""Exit statuses that a batch script tells apart."""
+
+PREEMPTED = 85
+"""Of a run that was asked to stop, has saved its state and wants to go on later."""

@@ -1,0 +1,57 @@
+import subprocess
+
+import pytest
+
+from hpcml.core.errors import ConfigError
+from hpcml.slurm import Site, known_sites, load_site, render_job
+
+
+@pytest.mark.parametrize("name", known_sites())
+def test_the_script_of_every_site_is_bash(name, tmp_path):
+    path = tmp_path / "job.sh"
+    path.write_text(render_job("train", load_site(name), "a case.toml", "runs/a", overrides=["model.name=fno"]))
+    assert subprocess.run(["bash", "-n", path], capture_output=True, text=True).stderr == ""
+
+
+def test_the_script_asks_for_what_the_site_has_and_quotes_what_the_user_gives():
+    site = Site(description="x", ranks_per_node=3, cpus_per_rank=5, options=("--gpus=1",), setup=("module load y",), environment={"K": "a b"})
+    lines = render_job("train", site, "a case.toml", "runs/a", nodes=7, account="m1", overrides=["data.train=my file.pt"]).splitlines()
+    asked = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
+    assert {"--nodes=7", "--ntasks-per-node=3", "--cpus-per-task=5", "--gpus=1", "--account=m1", "--requeue", "--signal=USR1@180"} <= asked
+    assert {"module load y", "export K='a b'"} <= set(lines)
+    assert "srun hpcml train 'a case.toml' --run runs/a --set 'data.train=my file.pt'" in lines
+
+
+def run_script(folder, status, restarts_so_far):
+    """Run a script with stand-ins for srun, which leaves with a status, and for scontrol, which writes down what it is asked."""
+    for name, text in {"srun": f"exit {status}", "scontrol": f'echo "$@" >> {folder}/asked'}.items():
+        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    script = folder / "job.sh"
+    script.write_text(render_job("train", Site(description="x", ranks_per_node=1), "case.toml", "runs/a", restarts=2))
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "n1", "SLURM_RESTART_COUNT": restarts_so_far}
+    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, timeout=20)
+    asked = folder / "asked"
+    return done.returncode, asked.read_text().split() if asked.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("status", "restarts", "outcome"),
+    [(85, "0", (0, ["requeue", "17"])), (85, "2", (85, [])), (0, "0", (0, [])), (1, "0", (1, []))],
+)
+def test_only_a_run_that_was_preempted_goes_back_into_the_queue(tmp_path, status, restarts, outcome):
+    assert run_script(tmp_path, status, restarts) == outcome
+
+
+def test_an_unknown_kind_and_an_unknown_site_are_named():
+    with pytest.raises(ConfigError, match="unknown kind of job 'trian'"):
+        render_job("trian", load_site("generic"), "case.toml", "runs/a")
+    with pytest.raises(ConfigError, match="unknown site 'perlmuter'.*hpcml job sites"):
+        load_site("perlmuter")
+
+
+def test_a_mistake_in_a_site_file_is_named(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('description = "mine"\nranks_per_nod = 4\n')
+    with pytest.raises(ConfigError, match=r"ranks_per_nod"):
+        load_site(str(path))
