@@ -44,7 +44,9 @@ class NavierStokes(Section):
     drag: NonNegativeFloat = 0.0
     """Linear friction that keeps large vortices from growing, per time."""
     forcing: NonNegativeFloat = 0.0
-    """Amplitude of the stirring, vorticity per time."""
+    """Amplitude of the stirring, vorticity per time squared."""
+    stirring: tuple[int, int] = (1, 1)
+    """Waves of the stirring along each dim; (0, 4) is Kolmogorov's flow in 4 strips."""
 
 
 class ShallowWater(Section):
