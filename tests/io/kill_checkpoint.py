@@ -8,9 +8,9 @@ was on disk counts. At the end no process and no shared memory may be left.
 """
 
 import argparse
+import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,10 @@ from hpcml.io.checkpoint.catalog import survey
 
 CELLS = 1 << 18
 TARGETS = ("rank", "ranks", "keeper", "everything")
+START_SECONDS = 120.0  # to start a run, or a keeper, on a busy machine
+LINGER_SECONDS = 2.0
+END_SECONDS = 30.0  # beyond `LINGER_SECONDS`: a keeper waits for 15 s for another that may be lost
+RECORD_BYTES = 10  # of the digits of a step and a newline
 
 
 def content(step, rank):
@@ -33,25 +38,43 @@ def content(step, rank):
 
 
 def run(folder, step_seconds):
-    """The victim: saves after every step, forever."""
+    """The victim: saves after every step, forever, and notes on every rank which saves have returned."""
     from mpi4py import MPI
 
     from hpcml.io import Blocked, Checkpointer
 
     comm = MPI.COMM_WORLD
+    notes = os.open(saved_file(folder, comm.rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def state(step):
         block = Blocked(content(step, comm.rank), (comm.rank * CELLS,), (comm.size * CELLS,))
         return {"step": step, "w": np.arange(5000.0) * step, "u": block}
 
-    with Checkpointer(folder, comm, linger=2.0) as checkpointer:
+    with Checkpointer(folder, comm, linger=LINGER_SECONDS) as checkpointer:
         restored = checkpointer.restore(state(0))
         first = 1 if restored is None else restored.step + 1
-        for step in range(first, 1 << 30):
+        for step in range(first, 1 << 29):
             comm.Allreduce(MPI.IN_PLACE, np.ones(8))
             time.sleep(step_seconds)
             checkpointer.save(step, state(step))
-            os.write(1, f"saved {step}\n".encode())
+            os.write(notes, f"{step:0{RECORD_BYTES - 1}d}\n".encode())
+
+
+def saved_file(folder, rank):
+    return Path(f"{folder}.saved-{rank}")
+
+
+def saved(folder, rank):
+    """Step of the last save that has returned on a rank; not by way of the launcher, which loses lines and mixes them."""
+    with suppress(FileNotFoundError):
+        notes = saved_file(folder, rank).read_bytes()
+        if whole := len(notes) // RECORD_BYTES:
+            return int(notes[(whole - 1) * RECORD_BYTES : whole * RECORD_BYTES])
+    return 0
+
+
+def saved_by_all(folder, size):
+    return min(saved(folder, rank) for rank in range(size))
 
 
 def restored_step(folder, size):
@@ -61,64 +84,103 @@ def restored_step(folder, size):
     from hpcml.io import restore
     from hpcml.io.checkpoint.lock import FolderLock
 
-    FolderLock(Path(folder), patience=20.0).close()  # what is left of the run may still be writing
+    FolderLock(Path(folder), patience=START_SECONDS).close()  # what is left of the run may still be writing
     restored = restore(folder, MPI.COMM_SELF)
     if restored is None:
         return 0
-    assert restored.skipped == {}, restored.skipped
+    assert restored.skipped == {}, f"skipped {restored.skipped}"
     state, step = restored.state, restored.step
-    assert state["step"] == step and np.array_equal(state["w"], np.arange(5000.0) * step)
-    assert np.array_equal(state["u"], np.concatenate([content(step, rank) for rank in range(size)]))
+    right = state["step"] == step and np.array_equal(state["w"], np.arange(5000.0) * step)
+    right = right and np.array_equal(state["u"], np.concatenate([content(step, rank) for rank in range(size)]))
+    assert right, f"{restored.path} does not hold the state of step {step}"
     return step
 
 
 def processes_of(folder):
-    """Process ids of the ranks and of the keepers of a run, found by the folder on their command lines."""
-    ranks, keepers = [], []
+    """Process ids of the ranks of a run, and of the keepers by the rank they serve, found by the folder on their command lines."""
+    ranks, keepers = [], {}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if folder.encode() in words and b"mpiexec" not in words and b"prte" not in words:
-                (keepers if b"checkpoint.keeper" in words else ranks).append(int(entry.name))
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError):  # it may end meanwhile
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if "hpcml.io.checkpoint.keeper" in words and folder in words[-2]:
+                keepers[int(entry.name)] = json.loads(words[-2])["rank_process"]
+            elif words[-4:-2] == ["run", folder] and "mpiexec" not in words[0] and "prte" not in words[0]:
+                ranks.append(int(entry.name))
     return ranks, keepers
 
 
-def kill_once(folder, size, rng, launcher):
-    """Start the run and kill something at a random moment; return what, and the step that a restart must find at least."""
-    log = Path(folder).with_suffix(".log").open("w+")
-    command = [launcher, "-n", str(size), sys.executable, __file__, "run", folder, f"{rng.choice([0.0, 0.01, 0.05])}"]
-    job = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while newest_saved(log, size) == 0:
-        assert time.monotonic() < deadline and job.poll() is None, f"the run did not start:\n{Path(log.name).read_text()}"
-        time.sleep(0.02)
-    time.sleep(rng.uniform(0, 0.5))
-    target = rng.choice(TARGETS)
-    ranks, keepers = processes_of(folder)
-    on_disk = max((checkpoint.step for checkpoint in survey(Path(folder)).complete), default=0)
-    victims = {"rank": [rng.choice(ranks)], "ranks": ranks, "keeper": [rng.choice(keepers)], "everything": ranks + keepers}[target]
+def wait_for(condition, job, what):
+    """Wait until something is the case while the run goes on."""
+    deadline = time.monotonic() + START_SECONDS
+    while not condition():
+        assert job.poll() is None, f"the run ended by itself, status {job.returncode}, before {what}"
+        assert time.monotonic() < deadline, f"{START_SECONDS} s have passed before {what}"
+        time.sleep(0.01)
+
+
+def kill(*victims):
     for victim in victims:
-        os.kill(victim, signal.SIGKILL)
-    if target == "keeper":  # the run goes on without noticing; a rank dies later
-        time.sleep(0.5)
-        assert job.poll() is None, f"the run did not survive the loss of a keeper:\n{Path(log.name).read_text()}"
-        os.kill(rng.choice(processes_of(folder)[0]), signal.SIGKILL)
+        with suppress(ProcessLookupError):  # the launcher may be faster with what is left of a run
+            os.kill(victim, signal.SIGKILL)
+
+
+def kill_keeper(folder, size, victim, job):
+    """Kill a keeper of the run, which does not notice, and see another one in its place."""
+    _, keepers = processes_of(folder)
+    master = keepers[victim]
+    kill(victim)
+    wait_for(lambda: master in {of for keeper, of in processes_of(folder)[1].items() if keeper != victim}, job, "a keeper was replaced")
+    known = saved_by_all(folder, size)
+    wait_for(lambda: saved_by_all(folder, size) > known + 1, job, "the run went on after the loss of a keeper")
+
+
+def kill_once(folder, size, rng, target, job):
+    """Kill something at a random moment; return the step that a restart must find at least."""
+    wait_for(lambda: saved_by_all(folder, size), job, "the first save")
+    time.sleep(rng.uniform(0, 0.5))
+    ranks, all_keepers = processes_of(folder)
+    keepers = [keeper for keeper, of in all_keepers.items() if of in ranks]  # those of an earlier run may still be there
+    assert len(ranks) == len(keepers) == size, f"{len(ranks)} ranks and {len(keepers)} keepers found of {size}"
+    on_disk = max((checkpoint.step for checkpoint in survey(Path(folder)).complete), default=0)
+    if target == "keeper":
+        kill_keeper(folder, size, rng.choice(keepers), job)
+    victims = {"ranks": ranks, "everything": ranks + keepers}.get(target, [rng.choice(ranks)])
+    kill(*victims)
     try:
-        job.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        os.killpg(job.pid, signal.SIGKILL)
+        job.wait(timeout=60)
+    except subprocess.TimeoutExpired:  # a launcher that hangs is no fault of the run
+        kill(job.pid, *processes_of(folder)[0])
         job.wait()
-    return target, on_disk if target == "everything" else newest_saved(log, size)
+    return on_disk if target == "everything" else saved_by_all(folder, size)
 
 
-def newest_saved(log, size):
-    """The newest step that every rank had saved."""
-    log.seek(0)
-    steps = re.findall(r"saved (\d+)$", log.read(), re.MULTILINE)
-    return max((int(step) for step, ranks in Counter(steps).items() if ranks == size), default=0)
+def one_round(folder, size, rng, launcher, target):
+    """Start the run, kill it and restore; return the step found and the one needed."""
+    for rank in range(size):
+        saved_file(folder, rank).unlink(missing_ok=True)
+    command = [launcher, "-n", str(size), sys.executable, __file__, "run", folder, f"{rng.choice([0.0, 0.01, 0.05])}"]
+    with Path(f"{folder}.log").open("wb") as log:
+        job = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        at_least = kill_once(folder, size, rng, target, job)
+    except BaseException:
+        kill(job.pid, *processes_of(folder)[0])
+        job.wait()
+        raise
+    found = restored_step(folder, size)
+    assert found >= at_least, f"a restart finds step {found}, {at_least} was saved"
+    return found, at_least
+
+
+def assert_nothing_left(folder):
+    deadline = time.monotonic() + LINGER_SECONDS + END_SECONDS
+    while any(processes_of(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(processes_of(folder)), f"left running: {processes_of(folder)}"
+    # the copies are anonymous memory of the processes just looked for: only something with a name could be left
+    assert not list(Path("/dev/shm").glob("*hpcml*")), "shared memory was left behind"
 
 
 def main():
@@ -128,21 +190,21 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng, launcher = random.Random(arguments.seed), shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    outcomes = Counter()
+    outcomes, target, count = Counter(), "nothing", 0
     with tempfile.TemporaryDirectory(prefix="kill-checkpoint-") as parent:
         folder = str(Path(parent) / "run")
-        for count in range(1, arguments.kills + 1):
-            target, at_least = kill_once(folder, arguments.ranks, rng, launcher)
-            found = restored_step(folder, arguments.ranks)
-            assert found >= at_least, f"kill {count} of {target}: a restart finds step {found}, {at_least} was saved"
-            outcomes[target] += 1
-            print(f"kill {count} of {target}: step {found} restored, {at_least} needed", flush=True)
-        deadline = time.monotonic() + 10
-        while any(processes_of(folder)) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not any(processes_of(folder)), f"left running: {processes_of(folder)}"
-    # the copies are anonymous memory of the processes just looked for: only something with a name could be left
-    assert not list(Path("/dev/shm").glob("*hpcml*")), "shared memory was left behind"
+        try:
+            for count in range(1, arguments.kills + 1):
+                target = rng.choice(TARGETS)
+                found, at_least = one_round(folder, arguments.ranks, rng, launcher, target)
+                outcomes[target] += 1
+                print(f"kill {count} of {target}: step {found} restored, {at_least} needed", flush=True)
+            assert_nothing_left(folder)
+        except Exception as error:
+            log = Path(f"{folder}.log")
+            print(f"the run said:\n{log.read_text(errors='replace')[-4000:] if log.exists() else ''}")
+            print("files:\n" + "\n".join(sorted(str(path.relative_to(parent)) for path in Path(parent).rglob("*"))))
+            sys.exit(f"kill {count} of {target}, seed {arguments.seed}: {type(error).__name__}: {error}")
     print(f"{arguments.kills} kills ({dict(outcomes)}): every restart found a whole checkpoint, nothing was lost, nothing was left behind")
 
 

@@ -27,6 +27,10 @@ HAVE = ".have-"
 _GONE = ".removed-"
 
 
+class UncommittedError(CheckpointError):
+    """A checkpoint that its writer did not finish, or not yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A committed checkpoint: its folder and the record that made it one."""
@@ -99,6 +103,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
     Raises
     ------
+    UncommittedError
+        Where there is no commit record.
     CheckpointError
         Naming what is missing, cut short, or of a newer format.
 
@@ -109,7 +115,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     try:
         record = read_record(path / COMMIT)
     except FileNotFoundError:
-        raise CheckpointError(f"{path} was never committed: its writer ended first; use an older checkpoint") from None
+        raise UncommittedError(f"{path} was never committed: its writer ended first; use an older checkpoint") from None
     if record.get("format") != FORMAT:
         raise CheckpointError(f"{path / COMMIT} is not the record of an hpcml checkpoint: it says {record.get('format')!r}")
     if record["format_version"] > FORMAT_VERSION:
@@ -170,11 +176,11 @@ def survey(folder: Path) -> Catalog:
     for path in sorted(folder.glob("step-*-*")):
         try:
             catalog.complete.append(open_checkpoint(path))
+        except UncommittedError:
+            catalog.unfinished.append(path)
         except CheckpointError as error:
-            if (path / COMMIT).exists():
+            if path.exists():  # and is not just being removed
                 catalog.damaged[path] = str(error)
-            else:
-                catalog.unfinished.append(path)
     catalog.complete.sort(key=lambda checkpoint: checkpoint.sequence, reverse=True)
     return catalog
 
@@ -195,10 +201,11 @@ def remove(path: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def prune(folder: Path, keep: int, session: str, damaged: Container[Path] = ()) -> None:
+def prune(folder: Path, keep: int, session: str | None, damaged: Container[Path] = ()) -> None:
     """Keep the newest `keep` complete checkpoints and whatever is damaged, seen here or known from elsewhere; remove the older ones.
 
-    What earlier runs did not finish goes too; what the run `session` has not finished yet stays.
+    What earlier runs did not finish goes too; what the run `session` has not finished yet stays. Without a session, for what is left of a
+    run that has died and may have been restarted, all that is not finished stays.
 
     Communication
     -------------
@@ -206,8 +213,12 @@ def prune(folder: Path, keep: int, session: str, damaged: Container[Path] = ()) 
     """
     found = survey(folder)
     complete = [checkpoint.path for checkpoint in found.complete if checkpoint.path not in damaged]
+    for path in complete[keep:]:
+        remove(path)
+    if session is None:
+        return
     left_behind = [path for path in found.unfinished if not path.name.endswith(f"-{session}")]
-    for path in complete[keep:] + left_behind:
+    for path in left_behind:
         remove(path)
     for path in folder.glob(f"{HAVE}*"):  # by the keepers of a run that has died
         if not path.name.startswith(f"{HAVE}{session}-"):

@@ -14,7 +14,6 @@ import mmap
 import os
 import select
 import socket
-import struct
 import sys
 import threading
 import time
@@ -26,8 +25,9 @@ from typing import Any
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import catalog
-from hpcml.io.checkpoint.channel import meeting_point, receive, send
+from hpcml.io.checkpoint.channel import receive, send
 from hpcml.io.checkpoint.durable import checksums, read_record, write_bytes, write_record, write_small
+from hpcml.io.checkpoint.handover import hand_over, open_point
 from hpcml.io.checkpoint.kept_parity import KeptParity
 
 _POLL_SECONDS = 0.005  # between two looks for the records of the other ranks
@@ -80,6 +80,7 @@ class Keeper:
         self._written: set[int] = set()  # sequences that this keeper has brought to disk
         self._uncommitted: list[dict[str, Any]] = []
         self._parity: KeptParity | None = None
+        self._alone = False
         self._watch: int | None = None
         with suppress(OSError):  # the rank may be dead already: then the channel says so
             self._watch = os.pidfd_open(rank_process)
@@ -176,12 +177,15 @@ class Keeper:
                 done = catalog.try_commit(path, header)
             except (OSError, CheckpointError) as error:
                 self._uncommitted.remove(header)
+                if self._superseded(header):  # by the work of a keeper that was lost before it told
+                    self._tell({"committed": header["sequence"]})
+                    continue
                 catalog.remove(path)
                 self._tell_failure(header, getattr(error, "errno", None), f"committing {path} failed: {error}")
                 continue
             if done:
                 self._give_up_before(header["sequence"])
-                catalog.prune(self._folder, self._keep, header["session"], self._damaged)
+                catalog.prune(self._folder, self._keep, None if self._alone else header["session"], self._damaged)
                 self._tell({"committed": header["sequence"]})
                 return
 
@@ -190,6 +194,9 @@ class Keeper:
             if header["sequence"] < sequence and not self._committed(header):
                 catalog.remove(self._path(header))
         self._uncommitted = [header for header in self._uncommitted if header["sequence"] > sequence]
+
+    def _superseded(self, header: dict[str, Any]) -> bool:
+        return any(checkpoint.sequence >= header["sequence"] for checkpoint in catalog.survey(self._folder).complete)
 
     def _path(self, header: dict[str, Any]) -> Path:
         return self._folder / catalog.folder_name(header["step"], header["session"])
@@ -203,12 +210,11 @@ class Keeper:
 
     def _outlive(self) -> None:
         """The rank is dead: bring the complete copies to disk, then hold them for whoever restarts the run."""
+        self._alone = True
         if self._lock >= 0:
             with suppress(OSError):
                 os.pwrite(self._lock, json.dumps({"draining": True}).ljust(200).encode(), 0)
-        point = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        point.bind(f"{meeting_point(self._folder)}{self._rank}-{os.getpid()}")
-        point.listen()
+        point = open_point(self._folder, self._rank)
         complete = sorted((slot for slot in self._slots.values() if slot.header), key=lambda slot: slot.sequence)
         self._publish(complete)
         newest = max((checkpoint.sequence for checkpoint in catalog.survey(self._folder).complete), default=-1)
@@ -257,28 +263,12 @@ class Keeper:
         return 0
 
     def _hold(self, point: socket.socket, complete: list[Slot]) -> None:
-        """Share the copies with every process of the same user that asks, until one says that they are no longer needed."""
         offer: dict[str, Any] = {"rank": self._rank, "size": self._size, "headers": [slot.header for slot in complete]}
         files = [slot.fd for slot in complete]
         if self._parity is not None:
             offer["parity"] = self._parity.offer()
             files.append(self._parity.fd)
-        visitors: list[socket.socket] = []
-        deadline = time.monotonic() + self._linger
-        while visitors or time.monotonic() < deadline:
-            ready, _, _ = select.select([point, *visitors], [], [], None if visitors else max(0.0, deadline - time.monotonic()))
-            for source in ready:
-                if source is not point:
-                    if receive(source) is not None:
-                        return
-                    visitors.remove(source)
-                    continue
-                visitor, _ = point.accept()
-                credentials = visitor.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-                if struct.unpack("3i", credentials)[1] == os.getuid():
-                    with suppress(OSError):
-                        send(visitor, offer, files)
-                        visitors.append(visitor)
+        hand_over(point, offer, files, self._linger)
 
 
 def main() -> None:

@@ -41,6 +41,31 @@ def test_the_newest_stay_and_so_does_what_is_damaged_or_underway(tmp_path):
     assert underway.exists() and not abandoned.exists() and not paths[0].exists()
 
 
+def test_what_is_left_of_a_dead_run_does_not_touch_what_its_restart_writes(tmp_path):
+    paths = [write(tmp_path, step) for step in range(1, 4)]
+    underway = write(tmp_path, 4, commit=False, session="ne3run")
+    prune(tmp_path, 2, None)
+    assert steps(tmp_path) == [3, 2] and underway.exists() and not paths[0].exists()
+
+
+@pytest.mark.parametrize("meanwhile", ["committed", "removed"])
+def test_what_changes_while_it_is_looked_at_is_not_called_damaged(tmp_path, monkeypatch, meanwhile):
+    from hpcml.io.checkpoint import catalog
+
+    path = write(tmp_path, 1)
+
+    def read_record(file):
+        if meanwhile == "committed":
+            raise FileNotFoundError(file)
+        record = read(file)
+        remove(path)
+        return record
+
+    read = catalog.read_record
+    monkeypatch.setattr(catalog, "read_record", read_record)
+    assert survey(tmp_path) == catalog.Catalog([], [path] if meanwhile == "committed" else [], {})
+
+
 def test_what_is_being_removed_cannot_be_committed(tmp_path, monkeypatch):
     """Another process removes the checkpoint after its records were read and before the commit record is written."""
     from hpcml.io.checkpoint import catalog

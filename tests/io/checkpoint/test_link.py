@@ -1,6 +1,7 @@
 """Keepers of two ranks, driven by hand: what both have complete is saved, whoever was ahead when the ranks died."""
 
 import os
+import shutil
 import time
 
 import pytest
@@ -82,3 +83,17 @@ def test_what_is_committed_is_left_alone_after_death(tmp_path, links):
     records = {path: path.stat().st_mtime_ns for path in tmp_path.glob("step-*/commit.json")}
     assert steps_after_death(tmp_path, links) == [20, 10]
     assert records == {path: path.stat().st_mtime_ns for path in tmp_path.glob("step-*/commit.json")}
+
+
+def test_what_a_lost_keeper_had_committed_is_no_failure_once_it_is_pruned(tmp_path, links):
+    """The keeper is lost before the rank hears of its commits, and only the newer of two is kept."""
+    for number in (1, 2):
+        for link in links:
+            link.complete(number, header(number), flush=True)
+        assert all(link.wait_written() is None for link in links) and links[0].wait_committed(number) is None
+    shutil.rmtree(next(tmp_path.glob("step-000000010-*")))
+    links[0].committed, links[0]._uncommitted = -1, {1: header(1), 2: header(2)}
+    links[0]._process.kill()
+    links[0]._process.wait()
+    assert links[0].wait_committed(2) is None and links[0].wait_committed(1) is None
+    assert steps_after_death(tmp_path, links) == [20]
