@@ -1,6 +1,7 @@
 """``hpcml info``: what this installation is made of and where it runs.
 
-MPI is asked for its name but not started, since starting it ends the process on many login nodes.
+MPI is asked for its name but not started, since starting it ends the process on many login nodes; a process that may end is asked what
+the library says of GPU memory.
 """
 
 import argparse
@@ -20,7 +21,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the environment as a table or as JSON."""
     from hpcml.core.environment import capture_environment
 
-    environment = capture_environment(_mpi_library())
+    library = _mpi_library()
+    environment = capture_environment(library)
+    environment["gpu_aware_mpi"] = "no: there is no MPI" if library.startswith("none: ") else _gpu_aware_mpi()
     if args.json:
         print(json.dumps(environment))
         return 0
@@ -40,6 +43,14 @@ def _mpi_library() -> str:
     except (ImportError, RuntimeError) as error:
         return f"none: {error}"
     return MPI.Get_library_version().strip("\x00").splitlines()[0].strip()
+
+
+def _gpu_aware_mpi() -> str:
+    """Whether a job would hand GPU memory to MPI, and why; a process of its own starts MPI to ask."""
+    from hpcml.mpi.gpu_aware import describe
+
+    decision = describe()
+    return f"{'yes' if decision.answer else 'no'}: {decision.reason}"
 
 
 def _rows(tables: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

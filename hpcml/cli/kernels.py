@@ -31,11 +31,11 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_compile(args: argparse.Namespace) -> int:
     """Compile every variant of every kernel file for the architectures asked for."""
-    from hpcml.kernels.cache import cache_folder
+    from hpcml.core.cache_folder import cache_folder
     from hpcml.kernels.cubin import write_cubin
     from hpcml.kernels.source import read_source, source_names
 
-    folder = args.output or cache_folder()
+    folder = args.output or cache_folder("kernels")
     start, count = time.perf_counter(), 0
     for source in map(read_source, source_names()):
         for types in source.variants():

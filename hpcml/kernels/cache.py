@@ -2,27 +2,12 @@
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hpcml.core.cache_folder import cache_folder
 from hpcml.core.errors import DeviceError
-
-
-def cache_folder() -> Path:
-    """``$HPCML_CACHE/kernels``, else ``hpcml/kernels`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, else in the temporary folder."""
-    if root := os.environ.get("HPCML_CACHE"):
-        return Path(root) / "kernels"
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        folder = (Path(base) if base else Path.home() / ".cache") / "hpcml" / "kernels"
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except (OSError, RuntimeError):
-        pass  # a read-only or missing home, as on many compute nodes
-    return Path(tempfile.gettempdir()) / f"hpcml-{os.getuid()}" / "kernels"
 
 
 def built_once(name: str, build: Callable[[Path], None]) -> Path:
@@ -45,7 +30,7 @@ def built_once(name: str, build: Callable[[Path], None]) -> Path:
     None through MPI. Ranks that ask for the same file at once wait for one of them by a file lock; where the file system has none, each
     builds and the last to finish wins. A file appears under its name only when it is complete.
     """
-    path = cache_folder() / name
+    path = cache_folder("kernels") / name
     if path.exists():
         return path
     try:

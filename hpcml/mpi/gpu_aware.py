@@ -1,62 +1,148 @@
-"""Whether MPI may be handed a pointer to GPU memory."""
+"""Whether MPI may be handed a pointer to GPU memory: said by the library, confirmed by a probe, agreed on by all ranks.
 
-import ctypes
+    HPCML_GPU_AWARE_MPI = 1 or 0       the user's word, without a probe
+    no GPU on any rank                 no
+    table (`gpu_claim`) says no        no
+    table says yes                     what the probe (`gpu_probe`) finds, once per host, library and environment
+"""
+
+import hashlib
+import json
+import logging
 import os
+import socket
 from functools import cache
+from pathlib import Path
 
-from mpi4py import MPI
-
+from hpcml.core.cache_folder import cache_folder
 from hpcml.core.errors import ConfigError
+from hpcml.mpi.gpu_claim import Claim, MpiFacts, claim
+from hpcml.mpi.gpu_probe import ask, probe
+from hpcml.mpi.launcher import detect
+from hpcml.mpi.start import MPI
+
+_STEERING = (
+    *("UCX_", "FI_", "MPICH_", "MPIR_CVAR_", "MV2_", "MVP_", "LD_PRELOAD", "LD_LIBRARY_PATH"),
+    *(f"OMPI_MCA_{name}" for name in ("pml", "btl", "mtl", "coll", "accelerator", "opal_cuda")),
+)
+_decided: list[Claim] = []
 
 
-@cache
 def gpu_aware() -> bool:
-    """Tell whether the MPI library says that it reads and writes GPU memory itself; otherwise buffers are staged through the host.
+    """Tell whether GPU memory goes to MPI as it is; otherwise it is staged through the host, and rank 0 says so once.
 
-    ``HPCML_GPU_AWARE_MPI`` decides, if set to ``1`` or ``0``. With ``auto``, or unset, the library is asked:
+    Communication
+    -------------
+    Local: the ranks agreed when `hpcml.mpi.world` was first called. Before that the answer is no, unless the variable says otherwise.
+    """
+    decision = _decided[-1] if _decided else _from_variable() or Claim(False, "hpcml.mpi.world() was not called yet")
+    if not decision.answer:
+        _warn(decision.reason)
+    return decision.answer
 
-        Cray MPICH   yes, if MPICH_GPU_SUPPORT_ENABLED=1 and its GPU transport library is loaded
-        others       MPIX_Query_cuda_support(), in Open MPI (from 4.1 on: older ones tell how they were built) and MPICH
 
-    Returns
-    -------
-    bool
-        The same on all ranks, as long as they run the same MPI in the same environment.
+def decide(comm: MPI.Intracomm) -> Claim:
+    """Find out, and let all ranks keep the same answer: no, if one of them says no.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        All ranks of the job.
 
     Raises
     ------
     ConfigError
-        For another value of the variable.
+        If ``HPCML_GPU_AWARE_MPI`` is neither ``auto`` nor ``1`` nor ``0``.
+
+    Communication
+    -------------
+    Collective. Where a rank has a GPU and the library says yes, one rank per node waits for the probe, for seconds the first time and for
+    `hpcml.mpi.gpu_probe.PROBE_LIMIT_S` at most; the others wait for it.
+    """
+    mine = _from_variable()
+    told, no_gpu = comm.allreduce(mine is not None, MPI.LOR), not comm.allreduce(has_gpu(), MPI.LOR)
+    if mine is None:
+        mine = Claim(False, "no rank has a GPU") if no_gpu else claim(MpiFacts.of_this_process())
+    mine = _agreed(mine, comm)
+    if mine.answer and not told:
+        node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        mine = node.bcast(confirmed(mine, MPI.Get_library_version()) if node.rank == 0 and has_gpu() else mine, 0)
+        node.Free()
+        mine = _agreed(mine, comm)
+    _decided[:] = [mine]
+    return mine
+
+
+def describe() -> Claim:
+    """What a job on this host would decide, found out without starting MPI in this process.
+
+    Communication
+    -------------
+    Local: new processes are asked.
+    """
+    if (told := _from_variable()) is not None:
+        return told
+    said = ask()
+    if not said.answer:
+        return said
+    return confirmed(said, MPI.Get_library_version()) if has_gpu() else Claim(False, f"{said.reason}; but no GPU is here")
+
+
+def has_gpu() -> bool:
+    """Whether this host has an NVIDIA GPU that this process may see.
 
     Communication
     -------------
     Local.
-
-    Notes
-    -----
-    A library may say no although its transport could (UCX below an Open MPI built without CUDA): then set the variable. A yes to a
-    library that cannot ends in a segmentation fault.
     """
+    return Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
+
+
+def confirmed(said: Claim, library: str) -> Claim:
+    """What the probe finds for a claim; read from the cache if it was found before on this host, with this library and environment.
+
+    Communication
+    -------------
+    Local.
+    """
+    steering = sorted((name, value) for name, value in os.environ.items() if name.startswith(_STEERING))
+    key = hashlib.blake2b(json.dumps([library, MPI.__file__, steering]).encode(), digest_size=8).hexdigest()
+    path = cache_folder("gpu_aware") / f"{socket.gethostname()}-{key}.json"
+    try:
+        return Claim(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        pass  # not there yet, or another version's: find out anew
+    found, final = probe()
+    found = Claim(found.answer, f"{said.reason}; {found.reason}")
+    if final:
+        _keep(path, found)
+    return found
+
+
+def _keep(path: Path, found: Claim) -> None:
+    part = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps({"answer": found.answer, "reason": found.reason}))
+        part.replace(path)
+    except OSError:
+        pass  # a cache that cannot be written costs the next job a probe, no more
+
+
+def _agreed(mine: Claim, comm: MPI.Intracomm) -> Claim:
+    """The claim of the first rank that says no, else one's own."""
+    first = comm.allreduce(comm.size if mine.answer else comm.rank, MPI.MIN)
+    return mine if first == comm.size else comm.bcast(mine, first)
+
+
+def _from_variable() -> Claim | None:
     asked = os.environ.get("HPCML_GPU_AWARE_MPI", "auto")
     if asked not in ("auto", "0", "1"):
         raise ConfigError(f"HPCML_GPU_AWARE_MPI={asked!r}: expected auto, 1 or 0")
-    if asked != "auto":
-        return asked == "1"
-    if os.environ.get("MPICH_GPU_SUPPORT_ENABLED") == "1":
-        return "libmpi_gtl_" in _loaded_libraries()
-    name, version = MPI.get_vendor()
-    if name == "Open MPI" and version < (4, 1):
-        return False
-    try:
-        query = ctypes.CDLL(MPI.__file__).MPIX_Query_cuda_support  # found in libmpi, which this module is linked with
-    except (OSError, AttributeError):
-        return False
-    return bool(query())
+    return None if asked == "auto" else Claim(asked == "1", f"HPCML_GPU_AWARE_MPI={asked}")
 
 
-def _loaded_libraries() -> str:
-    try:
-        with open("/proc/self/maps", encoding="utf-8") as maps:  # noqa: PTH123
-            return maps.read()
-    except OSError:
-        return ""
+@cache
+def _warn(reason: str) -> None:
+    if detect().rank == 0:
+        logging.getLogger(__name__).warning("GPU memory is staged through the host for MPI: %s", reason)

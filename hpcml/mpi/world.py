@@ -5,7 +5,7 @@ from functools import cache, cached_property
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
-from hpcml.mpi import abort, launcher
+from hpcml.mpi import abort, gpu_aware, launcher
 from hpcml.mpi.start import MPI
 from hpcml.mpi.threads import limit_threads
 
@@ -82,8 +82,8 @@ class World:
 def world() -> World:
     """Give the world of all ranks of this job; the same object at every call until it is closed.
 
-    The first call starts MPI, compares its size with the launcher's, and makes an uncaught exception on one rank the end of the job
-    (see `hpcml.mpi.abort`).
+    The first call starts MPI, compares its size with the launcher's, makes an uncaught exception on one rank the end of the job
+    (see `hpcml.mpi.abort`), and decides whether MPI may be handed GPU memory (see `hpcml.mpi.gpu_aware`).
 
     Raises
     ------
@@ -102,6 +102,7 @@ def world() -> World:
     """
     abort.install(MPI.COMM_WORLD)
     launcher.check(launcher.detect(), MPI.COMM_WORLD.size, mpi_library())
+    gpu_aware.decide(MPI.COMM_WORLD)
     return World(MPI.COMM_WORLD.Dup())
 
 

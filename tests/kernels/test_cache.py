@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hpcml.core.errors import DeviceError
-from hpcml.kernels.cache import built_once, cache_folder
+from hpcml.kernels.cache import built_once
 
 
 def slow_build(path):
@@ -45,22 +45,6 @@ def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(DeviceError, match="refused"):
         built_once("thing.so", fail)
     assert [path.name for path in (tmp_path / "kernels").iterdir()] == ["thing.lock"]
-
-
-def test_the_folder_follows_the_environment(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.delenv("HPCML_CACHE", raising=False)
-    assert cache_folder() == tmp_path / "xdg" / "hpcml" / "kernels"
-    monkeypatch.setenv("HPCML_CACHE", str(tmp_path / "own"))
-    assert cache_folder() == tmp_path / "own" / "kernels"
-
-
-def test_a_home_that_cannot_be_written_is_passed_over(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.delenv("HPCML_CACHE", raising=False)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert cache_folder().parts[: len(tmp_path.parts)] == tmp_path.parts and "file" not in cache_folder().parts
 
 
 def test_a_cache_that_cannot_be_made_is_named(tmp_path, monkeypatch):
