@@ -41,8 +41,8 @@ def receive(end: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """
     try:
         data, files, _, _ = socket.recv_fds(end, _MESSAGE_BYTES, _MOST_FILES)
-    except ConnectionResetError:
-        return None
+    except ConnectionResetError:  # it died before it had read all; told once, ahead of what it had sent
+        data, files, _, _ = socket.recv_fds(end, _MESSAGE_BYTES, _MOST_FILES)
     for file in files:
         os.set_inheritable(file, False)
     return (json.loads(data), files) if data else None
