@@ -1,0 +1,121 @@
+"""PDEBench's layout of one array per field: scalar equations, Darcy flow and compressible fluids, in files ``*.hdf5``.
+
+Reference: M. Takamoto and others, PDEBench: an extensive benchmark for scientific machine learning, NeurIPS 2022;
+https://github.com/pdebench/PDEBench.
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.io.dataset.description import DIMS, Description, Field
+from hpcml.io.dataset.origin import read_origin, write_origin
+from hpcml.io.dataset.stored_array import StoredArray, reserve
+from hpcml.io.dataset.variable import Variable
+
+NAME = "pdebench"
+_VELOCITY = ("Vx", "Vy", "Vz")
+
+
+def is_pdebench(file: h5py.File) -> bool:
+    """Whether a file has the arrays of this layout."""
+    return isinstance(file.get("tensor", file.get("density")), h5py.Dataset)
+
+
+def describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
+    """Index space of a file, and where its channels lie.
+
+    Raises
+    ------
+    CheckpointError
+        If something that the layout demands is absent or does not fit.
+
+    Communication
+    -------------
+    Local.
+    """
+    main = file["tensor" if "tensor" in file else "density"]
+    if main.ndim < 3:
+        raise CheckpointError(f"{file.filename}: {main.name} should be (trajectory, time, cells, ...), got shape {main.shape}")
+    num_dims = main.ndim - 2
+    coordinates = tuple(tuple(map(float, _member(file, f"{dim}-coordinate")[:])) for dim in DIMS[:num_dims])
+    # The generators of some equations give the edges of the intervals, one more than there are values.
+    times = file["t-coordinate"][: main.shape[1]] if "t-coordinate" in file else np.arange(main.shape[1])
+    fields, names = _fields(file, num_dims)
+    description = Description(
+        name=Path(file.filename).stem,
+        fields=fields,
+        num_trajectories=main.shape[0],
+        times=tuple(map(float, times)),
+        coordinates=coordinates,
+        periodic=(None,) * num_dims,
+        constants={key: (float(value),) for key, value in file.attrs.items() if isinstance(value, np.number)},
+    )
+    constant = 1 if "nu" in names else 0
+    variables = tuple(_variable(_member(file, name), place, place >= constant, description) for place, name in enumerate(names))
+    return read_origin(file, description), variables
+
+
+def create(path: Path, description: Description) -> None:
+    """Make a file with all structure and no values yet.
+
+    Raises
+    ------
+    ConfigError
+        If the fields are none that this layout can name.
+
+    Communication
+    -------------
+    Local; one rank makes the file, then all may open it for writing.
+    """
+    names = _names(description)
+    with h5py.File(path, "w") as file:
+        for name in names:
+            times = () if name == "nu" else (description.num_times,)
+            reserve(file, name, (description.num_trajectories, *times, *description.grid_shape))
+        for dim, centres in zip(DIMS, description.coordinates, strict=False):
+            file[f"{dim}-coordinate"] = np.array(centres, "f4")
+        file["t-coordinate"] = np.array(description.times, "f4")
+        for name, values in description.constants.items():
+            file.attrs[name] = values if len(values) > 1 else values[0]
+        write_origin(file, description)
+
+
+def _fields(file: h5py.File, num_dims: int) -> tuple[tuple[Field, ...], tuple[str, ...]]:
+    """Fields of a file, and the array of each channel."""
+    if "density" in file:
+        return (Field("density"), Field("pressure"), Field("velocity", 1)), ("density", "pressure", *_VELOCITY[:num_dims])
+    if "nu" in file:
+        return (Field("nu", varies_in_time=False), Field("tensor")), ("nu", "tensor")
+    return (Field("tensor"),), ("tensor",)
+
+
+def _names(space: Description) -> tuple[str, ...]:
+    """The array of each channel."""
+    if {(f.name, f.order) for f in space.fields} == {("density", 0), ("pressure", 0), ("velocity", 1)}:
+        by_field = {"density": ("density",), "pressure": ("pressure",), "velocity": _VELOCITY[: space.num_dims]}
+        return tuple(name for entry in space.fields for name in by_field[entry.name])
+    kinds = [(entry.order, entry.varies_in_time) for entry in space.fields]
+    if kinds == [(0, True)]:
+        return ("tensor",)
+    if kinds == [(0, False), (0, True)]:
+        return ("nu", "tensor")
+    raise ConfigError(
+        f"PDEBench's arrays hold one scalar, a coefficient and a solution, or density, pressure and velocity, not "
+        f"{', '.join(f.name for f in space.fields)}: name the file *.h5 to write PDEBench's groups, or write The Well's layout"
+    )
+
+
+def _member(file: h5py.File, name: str) -> h5py.Dataset:
+    if name not in file:
+        raise CheckpointError(f"{file.filename} is of PDEBench's layout but has no array {name}: it holds {', '.join(file)}")
+    return file[name]
+
+
+def _variable(dataset: h5py.Dataset, channel: int, has_time: bool, space: Description) -> Variable:
+    expected = (space.num_trajectories, *[space.num_times] * has_time, *space.grid_shape)
+    if dataset.shape != expected:
+        raise CheckpointError(f"{dataset.file.filename}: {dataset.name} should be of shape {expected}, got {dataset.shape}")
+    return Variable(channel, 1, (StoredArray.of(dataset),), (space.num_trajectories,), True, has_time, (True,) * space.num_dims)

@@ -1,0 +1,95 @@
+"""PDEBench's layout of one group per trajectory: diffusion-reaction, diffusion-sorption, shallow water, in files ``*.h5``."""
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.io.dataset.description import DIMS, Description, Field
+from hpcml.io.dataset.origin import read_origin, write_origin
+from hpcml.io.dataset.stored_array import StoredArray, reserve
+from hpcml.io.dataset.variable import Variable
+
+NAME = "pdebench-groups"
+_NUMBER = re.compile(r"^\s*(\w+):\s*([-+0-9.eE]+)\s*$", re.MULTILINE)
+
+
+def is_pdebench_groups(file: h5py.File) -> bool:
+    """Whether a file has the groups of this layout."""
+    return any(name.isdecimal() and "data" in file[name] for name in file)
+
+
+def describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
+    """Index space of a file, and where its channels lie.
+
+    Raises
+    ------
+    CheckpointError
+        If something that the layout demands is absent or does not fit.
+
+    Communication
+    -------------
+    Local.
+    """
+    groups = [file[name] for name in sorted(filter(str.isdecimal, file), key=int)]
+    first = groups[0]
+    shape = first["data"].shape
+    num_dims = len(shape) - 2
+    if not 1 <= num_dims <= 3:
+        raise CheckpointError(f"{file.filename}: {first['data'].name} should be (time, cells, ..., channel), got shape {shape}")
+    for group in groups:
+        if "data" not in group or group["data"].shape != shape:
+            raise CheckpointError(f"{file.filename}: {group.name}/data should be of shape {shape} as the first, got {_shape(group)}")
+    names = ["data"] if shape[-1] == 1 else [f"data_{c}" for c in range(shape[-1])]
+    description = Description(
+        name=Path(file.filename).stem,
+        fields=tuple(map(Field, names)),
+        num_trajectories=len(groups),
+        times=tuple(map(float, first["grid/t"][: shape[0]])),
+        coordinates=tuple(tuple(map(float, first[f"grid/{dim}"][:])) for dim in DIMS[:num_dims]),
+        periodic=(None,) * num_dims,
+        constants=_constants(groups),
+    )
+    arrays = tuple(StoredArray.of(group["data"]) for group in groups)
+    variable = Variable(0, shape[-1], arrays, (1,) * len(arrays), False, True, (True,) * num_dims)
+    return read_origin(file, description), (variable,)
+
+
+def create(path: Path, description: Description) -> None:
+    """Make a file with all structure and no values yet.
+
+    Raises
+    ------
+    ConfigError
+        If a field does not vary in time, which this layout cannot say.
+
+    Communication
+    -------------
+    Local; one rank makes the file, then all may open it for writing.
+    """
+    space = description
+    steady = [entry.name for entry in space.fields if not entry.varies_in_time]
+    if steady:
+        raise ConfigError(f"PDEBench's groups hold fields that vary in time, not {', '.join(steady)}: name the file *.hdf5")
+    with h5py.File(path, "w") as file:
+        for number in range(space.num_trajectories):
+            group = file.create_group(f"{number:04d}")
+            reserve(group, "data", (space.num_times, *space.grid_shape, len(space.channels)))
+            for name, values in zip(("t", *DIMS), (space.times, *space.coordinates), strict=False):
+                group[f"grid/{name}"] = np.array(values, "f4")
+            constants = {name: values[number % len(values)] for name, values in space.constants.items()}
+            group.attrs["config"] = "".join(f"{name}: {value!r}\n" for name, value in constants.items())
+        write_origin(file, space)
+
+
+def _constants(groups: list[h5py.Group]) -> dict[str, tuple[float, ...]]:
+    """Numbers that every group's configuration names."""
+    each = [{name: float(value) for name, value in _NUMBER.findall(str(group.attrs.get("config", "")))} for group in groups]
+    found = {name: tuple(numbers[name] for numbers in each) for name in each[0] if all(name in numbers for numbers in each)}
+    return {name: values[:1] if len(set(values)) == 1 else values for name, values in found.items()}
+
+
+def _shape(group: h5py.Group) -> str:
+    return str(group["data"].shape) if "data" in group else "none"

@@ -1,0 +1,129 @@
+"""Open files of a dataset, and the bytes that went through them."""
+
+import itertools
+import os
+from collections.abc import Sequence
+
+import h5py
+import numpy as np
+
+from hpcml.core.errors import CheckpointError
+from hpcml.io.dataset.runs import runs
+from hpcml.io.dataset.stored_array import StoredArray
+from hpcml.topology.block import BlockRange
+
+
+class Storage:
+    """Reads and writes boxes of arrays; closed by `close`.
+
+    Parameters
+    ----------
+    writable : bool
+        Whether boxes may be written.
+
+    Attributes
+    ----------
+    bytes_read, bytes_written : int
+        Of array elements, by this rank: exact for arrays that lie in one piece; for chunked ones the stored size of every chunk touched.
+
+    Notes
+    -----
+    File reads and writes release Python's global lock.
+    """
+
+    def __init__(self, writable: bool = False) -> None:
+        self.bytes_read = 0
+        self.bytes_written = 0
+        self._flags = os.O_RDWR if writable else os.O_RDONLY
+        self._descriptors: dict[str, int] = {}
+        self._files: dict[str, h5py.File] = {}
+
+    def read(self, array: StoredArray, box: Sequence[BlockRange]) -> np.ndarray:
+        """Elements of a box, in this machine's byte order.
+
+        Raises
+        ------
+        CheckpointError
+            If the file cannot be read, or ends before the box does.
+
+        Communication
+        -------------
+        Local.
+        """
+        try:
+            values = self._read_chunks(array, box) if array.offset is None else self._read_runs(array, box)
+        except OSError as error:
+            raise CheckpointError(f"cannot read {array.name} of {array.path}: {error}") from None
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+    def write(self, array: StoredArray, box: Sequence[BlockRange], values: np.ndarray) -> None:
+        """Put elements of a box where they belong.
+
+        Raises
+        ------
+        CheckpointError
+            If the file cannot be written: the disk is full, for example.
+
+        Communication
+        -------------
+        Local; ranks may write disjoint boxes of one file at the same time.
+        """
+        assert array.offset is not None
+        memory = np.ascontiguousarray(values, dtype=array.dtype).reshape(-1).view(np.uint8).data
+        item = np.dtype(array.dtype).itemsize
+        starts, length = runs(array.shape, box)
+        try:
+            descriptor = self._descriptor(array.path)
+            for number, start in enumerate(starts.tolist()):
+                piece = memory[number * length * item : (number + 1) * length * item]
+                done = 0
+                while done < len(piece):
+                    done += os.pwrite(descriptor, piece[done:], array.offset + start * item + done)
+        except OSError as error:
+            raise CheckpointError(f"cannot write {array.name} of {array.path}: {error}") from None
+        self.bytes_written += len(memory)
+
+    def sync(self) -> None:
+        """Force to the disk what was written."""
+        for descriptor in self._descriptors.values():
+            os.fdatasync(descriptor)
+
+    def close(self) -> None:
+        """Close all files."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+        while self._files:
+            self._files.popitem()[1].close()
+
+    def _read_runs(self, array: StoredArray, box: Sequence[BlockRange]) -> np.ndarray:
+        assert array.offset is not None
+        values = np.empty([r.size for r in box], array.dtype)
+        memory = values.reshape(-1).view(np.uint8).data
+        starts, length = runs(array.shape, box)
+        size, item, descriptor = length * values.itemsize, values.itemsize, self._descriptor(array.path)
+        for number, start in enumerate(starts.tolist()):
+            piece, done = memory[number * size : (number + 1) * size], 0
+            while done < size:
+                got = os.preadv(descriptor, [piece[done:]], array.offset + start * item + done)
+                if got == 0:
+                    raise OSError(f"the file ends {size - done} bytes too early; it was cut off after it was opened")
+                done += got
+        self.bytes_read += len(memory)
+        return values
+
+    def _read_chunks(self, array: StoredArray, box: Sequence[BlockRange]) -> np.ndarray:
+        if array.path not in self._files:
+            self._files[array.path] = h5py.File(array.path, "r", locking=False)
+        dataset = self._files[array.path][array.name]
+        values = dataset[tuple(slice(r.start, r.stop) for r in box)]
+        if dataset.chunks is None:
+            self.bytes_read += values.nbytes
+        else:
+            touched = (range(r.start // c * c, r.stop, c) for r, c in zip(box, dataset.chunks, strict=True))
+            self.bytes_read += sum(dataset.id.get_chunk_info_by_coord(corner).size for corner in itertools.product(*touched))
+        return values
+
+    def _descriptor(self, path: str) -> int:
+        if path not in self._descriptors:
+            self._descriptors[path] = os.open(path, self._flags)
+        return self._descriptors[path]
