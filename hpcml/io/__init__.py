@@ -1,19 +1,56 @@
-"""Files: checkpoints to restart from. Nothing is imported until it is used, so that helper processes stay small."""
+"""Files: checkpoints to restart from, snapshots to look at. Nothing is imported until it is used, so that helper processes stay small."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpcml.io.checkpoint import Blocked, Checkpointer, Restored, Rows, SaveInterval, StopSignal, restore
+    from hpcml.io.snapshot.compression import Compression
+    from hpcml.io.snapshot.field import Field
+    from hpcml.io.snapshot.geometry import Geometry
+    from hpcml.io.snapshot.series import Series
+    from hpcml.io.snapshot.snapshot_file import SnapshotFile, find_snapshots
+    from hpcml.io.snapshot.uniform_grid import UniformGrid
+    from hpcml.io.snapshot.writer import SnapshotWriter
+    from hpcml.io.snapshot.xarray_backend import open_snapshots
 
-__all__ = ["Blocked", "Checkpointer", "Restored", "Rows", "SaveInterval", "StopSignal", "restore"]
+_HOMES = {
+    "checkpoint": ("Blocked", "Checkpointer", "Restored", "Rows", "SaveInterval", "StopSignal", "restore"),
+    "snapshot.compression": ("Compression",),
+    "snapshot.field": ("Field",),
+    "snapshot.geometry": ("Geometry",),
+    "snapshot.series": ("Series",),
+    "snapshot.snapshot_file": ("SnapshotFile", "find_snapshots"),
+    "snapshot.uniform_grid": ("UniformGrid",),
+    "snapshot.writer": ("SnapshotWriter",),
+    "snapshot.xarray_backend": ("open_snapshots",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = [
+    "Blocked",
+    "Checkpointer",
+    "Compression",
+    "Field",
+    "Geometry",
+    "Restored",
+    "Rows",
+    "SaveInterval",
+    "Series",
+    "SnapshotFile",
+    "SnapshotWriter",
+    "StopSignal",
+    "UniformGrid",
+    "find_snapshots",
+    "open_snapshots",
+    "restore",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import what ``hpcml.io.NAME`` stands for (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(import_module(f"{__name__}.checkpoint"), name)
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

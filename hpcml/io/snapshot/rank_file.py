@@ -1,0 +1,115 @@
+"""The file of one rank: its block, step after step, readable whenever the rank dies."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpcml.io.snapshot.compression import Compression
+from hpcml.io.snapshot.segment import Place, Segment
+from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
+from hpcml.io.snapshot.superblock import publish
+
+_MOST_CHUNK_BYTES = 256 << 20
+
+
+class RankFile:
+    """Appends steps of this rank's block.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where the file is made.
+    session : str
+        Names the files of one start of a run.
+    rank : int
+        This rank.
+    series : Series
+        What is written, and where this rank's block lies.
+    compression : Compression, optional
+        Of every field.
+
+    Raises
+    ------
+    OSError, RuntimeError
+        From HDF5, where the file cannot be made or written.
+
+    Notes
+    -----
+    HDF5's single-writer mode orders writes such that the file is consistent at any time, and needs everything but the rows to exist when it
+    begins. Chunks carry HDF5's checksum, so that a reader notices a flipped bit. Nothing is cached: a step costs no memory beyond one copy.
+    """
+
+    def __init__(self, folder: Path, session: str, rank: int, series: Series, compression: Compression | None = None) -> None:
+        path = folder / rank_name(session, rank)
+        self._session, self._geometry, self._compression = session, series.geometry, compression
+        self._file = h5py.File(path, "x", libver=LIBVER, locking=False)
+        try:
+            self._file.attrs.update(format=f"{FORMAT}-part", format_version=FORMAT_VERSION, offset=self._geometry.offset)
+            self._datasets = {}
+            for field in series.fields:
+                shape = (*(size for _, size in field.leading), *self._geometry.local_shape)
+                chunks = _chunks((1,) * (1 + len(field.leading)) + self._geometry.local_shape, np.dtype(field.dtype).itemsize)
+                self._datasets[field.name] = self._file.create_dataset(
+                    field.name,
+                    (0, *shape),
+                    field.dtype,
+                    maxshape=(None, *shape),
+                    chunks=chunks,
+                    fletcher32=True,
+                    rdcc_nbytes=0,
+                    **(compression.options() if compression else {}),
+                )
+            self._file.swmr_mode = True
+            self._descriptor = os.open(path, os.O_RDWR)
+            publish(self._descriptor)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def write(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Write step number ``step`` of this file; when this returns it survives the death of the process.
+
+        Parameters
+        ----------
+        step : int
+            At most the number of steps written so far; a step that is there already is replaced.
+        values : mapping of str to numpy.ndarray
+            (*leading, *local_shape in the order of memory) of every field.
+
+        Communication
+        -------------
+        Local.
+        """
+        for name, dataset in self._datasets.items():
+            block = self._geometry.stored(values[name]).astype(dataset.dtype, order="C", copy=False)
+            dataset.resize(step + 1, 0)
+            dataset[step] = block
+            dataset.flush()
+            if self._compression:
+                self._compression.check(block, dataset[step], name)
+        publish(self._descriptor)
+
+    def segments(self, count: int, places: Sequence[Place]) -> list[Segment]:
+        """Where the first ``count`` steps of all ranks are, given the place of each rank's block."""
+        return [Segment(rank_name(self._session, rank), 0, count, *place) for rank, place in enumerate(places)]
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+        self._file.close()
+
+
+def rank_name(session: str, rank: int) -> str:
+    """Name of the file of a rank."""
+    return f"{session}-{rank:05d}.h5"
+
+
+def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """One block per chunk, cut along its slowest dims where it is larger than HDF5 handles well."""
+    sizes = list(shape)
+    for dim in range(len(sizes)):
+        while sizes[dim] > 1 and int(np.prod(sizes, dtype=np.int64)) * itemsize > _MOST_CHUNK_BYTES:
+            sizes[dim] = -(-sizes[dim] // 2)
+    return tuple(sizes)

@@ -1,0 +1,240 @@
+"""Write the fields of a running simulation, step by step, so that nothing acknowledged is ever lost."""
+
+import math
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import h5py
+import numpy as np
+from mpi4py import MPI
+
+from hpcml.core.errors import CheckpointError, ConfigError, ShapeError
+from hpcml.io.checkpoint.agreement import together
+from hpcml.io.checkpoint.lock import FolderLock
+from hpcml.io.snapshot.compression import Compression
+from hpcml.io.snapshot.rank_file import RankFile
+from hpcml.io.snapshot.segment import Segment
+from hpcml.io.snapshot.series import Series
+from hpcml.io.snapshot.step_file import StepFiles
+from hpcml.io.snapshot.view import parts_folder, read_view, write_view
+from hpcml.io.snapshot.xdmf import XdmfFile
+
+
+class SnapshotWriter:
+    """Appends steps to ``NAME.h5``, for h5py, xarray and, with ``NAME.xdmf``, ParaView, while they are written and after.
+
+        append:  each rank writes its block  ->  all agree  ->  rank 0 replaces the view NAME.h5 by one that shows the step  ->  all agree
+
+    A step that `append` returned from is acknowledged: the death of any process, at any moment, does not lose it. A step that is not
+    acknowledged is not in the view, so no reader sees a part of one.
+
+    Parameters
+    ----------
+    path : pathlib.Path or str
+        ``NAME.h5``; the values go to ``NAME.parts/``.
+    series : Series
+        Geometry, fields, attributes; the same on all ranks but for this rank's place in the geometry.
+    comm : mpi4py.MPI.Intracomm
+        Ranks whose blocks make up the geometry.
+    compression : Compression, optional
+        Of all fields, in files per rank.
+    layout : str
+        ``ranks``: one file per rank, appended; ``steps``: one file per step, which all ranks write together through parallel HDF5;
+        ``auto``: steps where h5py was built with MPI and nothing is compressed, otherwise ranks.
+    after : float
+        Steps of an earlier writer up to this time are kept and gone on from, on any number of ranks; the others go when the first new one
+        is acknowledged. By default none is kept.
+
+    Raises
+    ------
+    ConfigError
+        For a layout that cannot be.
+    CheckpointError
+        On every rank, where files cannot be read or written, the earlier steps are of other fields, or another job writes there.
+
+    Communication
+    -------------
+    Collective over comm: making it, two agreements of a byte per step, closing it.
+
+    Notes
+    -----
+    Memory is one copy of the rank's block of one field. Steps survive the death of processes, not that of the machine, before `close`
+    returns. The view has one entry per field and rank (``ranks``) or per field and step (``steps``), so a step of very many ranks costs
+    rank 0 some 50 µs for each.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from hpcml.io import Field, Series, UniformGrid
+    >>> path = Path(tempfile.mkdtemp()) / "run.h5"
+    >>> series = Series(UniformGrid.dealt((4, 6), (1.0, 1.5)), [Field("u", "m/s")], time_units="s")
+    >>> with SnapshotWriter(path, series, MPI.COMM_SELF) as snapshots:
+    ...     snapshots.append(0.0, {"u": np.ones((4, 6))})
+    >>> sorted(p.name for p in path.parent.iterdir())
+    ['run.h5', 'run.parts', 'run.xdmf']
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        series: Series,
+        comm: MPI.Intracomm,
+        *,
+        compression: Compression | None = None,
+        layout: Literal["auto", "ranks", "steps"] = "auto",
+        after: float = -math.inf,
+    ) -> None:
+        self.path, self._series, self._comm = Path(path), series, comm
+        parallel = _is_parallel(layout, compression, comm)
+        self._places = comm.gather((series.geometry.offset, series.geometry.local_shape))
+        self._lock: FolderLock | None = None
+        self._xdmf: XdmfFile | None = None
+        self._times: list[float] = []
+        self._kept: list[Segment] = []
+        session = comm.bcast(secrets.token_hex(3))
+        parts = parts_folder(self.path)
+        with together(comm, f"opening the snapshots {self.path}"):
+            if comm.rank == 0:
+                self._lock = FolderLock(parts)
+                self._keep(after)
+        self._times = comm.bcast(self._times)
+        self._first = len(self._times)
+        self._session = session
+        with together(comm, f"making the snapshot files in {parts}"):
+            self._part: StepFiles | RankFile = (
+                StepFiles(parts, session, comm, series) if parallel else RankFile(parts, session, comm.rank, series, compression)
+            )
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Time of each acknowledged step."""
+        return tuple(self._times)
+
+    def append(self, time: float, values: Mapping[str, Any]) -> None:
+        """Write one step of all fields and acknowledge it.
+
+        Parameters
+        ----------
+        time : float
+            Later than that of the step before.
+        values : mapping of str to array or Tensor
+            This rank's block of every field, (*leading, *block in the order of memory), on the CPU.
+
+        Raises
+        ------
+        ConfigError, ShapeError
+            On every rank, for a time that is not later, a field too many or too few, or of another shape.
+        CheckpointError
+            On every rank, where the step cannot be written, for example because the disk is full; the steps before stay as they are.
+
+        Communication
+        -------------
+        Collective: two agreements of one byte; data only with the layout ``steps``.
+        """
+        with together(self._comm, f"checking snapshot {len(self._times)}"):
+            arrays = self._checked(time, values)
+        with together(self._comm, f"writing snapshot {len(self._times)} to {parts_folder(self.path)}"):
+            self._part.write(len(self._times) - self._first, arrays)
+        self._times.append(float(time))
+        try:
+            with together(self._comm, f"acknowledging snapshot {len(self._times) - 1} in {self.path}"):
+                if self._comm.rank == 0:
+                    self._show(complete=False)
+        except BaseException:
+            self._times.pop()
+            raise
+
+    def close(self) -> None:
+        """Close the files, force them to the disk, and mark the view as complete.
+
+        Communication
+        -------------
+        Collective over the ranks.
+        """
+        with together(self._comm, f"closing the snapshots {self.path}"):
+            self._part.close()
+        with together(self._comm, f"completing {self.path}"):
+            if self._comm.rank == 0:
+                if len(self._times) > self._first:
+                    self._show(complete=True)
+                self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.close()
+            return
+        with suppress(OSError, RuntimeError):  # what went wrong is on its way already, and other ranks may not come here
+            self._part.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _keep(self, after: float) -> None:
+        """Find out which steps of an earlier writer stay."""
+        if after == -math.inf or not self.path.exists():
+            return
+        view = read_view(self.path)
+        shape = self._series.geometry.shape
+        mine = {field.name: (tuple(size for _, size in field.leading) + shape, field.dtype) for field in self._series.fields}
+        theirs = {name: (variable.shape[1:], str(variable.dtype)) for name, variable in view.variables.items()}
+        if mine != theirs:
+            raise CheckpointError(f"{self.path} holds {theirs}, this run writes {mine}: choose another file, or keep nothing of it")
+        self._times = [float(time) for time in view.times if time <= after]
+        steps = len(self._times)
+        self._kept = [replace(part, count=min(part.count, steps - part.first)) for part in view.segments if part.first < steps]
+
+    def _checked(self, time: float, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        if not math.isfinite(time) or (self._times and time <= self._times[-1]):
+            last = self._times[-1] if self._times else -math.inf
+            raise ConfigError(f"snapshots come in the order of time: expected a time after {last}, got {time}")
+        expected = {field.name: tuple(size for _, size in field.leading) for field in self._series.fields}
+        if set(values) != set(expected):
+            raise ConfigError(f"a snapshot of {self.path} has the fields {sorted(expected)}, got {sorted(values)}")
+        arrays, geometry = {}, self._series.geometry
+        for name, leading in expected.items():
+            array = np.asarray(values[name])
+            whole = array.ndim == len(leading) + len(geometry.shape)
+            if not whole or geometry.stored(array).shape != leading + geometry.local_shape:
+                raise ShapeError(
+                    f"{name} on rank {self._comm.rank}: expected {leading} and then a block that is {geometry.local_shape} in the order "
+                    f"{geometry.dims}, got an array of shape {array.shape}"
+                )
+            arrays[name] = array
+        return arrays
+
+    def _show(self, complete: bool) -> None:
+        """Replace the view; on one rank."""
+        assert self._places is not None
+        new = self._part.segments(len(self._times) - self._first, self._places)
+        segments = self._kept + [replace(part, first=part.first + self._first) for part in new]
+        write_view(self.path, self._series, self._times, segments, complete)
+        if self._xdmf is None:
+            self._xdmf = XdmfFile(self.path.with_suffix(".xdmf"), self.path.name, self._series, self._times)
+            used = {part.file for part in self._kept}
+            for old in parts_folder(self.path).glob("*.h5"):
+                if not old.name.startswith(self._session) and old.name not in used:
+                    old.unlink()
+        elif not complete:
+            self._xdmf.extend(len(self._times) - 1, self._times[-1])
+
+
+def _is_parallel(layout: str, compression: Compression | None, comm: MPI.Intracomm) -> bool:
+    if layout not in ("auto", "ranks", "steps"):
+        raise ConfigError(f"the layout of snapshots is auto, ranks or steps, got {layout!r}")
+    with_mpi = h5py.get_config().mpi
+    if layout == "steps" and comm.size > 1 and not with_mpi:
+        raise ConfigError(f"one file per step from {comm.size} ranks needs an h5py built with MPI: take layout='ranks'")
+    if layout == "steps" and compression:
+        raise ConfigError("compressed snapshots are written per rank: take layout='ranks'")
+    return layout == "steps" or (layout == "auto" and with_mpi and not compression)
