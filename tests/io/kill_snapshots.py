@@ -1,0 +1,145 @@
+"""Kill ranks that write snapshots all the time, at random moments, while a reader follows, and read what is left.
+
+    python tests/io/kill_snapshots.py 50     a kill hits one rank or all ranks; every other writer goes on from what is left
+
+After every kill the file must open, hold every acknowledged step with every value right, and plain HDF5 must read the same through the view.
+The reader that follows opens the file again and again while it is written: each step it is shown must be whole.
+"""
+
+import argparse
+import itertools
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpcml.io import Field, Series, SnapshotFile, SnapshotWriter, UniformGrid
+
+CELLS = (64, 48)
+FIELDS = (Field("u", "m/s", dtype="float64"), Field("p", leading=(("sample", 3),)))
+
+
+def content(step):
+    """What step number ``step`` must hold: u and p."""
+    u = step + np.arange(CELLS[0] * CELLS[1]).reshape(CELLS) / 4096
+    return {"u": u, "p": np.stack([u, -u, 2 * u]).astype(np.float32)}
+
+
+def run(path):
+    """The victim: writes steps for ever, and says when one is acknowledged; goes on from the last step before."""
+    from mpi4py import MPI
+
+    comm = MPI.COMM_WORLD
+    grid = UniformGrid.dealt(CELLS, (1.0, 1.0), (1, comm.size), (0, comm.rank))
+    columns = slice(grid.block[1].start, grid.block[1].stop)
+    with SnapshotWriter(path, Series(grid, FIELDS), comm, after=np.inf) as snapshots:
+        for step in itertools.count(len(snapshots.times)):
+            snapshots.append(step, {name: whole[..., columns] for name, whole in content(step).items()})
+            os.write(1, f"acknowledged {step}\n".encode())
+
+
+def follow(path, seen):
+    """Open what is there now and compare the newest step; return the number of steps."""
+    if not path.exists():
+        return seen
+    file = SnapshotFile(path)
+    steps = len(file.view.times)
+    assert steps >= seen, f"the file went back from {seen} steps to {steps}"
+    for name, whole in content(steps - 1).items():
+        assert np.array_equal(file.read(name, (steps - 1,)), np.swapaxes(whole, -1, -2)), f"step {steps - 1} of {name} is torn"
+    return steps
+
+
+def kill_once(path, size, rng, launcher):
+    """Write, follow, kill; return what was killed, the steps acknowledged on some rank, and the steps the reader looked at."""
+    with path.with_suffix(".log").open("w+") as log:
+        command = [launcher, "-n", str(size), sys.executable, __file__, "run", str(path)]
+        job = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        seen, looks, deadline = 0, 0, time.monotonic() + 60
+        while not (acknowledged := newest(log)) and job.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert acknowledged, f"the writer did not start:\n{Path(log.name).read_text()}"
+        end = time.monotonic() + rng.uniform(0, 0.5)
+        while time.monotonic() < end:
+            steps = follow(path, seen)
+            seen, looks = steps, looks + (steps > seen)
+        ranks = ranks_of(path)
+        target = rng.choice(["one", "all"])
+        for victim in ranks if target == "all" else [rng.choice(ranks)]:
+            os.kill(victim, signal.SIGKILL)
+        try:
+            job.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(job.pid, signal.SIGKILL)
+            job.wait()
+        return target, newest(log), looks
+
+
+def ranks_of(path):
+    """Process ids of the ranks, found by the file on their command lines."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+        except OSError:
+            continue
+        if str(path).encode() in words and b"mpiexec" not in words and b"prte" not in words:
+            found.append(int(entry.name))
+    return found
+
+
+def newest(log):
+    """Number of steps that a rank has taken for acknowledged."""
+    log.seek(0)
+    return max((int(step) + 1 for step in re.findall(r"acknowledged (\d+)$", log.read(), re.MULTILINE)), default=0)
+
+
+def check(path, acknowledged):
+    """Compare every value of every step, with our reader and with plain HDF5."""
+    file = SnapshotFile(path)
+    steps = len(file.view.times)
+    assert steps >= acknowledged, f"{acknowledged} steps were acknowledged, {steps} are there"
+    assert np.array_equal(file.view.times, np.arange(steps)) and not file.view.attributes["complete"]
+    with h5py.File(path) as plain:
+        for step in range(steps):
+            for name, whole in content(step).items():
+                expected = np.swapaxes(whole, -1, -2)
+                assert np.array_equal(file.read(name, (step,)), expected), f"step {step} of {name}"
+                assert np.array_equal(plain[name][step], expected), f"step {step} of {name} through the view"
+    return steps
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kills", type=int)
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    rng, launcher = random.Random(arguments.seed), shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    outcomes, looked = Counter(), 0
+    with tempfile.TemporaryDirectory(prefix="kill-snapshots-") as parent:
+        for count in range(1, arguments.kills + 1):
+            path = Path(parent) / f"{(count + 1) // 2}.h5"  # the second writer goes on from what the first left
+            target, acknowledged, looks = kill_once(path, arguments.ranks, rng, launcher)
+            steps = check(path, acknowledged)
+            outcomes[target] += 1
+            looked += looks
+            print(f"kill {count} of {target}: {steps} steps, {acknowledged} acknowledged, {looks} looked at while written", flush=True)
+    print(f"{arguments.kills} kills ({dict(outcomes)}): every file readable, no acknowledged step lost, none of {looked} steps torn")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["run"]:
+        run(Path(sys.argv[2]))
+    else:
+        main()
