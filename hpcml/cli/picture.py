@@ -22,7 +22,7 @@ class Rollout:
     time : ndarray
         (step,).
     truth, prediction : ndarray
-        (step, *shape), one or two dims.
+        (step, x) or (step, y, x).
     extent : tuple of float
         Of the box.
     """
@@ -40,26 +40,28 @@ def read_rollout(directory: Path, sample: int, channel: str | None) -> Rollout:
     Raises
     ------
     CheckpointError
-        If there is no such file.
+        If there is no such file, or a part of it is missing.
     ConfigError
         If it has no such sample or channel, or too many dims to draw.
     """
-    import h5py
+    from hpcml.io import SnapshotFile
 
     path = directory / "snapshots" / "rollout.h5"
     if not path.exists():
         raise CheckpointError(f"there is no rollout in {directory}: run `hpcml rollout {directory}` first")
-    with h5py.File(path, "r") as file:
-        names = [str(name) for name in file.attrs["channels"]]
-        if channel is not None and channel not in names:
-            raise ConfigError(f"{path} has no channel {channel!r}: it has {', '.join(names)}")
-        if not 0 <= sample < file["truth"].shape[0]:
-            raise ConfigError(f"{path} has no sample {sample}: it has {file['truth'].shape[0]}, counted from 0")
-        if file["truth"].ndim > 5:
-            raise ConfigError(f"{path} holds fields of three dims, which a picture cannot show: open it in ParaView")
-        number = names.index(channel) if channel else 0
-        truth, prediction = (np.asarray(file[kind][sample, :, number], dtype=float) for kind in ("truth", "prediction"))
-        return Rollout(names[number], file["time"][:], truth, prediction, tuple(file.attrs["extent"]))
+    file = SnapshotFile(path)
+    names = [name.removeprefix("truth_") for name in file.view.variables if name.startswith("truth_")]
+    name = channel or names[0]
+    if name not in names:
+        raise ConfigError(f"{path} has no channel {channel!r}: it has {', '.join(names)}")
+    shape = file.view.variables[f"truth_{name}"].shape
+    if not 0 <= sample < shape[1]:
+        raise ConfigError(f"{path} has no sample {sample}: it has {shape[1]}, counted from 0")
+    if len(shape) > 4:
+        raise ConfigError(f"{path} holds fields of three dims, which a picture cannot show: open {path.with_suffix('.xdmf')} in ParaView")
+    truth, prediction = (file.read(f"{kind}_{name}", (slice(None), sample)).astype(float) for kind in ("truth", "prediction"))
+    centres = [file.view.coordinates[dim][0] for dim in ("x", "y") if dim in file.view.coordinates]
+    return Rollout(name, file.view.times, truth, prediction, tuple(float(x[0] + x[-1]) for x in centres))
 
 
 def draw_picture(rollout: Rollout, path: Path) -> Path:
@@ -101,12 +103,11 @@ def _figure(num_rows: int) -> tuple[Any, Any]:
 
 def _panels(rollout: Rollout, step: int) -> tuple[np.ndarray, ...]:
     truth, prediction = rollout.truth[step], rollout.prediction[step]
-    panels = (truth, prediction, prediction - truth)
-    return tuple(p.T for p in panels)
+    return truth, prediction, prediction - truth
 
 
 def _title(rollout: Rollout, step: int) -> str:
-    return f"truth, t = {rollout.time[step]:.3g}, step {step}"
+    return f"truth, t = {rollout.time[step]:.3g}"
 
 
 def _draw_step(figure: Any, axes: Any, rollout: Rollout, step: int) -> list[Any]:

@@ -3,7 +3,7 @@
     [grid]      where the field lives                 [model]     the network
     [ranks]     how ranks share the work              [training]  how it learns
     [equation]  what the field obeys                  [output]    what the run leaves behind
-    [data]      what it learns from
+    [data]      what it learns from                   [snapshots] what of the fields is written
 
 ``hpcml config schema`` prints this as JSON schema, ``hpcml config show CASE`` a case with all its defaults.
 """
@@ -133,6 +133,27 @@ class Output(Section):
     """Steps of the network that a rollout takes."""
 
 
+class Snapshots(Section):
+    """What of the fields is written while a case runs, to be opened by h5py, xarray and ParaView."""
+
+    every: PositiveInt = 1
+    """Steps of a roll-out between two that are written."""
+    simulation: bool = False
+    """Whether the trajectories that are simulated for training are written too."""
+    compression: Literal["none", "sz3", "zfp"] = "none"
+    """Keeps every value within error_bound, which is checked; needs the package hdf5plugin."""
+    error_bound: PositiveFloat | None = None
+    """Largest error of a value that is compressed, in the unit of the fields."""
+    units: dict[str, str] = Field(default={})
+    """Units that readers are shown, by channel, and of "time" and "length": { vorticity = "1/s" }."""
+
+    @model_validator(mode="after")
+    def _compression_has_a_bound(self) -> Self:
+        if (self.compression == "none") != (self.error_bound is None):
+            raise ValueError("compression and error_bound go together: give both, or neither")
+        return self
+
+
 class Case(Section):
     """A whole case."""
 
@@ -143,6 +164,7 @@ class Case(Section):
     model: Annotated[Fno | Unet, Field(discriminator="name")]
     training: Training = Training()
     output: Output = Output()
+    snapshots: Snapshots = Snapshots()
 
     @model_validator(mode="after")
     def _simulation_is_complete(self) -> Self:

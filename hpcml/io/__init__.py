@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from hpcml.io.checkpoint import Blocked, Checkpointer, Restored, Rows, SaveInterval, StopSignal, restore
     from hpcml.io.snapshot.compression import Compression
     from hpcml.io.snapshot.field import Field
+    from hpcml.io.snapshot.follow import follow
     from hpcml.io.snapshot.geometry import Geometry
     from hpcml.io.snapshot.series import Series
     from hpcml.io.snapshot.snapshot_file import SnapshotFile, find_snapshots
@@ -18,6 +19,7 @@ _HOMES = {
     "checkpoint": ("Blocked", "Checkpointer", "Restored", "Rows", "SaveInterval", "StopSignal", "restore"),
     "snapshot.compression": ("Compression",),
     "snapshot.field": ("Field",),
+    "snapshot.follow": ("follow",),
     "snapshot.geometry": ("Geometry",),
     "snapshot.series": ("Series",),
     "snapshot.snapshot_file": ("SnapshotFile", "find_snapshots"),
@@ -41,6 +43,7 @@ __all__ = [
     "StopSignal",
     "UniformGrid",
     "find_snapshots",
+    "follow",
     "open_snapshots",
     "restore",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -87,8 +88,8 @@ def dtype_of(case: Case) -> torch.dtype:
     return {"float32": torch.float32, "float64": torch.float64}[case.training.dtype]
 
 
-def open_experiment(case: Case, comm: MPI.Intracomm) -> Experiment:
-    """Read or simulate the data of a case and deal them to the ranks.
+def open_experiment(case: Case, comm: MPI.Intracomm, snapshots: Path | None = None) -> Experiment:
+    """Read or simulate the data of a case and deal them to the ranks; ``snapshots`` is a file for what is simulated, as the case asks.
 
     Raises
     ------
@@ -103,5 +104,5 @@ def open_experiment(case: Case, comm: MPI.Intracomm) -> Experiment:
     if isinstance(data, Tensors):
         read = {path: read_pairs(path, data, case.grid, case.ranks, comm, dtype) for path in (data.train, *data.test)}
         return Experiment(case, read[data.train], {path: read[path] for path in data.test})
-    train, held_out = simulate_pairs(case, comm, dtype)
+    train, held_out = simulate_pairs(case, comm, dtype, snapshots)
     return Experiment(case, train, {"held out": held_out})

@@ -2,9 +2,10 @@
 
 import json
 import logging
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-import h5py
 import torch
 from torch import Tensor
 
@@ -19,8 +20,9 @@ from hpcml.solvers import NeuralSolver
 from hpcml.training.evaluation import trained_state
 from hpcml.training.experiment import dtype_of, load_surrogate
 from hpcml.training.run_directory import RunDirectory
-from hpcml.training.simulation import simulate
+from hpcml.training.simulation import trajectories
 from hpcml.training.tensor_files import domain_of
+from hpcml.training.trajectory_writer import TrajectoryWriter
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +33,8 @@ def rollout_case(folder: Path, world: World, steps: int | None = None) -> dict[s
     Parameters
     ----------
     folder : Path
-        Run directory of a trained case that steps in time. Gets ``snapshots/rollout.h5`` with ``truth`` and ``prediction``,
-        (sample, step, channel, *grid), and ``rollout.json`` with the errors.
+        Run directory of a trained case that steps in time. Gets ``snapshots/rollout.h5``, step by step, with ``truth_CHANNEL`` and
+        ``prediction_CHANNEL`` for each channel, (time, sample, *grid), and ``rollout.json`` with the errors.
     world : World
         All ranks; their number may differ from that of the training.
     steps : int, optional
@@ -47,11 +49,11 @@ def rollout_case(folder: Path, world: World, steps: int | None = None) -> dict[s
     Raises
     ------
     ConfigError, CheckpointError, SolverError
-        On every rank.
+        On every rank; the steps that were written before stay readable.
 
     Communication
     -------------
-    Collective over world.comm; rank 0 gathers one trajectory at a time and writes.
+    Collective over world.comm; every rank writes its own block, and holds one step at a time.
     """
     directory = RunDirectory(folder)
     case = directory.case()
@@ -64,11 +66,10 @@ def rollout_case(folder: Path, world: World, steps: int | None = None) -> dict[s
         model = load_surrogate(case, domain, trained_state(directory, world.comm))
         equation = build_equation(case.equation)
         samples = range(data.trajectories, data.trajectories + data.held_out)
-        truth = simulate(equation, data, domain, samples, steps + 1).to(dtype_of(case))
-        with torch.no_grad():
-            prediction = NeuralSolver(model, domain).rollout(truth[:, 0], steps)
-        errors = {"model": _errors(domain, prediction, truth), "persistence": _errors(domain, truth[:, :1].expand_as(truth), truth)}
-        _write(directory, case, equation, domain, truth, prediction, errors)
+        states = trajectories(equation, data, domain, samples, steps + 1)
+        errors = _roll_out(directory.snapshots / "rollout.h5", case, equation, NeuralSolver(model, domain), states, steps)
+        if world.rank == 0:
+            (directory.path / "rollout.json").write_text(json.dumps(errors, indent=2) + "\n", encoding="utf-8")
         for step in sorted({1, steps // 2, steps} - {0}):
             pair = errors["model"][step - 1], errors["persistence"][step - 1]
             _log.info("step %d: relative L2 error %.4f, persistence %.4f, %.1f times better", step, *pair, pair[1] / pair[0])
@@ -76,40 +77,29 @@ def rollout_case(folder: Path, world: World, steps: int | None = None) -> dict[s
     return errors
 
 
-def _errors(domain: Domain, prediction: Tensor, truth: Tensor) -> list[float]:
-    """Relative L2 error over the grid after every step but the first state, mean over samples."""
-    cells = tuple(range(2, truth.dim()))
+@torch.no_grad()
+def _roll_out(
+    path: Path, case: Case, equation: Equation, solver: NeuralSolver, truth: Iterator[Tensor], steps: int
+) -> dict[str, list[float]]:
+    """Step on beside the truth; write both as they come and keep neither."""
+    domain, channels = solver.domain, equation.channels(solver.domain.num_dims)
+    first = next(truth).to(dtype_of(case))
+    pairs = zip(chain([first], (state.to(first.dtype) for state in truth)), solver.snapshots(first, steps), strict=True)
+    variables = {f"{kind}_{channel}": channel for kind in ("truth", "prediction") for channel in channels}
+    errors: dict[str, list[float]] = {"model": [], "persistence": []}
+    with TrajectoryWriter(path, case, domain, variables, len(first)) as writer:
+        for step, (true, predicted) in enumerate(pairs):
+            if step % case.snapshots.every == 0:
+                writer.write(step, dict(zip(variables, [*true.unbind(1), *predicted.unbind(1)], strict=True)))
+            if step:
+                errors["model"].append(_error(domain, predicted, true))
+                errors["persistence"].append(_error(domain, first, true))
+    return errors
+
+
+def _error(domain: Domain, prediction: Tensor, truth: Tensor) -> float:
+    """Relative L2 error over the grid, mean over samples."""
+    cells = tuple(range(1, truth.dim()))
     parts = torch.stack([(prediction - truth).double().square().sum(cells), truth.double().square().sum(cells)])
     difference, size = all_sum(parts, domain.comm)
-    return (difference / size).sqrt().mean(0)[1:].tolist()
-
-
-def _write(
-    directory: RunDirectory,
-    case: Case,
-    equation: Equation,
-    domain: Domain,
-    truth: Tensor,
-    prediction: Tensor,
-    errors: dict[str, list[float]],
-) -> None:
-    """Write fields, gathered one trajectory at a time, and errors; the file appears under its name when it is complete."""
-    path = directory.snapshots / "rollout.h5"
-    partial = path.with_suffix(".partial")
-    file = h5py.File(partial, "w") if domain.comm.rank == 0 else None
-    shape = (*truth.shape[:3], *domain.global_shape)
-    for name, field in (("truth", truth), ("prediction", prediction)):
-        dataset = None if file is None else file.create_dataset(name, shape, dtype=str(field.dtype).removeprefix("torch."))
-        for sample, trajectory in enumerate(field):
-            whole = domain.gather(trajectory, root=0)
-            if dataset is not None:
-                dataset[sample] = whole.numpy()
-    if file is None:
-        return
-    assert isinstance(case.data, Simulation)
-    file["time"] = [case.data.spin_up + step * case.data.interval for step in range(shape[1])]
-    file.attrs["channels"] = list(equation.channels(domain.num_dims))
-    file.attrs["extent"] = domain.grid.extent
-    file.close()
-    partial.replace(path)
-    (directory.path / "rollout.json").write_text(json.dumps(errors, indent=2) + "\n", encoding="utf-8")
+    return float((difference / size).sqrt().mean())

@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from mpi4py import MPI
@@ -14,14 +16,16 @@ from hpcml.solvers import DarcySolver, Solver, build_solver
 from hpcml.training.dataset import Pairs
 from hpcml.training.progress import progress
 from hpcml.training.tensor_files import domain_of
+from hpcml.training.trajectory_writer import TrajectoryWriter
 
 _log = logging.getLogger(__name__)
 
 
-def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype) -> tuple[Pairs, Pairs]:
+def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype, snapshots: Path | None = None) -> tuple[Pairs, Pairs]:
     """Simulate the trajectories of a case and cut them into pairs of one state and the next.
 
-    Steady equations give one pair per sample: coefficient and solution.
+    Steady equations give one pair per sample: coefficient and solution. Where ``snapshots.simulation`` of the case is set, the trajectories
+    for training are also written to the file ``snapshots``, step by step.
 
     Returns
     -------
@@ -42,9 +46,12 @@ def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype) -> 
     domain = domain_of(grid.shape, grid, ranks, comm)
     together = domain if ranks.data == 1 else domain_of(grid.shape, grid, case.Ranks(), comm)
     equation = build_equation(spec.equation)
-    sets = []
+    sets: list[Pairs] = []
     for samples in (range(data.trajectories), range(data.trajectories, data.trajectories + data.held_out)):
-        states = simulate(equation, data, together, samples, data.snapshots)
+        steps = trajectories(equation, data, together, samples, data.snapshots)
+        if snapshots is not None and spec.snapshots.simulation and not sets:
+            steps = _written(steps, len(samples), spec, equation, together, snapshots)
+        states = torch.stack(list(steps), 1)
         inputs, targets = (_moved(field, together, domain, dtype) for field in _cut(equation, states))
         sets.append(Pairs(domain, inputs, targets))
     if together is not domain:
@@ -52,8 +59,9 @@ def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype) -> 
     return sets[0], sets[1]
 
 
-def simulate(equation: Equation, data: case.Simulation, domain: Domain, samples: range, snapshots: int) -> Tensor:
-    """Trajectories of an equation.
+@torch.no_grad()
+def trajectories(equation: Equation, data: case.Simulation, domain: Domain, samples: range, snapshots: int) -> Iterator[Tensor]:
+    """Trajectories of an equation, state by state.
 
     Parameters
     ----------
@@ -68,10 +76,10 @@ def simulate(equation: Equation, data: case.Simulation, domain: Domain, samples:
     snapshots : int
         States of each; a steady equation has one.
 
-    Returns
-    -------
+    Yields
+    ------
     Tensor
-        float64, (sample, snapshot, channel, *local_shape).
+        float64, (sample, channel, *local_shape).
 
     Communication
     -------------
@@ -79,24 +87,33 @@ def simulate(equation: Equation, data: case.Simulation, domain: Domain, samples:
     """
     state = equation.initial_state(domain, samples, data.seed)
     if isinstance(equation, Darcy):
-        with torch.no_grad():
-            return DarcySolver(equation, domain).step(state).unsqueeze(1)
+        yield DarcySolver(equation, domain).step(state)
+        return
     solver, steps = solver_between(equation, domain, data.interval, state)
     spin_up = math.ceil(data.spin_up / data.interval) * steps
-    states = []
-    with torch.no_grad(), progress("snapshot", snapshots, shown=domain.world_comm.rank == 0) as bar:
+    with progress("snapshot", snapshots, shown=domain.world_comm.rank == 0) as bar:
         if spin_up:
             *_, state = solver.snapshots(state, spin_up, spin_up)
-        for snapshot in solver.snapshots(state, (snapshots - 1) * steps, steps):
-            states.append(snapshot)
-            bar.advance(len(states), f"{len(samples)} trajectories of {type(equation).__name__}")
-    return torch.stack(states, 1)
+        for count, snapshot in enumerate(solver.snapshots(state, (snapshots - 1) * steps, steps), 1):
+            bar.advance(count, f"{len(samples)} trajectories of {type(equation).__name__}")
+            yield snapshot
 
 
 def solver_between(equation: Equation, domain: Domain, interval: float, state: Tensor) -> tuple[Solver, int]:
     """Solver whose step divides the time between two snapshots and is at most half the stable one, and the number of steps."""
     steps = max(1, math.ceil(interval / (0.5 * equation.stable_step(domain, state))))
     return build_solver(equation, domain, interval / steps), steps
+
+
+def _written(
+    states: Iterator[Tensor], num_samples: int, spec: case.Case, equation: Equation, domain: Domain, path: Path
+) -> Iterator[Tensor]:
+    """The same states, each on disk before it is given on."""
+    channels = equation.channels(domain.num_dims)
+    with TrajectoryWriter(path, spec, domain, {name: name for name in channels}, num_samples) as writer:
+        for step, state in enumerate(states):
+            writer.write(step, dict(zip(channels, state.unbind(1), strict=True)))
+            yield state
 
 
 def _cut(equation: Equation, states: Tensor) -> tuple[Tensor, Tensor]:

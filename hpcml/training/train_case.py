@@ -50,7 +50,7 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float]:
     directory.begin(case, world.comm)
     with ExitStack() as stack:
         stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))
-        experiment = open_experiment(case, world.comm)
+        experiment = open_experiment(case, world.comm, directory.snapshots / "simulation.h5")
         domain = stack.enter_context(experiment.domain)
         model = experiment.surrogate()
         checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm))

@@ -71,8 +71,9 @@ def test_it_rolls_out_on_another_number_of_ranks_and_is_drawn(runs, mpiexec):
     errors = json.loads((runs / "2" / "rollout.json").read_text())
     assert len(errors["model"]) == len(errors["persistence"]) == 3
     with h5py.File(runs / "2" / "snapshots" / "rollout.h5") as file:
-        assert file["truth"].shape == file["prediction"].shape == (1, 4, 1, 16, 16)
-        truth, prediction = (torch.from_numpy(file[name][0, -1]) for name in ("truth", "prediction"))
+        assert file["truth_vorticity"].shape == file["prediction_vorticity"].shape == (4, 1, 16, 16)
+        assert file["time"][:] == pytest.approx([0, 0.05, 0.1, 0.15]) and file.attrs["complete"]
+        truth, prediction = (torch.from_numpy(file[f"{name}_vorticity"][-1]) for name in ("truth", "prediction"))
     assert float((prediction - truth).norm() / truth.norm()) == pytest.approx(errors["model"][-1])
     assert hpcml(mpiexec, 1, "export", runs / "2").returncode == 0
     assert (runs / "2" / "rollout.png").read_bytes()[:4] == b"\x89PNG" and (runs / "2" / "rollout.gif").read_bytes()[:3] == b"GIF"
