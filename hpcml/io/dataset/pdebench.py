@@ -43,19 +43,17 @@ def describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
     coordinates = tuple(tuple(map(float, _member(file, f"{dim}-coordinate")[:])) for dim in DIMS[:num_dims])
     # The generators of some equations give the edges of the intervals, one more than there are values.
     times = file["t-coordinate"][: main.shape[1]] if "t-coordinate" in file else np.arange(main.shape[1])
-    fields, names = _fields(file, num_dims)
     description = Description(
         name=Path(file.filename).stem,
-        fields=fields,
+        fields=_fields(file),
         num_trajectories=main.shape[0],
         times=tuple(map(float, times)),
         coordinates=coordinates,
         periodic=(None,) * num_dims,
-        constants={key: (float(value),) for key, value in file.attrs.items() if isinstance(value, np.number)},
+        constants={key: (float(value),) for key, value in file.attrs.items() if _is_constant(key, value)},
     )
-    constant = 1 if "nu" in names else 0
-    variables = tuple(_variable(_member(file, name), place, place >= constant, description) for place, name in enumerate(names))
-    return read_origin(file, description), variables
+    description = read_origin(file, description)
+    return description, tuple(_variable(_member(file, name), channel, description) for channel, name in enumerate(_names(description)))
 
 
 def create(path: Path, description: Description) -> None:
@@ -83,13 +81,14 @@ def create(path: Path, description: Description) -> None:
         write_origin(file, description)
 
 
-def _fields(file: h5py.File, num_dims: int) -> tuple[tuple[Field, ...], tuple[str, ...]]:
-    """Fields of a file, and the array of each channel."""
+def _is_constant(key: str, value: object) -> bool:
+    return isinstance(value, np.number) and not key.startswith("hpcml_")
+
+
+def _fields(file: h5py.File) -> tuple[Field, ...]:
     if "density" in file:
-        return (Field("density"), Field("pressure"), Field("velocity", 1)), ("density", "pressure", *_VELOCITY[:num_dims])
-    if "nu" in file:
-        return (Field("nu", varies_in_time=False), Field("tensor")), ("nu", "tensor")
-    return (Field("tensor"),), ("tensor",)
+        return Field("density"), Field("pressure"), Field("velocity", 1)
+    return (Field("nu", varies_in_time=False), Field("tensor")) if "nu" in file else (Field("tensor"),)
 
 
 def _names(space: Description) -> tuple[str, ...]:
@@ -114,7 +113,8 @@ def _member(file: h5py.File, name: str) -> h5py.Dataset:
     return file[name]
 
 
-def _variable(dataset: h5py.Dataset, channel: int, has_time: bool, space: Description) -> Variable:
+def _variable(dataset: h5py.Dataset, channel: int, space: Description) -> Variable:
+    has_time = dataset.name != "/nu"
     expected = (space.num_trajectories, *[space.num_times] * has_time, *space.grid_shape)
     if dataset.shape != expected:
         raise CheckpointError(f"{dataset.file.filename}: {dataset.name} should be of shape {expected}, got {dataset.shape}")
