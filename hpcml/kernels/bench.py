@@ -16,21 +16,18 @@ from hpcml.kernels.sor import bind_sor_half_sweep
 from hpcml.kernels.stencil import bind_star_stencil
 
 Work = Callable[[], object]
-IN_A_ROW = 3  # calls of one way before the next has its turn: the first finds the others' data in the caches
+IN_A_ROW = 5  # calls of one way before the next has its turn: the first finds the others' data in the caches
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One kernel against one way to do the same without it; times in seconds, the 20th percentile of all calls."""
+    """One kernel against one way to do the same without it: times in seconds and their ratio, medians over the rounds."""
 
     name: str
     case: str
     kernel_s: float
     other_s: float
-
-    @property
-    def ratio(self) -> float:
-        return self.other_s / self.kernel_s
+    ratio: float
 
 
 def compare_kernels(rounds: int = 15) -> list[Comparison]:
@@ -52,8 +49,8 @@ def compare_kernels(rounds: int = 15) -> list[Comparison]:
 
     Notes
     -----
-    The 20th percentile is a time that the work often takes and that other work on the machine disturbs little. torch is held to one thread
-    meanwhile.
+    A round's time is the best of a few calls in a row, and a ratio is taken within the round: a machine that does other work slows
+    both, and the median leaves out the rounds in which it slowed one. torch is held to one thread meanwhile.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -68,16 +65,20 @@ Case = tuple[str, Work, dict[str, Work]]
 
 def _timed(case: Case, rounds: int) -> Iterator[Comparison]:
     description, kernel, rivals = case
-    times: dict[str, list[float]] = {name: [] for name in ("kernel", *rivals)}
-    for _ in range(rounds):
-        for name, work in (("kernel", kernel), *rivals.items()):
-            for _ in range(IN_A_ROW):
-                start = time.perf_counter()
-                work()
-                times[name].append(time.perf_counter() - start)
-    typical = {name: float(np.quantile(values, 0.2)) for name, values in times.items()}
+    works = {"kernel": kernel, **rivals}
+    times = {name: np.empty(rounds) for name in works}
+    for k in range(rounds):
+        for name, work in works.items():
+            times[name][k] = min(_seconds(work) for _ in range(IN_A_ROW))
+    own = times["kernel"]
     for name in rivals:
-        yield Comparison(name, description, typical["kernel"], typical[name])
+        yield Comparison(name, description, *(float(np.median(t)) for t in (own, times[name], times[name] / own)))
+
+
+def _seconds(work: Work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def _stencil() -> Case:

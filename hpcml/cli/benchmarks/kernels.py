@@ -12,7 +12,7 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     Returns
     -------
     rows, figures
-        A row per rival, with 20th percentiles of the times; the figures are the ratios, rival over kernel, by the name of the comparison.
+        A row per rival, with medians of the times; the figures are the ratios, rival over kernel, by the name of the comparison.
 
     Communication
     -------------
