@@ -1,5 +1,6 @@
 """The file of one rank: its block, step after step, readable whenever the rank dies."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,11 +9,14 @@ import h5py
 import numpy as np
 
 from hpcml.io.snapshot.compression import Compression
+from hpcml.io.snapshot.field import Field
+from hpcml.io.snapshot.geometry import Geometry
 from hpcml.io.snapshot.segment import Place, Segment
 from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
 from hpcml.io.snapshot.superblock import publish
 
 _MOST_CHUNK_BYTES = 256 << 20
+_ROOM_BYTES = 1 << 18  # for what HDF5 writes beside the values; its index grows by blocks of at most some ten kilobytes
 
 
 class RankFile:
@@ -40,33 +44,22 @@ class RankFile:
     -----
     HDF5's single-writer mode orders writes such that the file is consistent at any time, and needs everything but the rows to exist when it
     begins. Chunks carry HDF5's checksum, so that a reader notices a flipped bit. Nothing is cached: a step costs no memory beyond one copy.
+    HDF5 crashes where it cannot write what it has taken, so the disk is asked for room before each step; `close` gives back what is left.
     """
 
     def __init__(self, folder: Path, session: str, rank: int, series: Series, compression: Compression | None = None) -> None:
         path = folder / rank_name(session, rank)
         self._session, self._geometry, self._compression = session, series.geometry, compression
-        self._file = h5py.File(path, "x", libver=LIBVER, locking=False)
+        self._bytes = sum(_nbytes(field, series.geometry) for field in series.fields)
+        path.write_bytes(_empty_file(series, compression))
+        self._descriptor = os.open(path, os.O_RDWR)
         try:
-            self._file.attrs.update(format=f"{FORMAT}-part", format_version=FORMAT_VERSION, offset=self._geometry.offset)
-            self._datasets = {}
-            for field in series.fields:
-                shape = (*(size for _, size in field.leading), *self._geometry.local_shape)
-                chunks = _chunks((1,) * (1 + len(field.leading)) + self._geometry.local_shape, np.dtype(field.dtype).itemsize)
-                self._datasets[field.name] = self._file.create_dataset(
-                    field.name,
-                    (0, *shape),
-                    field.dtype,
-                    maxshape=(None, *shape),
-                    chunks=chunks,
-                    fletcher32=True,
-                    rdcc_nbytes=0,
-                    **(compression.options() if compression else {}),
-                )
+            self._file = h5py.File(path, "r+", libver=LIBVER, locking=False)
+            self._datasets = {field.name: _uncached(self._file, field.name) for field in series.fields}
             self._file.swmr_mode = True
-            self._descriptor = os.open(path, os.O_RDWR)
             publish(self._descriptor)
         except BaseException:
-            self._file.close()
+            os.close(self._descriptor)
             raise
 
     def write(self, step: int, values: Mapping[str, np.ndarray]) -> None:
@@ -83,6 +76,9 @@ class RankFile:
         -------------
         Local.
         """
+        end = self._file.id.get_filesize() + self._bytes + _ROOM_BYTES
+        if os.fstat(self._descriptor).st_size < end:
+            os.posix_fallocate(self._descriptor, 0, end)
         for name, dataset in self._datasets.items():
             block = self._geometry.stored(values[name]).astype(dataset.dtype, order="C", copy=False)
             dataset.resize(step + 1, 0)
@@ -106,10 +102,35 @@ def rank_name(session: str, rank: int) -> str:
     return f"{session}-{rank:05d}.h5"
 
 
+def _empty_file(series: Series, compression: Compression | None) -> bytes:
+    """A file without steps, made in memory: a disk that is full then says so to us and not to HDF5."""
+    geometry = series.geometry
+    with h5py.File("empty", "w", driver="core", backing_store=False, libver=LIBVER) as file:
+        file.attrs.update(format=f"{FORMAT}-part", format_version=FORMAT_VERSION, offset=geometry.offset)
+        for field in series.fields:
+            shape = (*(size for _, size in field.leading), *geometry.local_shape)
+            chunks = _chunks((1,) * (1 + len(field.leading)) + geometry.local_shape, np.dtype(field.dtype).itemsize)
+            options = compression.options() if compression else {}
+            file.create_dataset(field.name, (0, *shape), field.dtype, maxshape=(None, *shape), chunks=chunks, fletcher32=True, **options)
+        file.flush()
+        return file.id.get_file_image()
+
+
+def _uncached(file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset whose chunks go to the file at once: what is read back is then what a reader gets."""
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_chunk_cache(0, 0, 0.0)
+    return h5py.Dataset(h5py.h5d.open(file.id, name.encode(), access))
+
+
+def _nbytes(field: Field, geometry: Geometry) -> int:
+    return math.prod(size for _, size in field.leading) * math.prod(geometry.local_shape) * np.dtype(field.dtype).itemsize
+
+
 def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """One block per chunk, cut along its slowest dims where it is larger than HDF5 handles well."""
     sizes = list(shape)
     for dim in range(len(sizes)):
-        while sizes[dim] > 1 and int(np.prod(sizes, dtype=np.int64)) * itemsize > _MOST_CHUNK_BYTES:
+        while sizes[dim] > 1 and math.prod(sizes) * itemsize > _MOST_CHUNK_BYTES:
             sizes[dim] = -(-sizes[dim] // 2)
     return tuple(sizes)

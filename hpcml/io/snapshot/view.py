@@ -1,6 +1,5 @@
 """The view: a small HDF5 file that shows all acknowledged steps of all ranks as whole arrays, by reference."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import hpcml
 from hpcml.core.errors import CheckpointError
 from hpcml.io.snapshot.field import Field
 from hpcml.io.snapshot.geometry import Geometry
+from hpcml.io.snapshot.replace_file import replace_file
 from hpcml.io.snapshot.segment import Segment
 from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
 
@@ -91,18 +91,14 @@ def write_view(path: Path, series: Series, times: Sequence[float], segments: Seq
     -------------
     Local; called on one rank.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with h5py.File(partial, "w", libver=LIBVER) as file:
-            file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION, complete=complete, written_by=hpcml.__version__)
-            file.attrs.update(series.attributes, dims=series.geometry.dims)
-            _add_coordinates(file, series, times)
-            for field in series.fields:
-                _add_field(file, field, series.geometry, segments, parts_folder(path).name)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with h5py.File(path.name, "w", driver="core", backing_store=False, libver=LIBVER) as file:
+        file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION, complete=complete, written_by=hpcml.__version__)
+        file.attrs.update(series.attributes, dims=series.geometry.dims)
+        _add_coordinates(file, series, times)
+        for field in series.fields:
+            _add_field(file, field, series.geometry, segments, parts_folder(path).name)
+        file.flush()
+        replace_file(path, file.id.get_file_image())
 
 
 def read_view(path: Path) -> View:
