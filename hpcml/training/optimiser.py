@@ -9,13 +9,17 @@ from hpcml.core.case import Training
 
 
 def build_optimiser(model: nn.Module, spec: Training) -> torch.optim.Optimizer:
-    """AdamW over all parameters.
+    """AdamW over all parameters, a pass over memory each where they are real; torch has no such pass for complex ones.
 
     References
     ----------
     I. Loshchilov and F. Hutter, Decoupled weight decay regularization, ICLR 2019.
     """
-    return torch.optim.AdamW(model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
+    kinds: dict[bool, list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        kinds.setdefault(parameter.is_floating_point(), []).append(parameter)
+    groups = [{"params": parameters, "fused": real} for real, parameters in kinds.items()]
+    return torch.optim.AdamW(groups, lr=spec.learning_rate, weight_decay=spec.weight_decay)
 
 
 def rate_factor(spec: Training, epoch: float) -> float:
