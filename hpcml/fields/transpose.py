@@ -59,13 +59,14 @@ class Passage:
     def __init__(self, plan: Transpose, rows: int, dtype: torch.dtype, device: torch.device) -> None:
         rank = plan.comm.rank
         send, receive = ({p: rows * _count(box) for p, box in boxes.items() if p != rank} for boxes in (plan.outgoing, plan.incoming))
-        self.exchange = Exchange(plan.comm, send, receive, dtype, device, plan.tag)
+        self.exchange = Exchange(plan.comm, send, receive, dtype, device, plan.tag, backend="mpi")
+        (buffers,) = self.exchange.halves
         self.moved = torch.empty((rows, *plan.target_shape), dtype=dtype, device=device)
-        self.places = [(plan.outgoing[peer], _as_box(buffer, rows, plan.outgoing[peer])) for peer, buffer in self.exchange.send.items()]
+        self.places = [(plan.outgoing[peer], _as_box(buffer, rows, plan.outgoing[peer])) for peer, buffer in buffers.send.items()]
         if rank in plan.outgoing:
             self.places.append((plan.outgoing[rank], self.moved[_index(plan.incoming[rank])]))
         self.arrivals = [
-            (self.moved[_index(box)], _as_box(self.exchange.recv[peer], rows, box)) for peer, box in plan.incoming.items() if peer != rank
+            (self.moved[_index(box)], _as_box(buffers.recv[peer], rows, box)) for peer, box in plan.incoming.items() if peer != rank
         ]
 
     def put(self, cells: Tensor, first_row: int, dim: int, start: int) -> None:

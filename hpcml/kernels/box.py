@@ -115,12 +115,16 @@ class BoxPlan:
         KeyError
             For another kind.
         """
+        launches = self.launches(kind, buffer, *fields)
+        return launches[0] if len(launches) == 1 else Launch(partial(_run_all, launches), (buffer, fields))
+
+    def launches(self, kind: str, buffer: Array, *fields: Array) -> list[Launch]:
+        """The launches of which `bind` makes one, in order; their argument 0 is the buffer, and 1 the list of fields."""
         kernel = {"pack": PACK, "unpack": UNPACK, "accumulate": ACCUMULATE}[kind]
         device, at, addresses = self._addresses(buffer, fields)
         backend = choose_backend(kernel.source, device)
         tables = self._tables(kernel, self._element(backend, at, addresses), backend)
-        launches = [self._bound(kernel, types, table, buffer, fields) for types, table in tables]
-        return launches[0] if len(launches) == 1 else Launch(partial(_run_all, launches), (buffer, fields))
+        return [self._bound(kernel, types, table, buffer, fields) for types, table in tables]
 
     def _run(self, kernel: Kernel, buffer: Array, fields: Sequence[Array]) -> None:
         device, at, addresses = self._addresses(buffer, fields)

@@ -72,10 +72,16 @@ class HostKernel:
                 raise DeviceError(f"the {block} threads of a block wait for one another here, which the CPU cannot: use blocks of one")
             dims = (ctypes.c_int * 6)(*shape)
             return partial(self._grid, record, dims)
-        threads = host_threads()
-        if self._team is not None and threads > 1 and points >= TEAM_MIN_POINTS:
-            return partial(self._team, ctypes.c_void_p(record), threads)
+        if self._team is not None and self._wakes_team(points):
+            return partial(self._team, ctypes.c_void_p(record), host_threads())
         return partial(self._serial, record)
+
+    def function(self, points: int, shape: Sequence[int] | None = None) -> int:
+        """Address of the C function of one argument, the record, that `runner` calls; 0 where it calls one of more."""
+        return 0 if shape is not None or self._wakes_team(points) else ctypes.cast(self._serial, ctypes.c_void_p).value or 0
+
+    def _wakes_team(self, points: int) -> bool:
+        return self._team is not None and host_threads() > 1 and points >= TEAM_MIN_POINTS
 
 
 def host_threads() -> int:

@@ -27,7 +27,14 @@ class Launch:
         Runs the kernel.
     arguments : sequence
         Arrays and scalars that ``run`` uses.
+
+    Attributes
+    ----------
+    native : (int, int) or None
+        Addresses of a C function and of its one argument that do the same, where there are such.
     """
+
+    native: tuple[int, int] | None = None
 
     def __init__(self, run: Callable[[], object], arguments: Sequence[Any]) -> None:
         self._run, self._arguments = run, arguments
@@ -90,7 +97,9 @@ class HostLaunch(Launch):
                 pack_scalar(self._slots, 8 * i, parameter, types, value)
         dims = (*shape[0], *shape[1]) if shape else None
         kernel = _host_kernel(source, signature.name, tuple(sorted(types.items())), compiler)
-        super().__init__(kernel.runner(ctypes.addressof(self._slots), points, dims), arguments)
+        record, function = ctypes.addressof(self._slots), kernel.function(points, dims)
+        self.native = (function, record) if function else None
+        super().__init__(kernel.runner(record, points, dims), arguments)
 
     def point(self, position: int, address: int) -> None:
         self._slots[position] = address

@@ -6,15 +6,17 @@ nothing of how the bytes travel, and an exchange knows nothing of grids.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-import numpy as np
 import torch
 from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError, DeviceError
+from hpcml.parallel.transport.connect import Transport, connect
+from hpcml.parallel.transport.moves import Moves
+from hpcml.parallel.transport.shared import SharedTransport
 
 GIVE_UP_S = 1.0
 """How long an interrupted exchange waits for its peers: far above a message's time, far below the five seconds a job may take to end."""
@@ -35,73 +37,133 @@ class Traffic:
 traffic = Traffic()
 
 
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """Flat contiguous buffer for each peer and from each peer."""
+
+    send: dict[int, Any] = field(default_factory=dict)
+    recv: dict[int, Any] = field(default_factory=dict)
+
+
 class Exchange:
-    """Persistent messages between fixed buffers.
+    """Messages between fixed buffers, again and again.
 
     Parameters
     ----------
     comm : MPI.Intracomm
         Ranks are counted in it.
     send, recv : mapping of int to int
-        Number of elements for each peer; peers with none may be left out. What one rank sends, the other must expect.
+        Number of elements for each peer; peers with none may be left out. What one rank sends, the other must expect. A rank may be its
+        own peer: what it sends is then what it receives, in the same memory.
     dtype : torch.dtype
         Any; bytes are moved.
     device : torch.device
         Where the buffers lie.
     tag : int
         Tells plans in flight at the same time apart.
+    backend : str, optional
+        One of `hpcml.parallel.transport.choice.BACKENDS`, the same on all ranks; by default chosen for each pair of ranks.
 
     Attributes
     ----------
-    send, recv : dict of int to Tensor
-        Flat contiguous buffer for each peer. Write ``send`` before `start`, read ``recv`` after `wait`.
+    halves : tuple of Buffers
+        One set of buffers, or two that are used in turn where ranks share memory.
+    half : int
+        Which of them the exchange that is in flight, or else the next one, uses: write ``halves[half].send`` before `start`, read
+        ``recv`` of the same after `wait`.
+    routes : dict of int to str
+        Back end for each peer.
 
     Raises
     ------
     DeviceError
-        For a device whose memory this exchange cannot reach.
+        For a device whose memory no back end can reach.
     CommunicationError
-        If started while still in flight, or after it was closed.
+        If started while still in flight, or after it was closed; if a neighbor has ended, left, or does not come.
 
     Communication
     -------------
-    Neighbours; one message per peer, non-blocking between `start` and `wait`; deterministic. Nothing is allocated after construction.
+    Construction: neighbors. Exchange: neighbors, one message per peer, non-blocking between `start` and `wait`; deterministic. Nothing is
+    allocated after construction.
 
     Notes
     -----
-    As a context manager, or by `close`, the requests are completed or given up, and freed. An MPI library that finds pending requests over
+    As a context manager, or by `close`, requests are completed or given up, and freed. An MPI library that finds pending requests over
     freed buffers when it finalises may crash.
     """
 
     def __init__(
-        self, comm: MPI.Intracomm, send: Mapping[int, int], recv: Mapping[int, int], dtype: torch.dtype, device: torch.device, tag: int = 0
+        self,
+        comm: MPI.Intracomm,
+        send: Mapping[int, int],
+        recv: Mapping[int, int],
+        dtype: torch.dtype,
+        device: torch.device,
+        tag: int = 0,
+        backend: str | None = None,
     ) -> None:
-        if device.type != "cpu":
-            raise DeviceError(f"this exchange moves host memory only, got a tensor on {device}: move the field to the CPU")
-        self.send = {peer: torch.empty(n, dtype=dtype, device=device) for peer, n in sorted(send.items()) if n}
-        self.recv = {peer: torch.empty(n, dtype=dtype, device=device) for peer, n in sorted(recv.items()) if n}
-        receives = [comm.Recv_init([_as_bytes(buffer), MPI.BYTE], peer, tag) for peer, buffer in self.recv.items()]
-        sends = [comm.Send_init([_as_bytes(buffer), MPI.BYTE], peer, tag) for peer, buffer in self.send.items()]
-        self._requests: list[MPI.Prequest] = [*receives, *sends]
-        self._bytes = sum(buffer.nbytes for buffer in self.send.values())
+        if device.type not in ("cpu", "cuda"):
+            raise DeviceError(f"an exchange moves memory of the host or of a GPU, got a tensor on {device}: move the field to the CPU")
+        self.rank, self.steps = comm.rank, 0
+        sizes = [{peer: n * dtype.itemsize for peer, n in sorted(counts.items()) if n} for counts in (send, recv)]
+        own = torch.empty(sizes[0].pop(self.rank, 0), dtype=torch.uint8, device=device)
+        sizes[1].pop(self.rank, None)
+        self._transports: list[Transport] = connect(comm, sizes[0], sizes[1], device, tag, backend)
+        self.shared = next((t for t in self._transports if isinstance(t, SharedTransport)), None)
+        self._others = [t for t in self._transports if t is not self.shared]
+        self.routes = {peer: t.way for t in self._transports for peer in {**t.send[0], **t.recv[0]}}
+        self.halves = tuple(self._buffers(half, own, dtype) for half in range(2 if self.shared else 1))
+        self._messages, self._bytes = len(sizes[0]), sum(sizes[0].values())
         self._in_flight = self._closed = False
 
-    def start(self) -> None:
-        """Begin to move the buffers."""
+    @property
+    def half(self) -> int:
+        """See the class."""
+        return (self.steps if self._in_flight else self.steps + 1) % len(self.halves)
+
+    def start(self, pack: Moves | None = None) -> None:
+        """Begin to move the buffers.
+
+        Parameters
+        ----------
+        pack : Moves, optional
+            Packs them first, and raises this rank's flag; by default they are packed already.
+        """
         if self._in_flight:
             raise CommunicationError("an exchange was started again before it was waited for: call wait() first")
         if self._closed:
             raise CommunicationError("this exchange was closed, or given up after an error: make a new plan")
-        traffic.messages += len(self.send)
+        traffic.messages += self._messages
         traffic.bytes += self._bytes
+        self.steps += 1
         self._in_flight = True
-        if self._requests:
-            MPI.Prequest.Startall(self._requests)
+        if self.shared is not None:
+            self.shared.start(self.steps, pack)
+        elif pack is not None:
+            pack(self.steps)
+        for transport in self._others:
+            transport.start(self.steps)
 
-    def wait(self) -> None:
-        """Return when every buffer has arrived and every sent one may be written again."""
-        if self._in_flight and self._requests:
-            MPI.Request.Waitall(self._requests)
+    def wait(self, unpack: Moves | None = None) -> None:
+        """Return when every buffer has arrived and every sent one may be written again.
+
+        Parameters
+        ----------
+        unpack : Moves, optional
+            Waits for the flags of the neighbors in shared memory, and unpacks; by default that is left to the caller.
+        """
+        if not self._in_flight:
+            return
+        try:
+            for transport in self._others:
+                transport.wait(self.steps)
+            if self.shared is not None:
+                self.shared.wait(self.steps, unpack)
+            elif unpack is not None:
+                unpack(self.steps)
+        except BaseException:
+            self.cancel()
+            raise
         self._in_flight = False
 
     def cancel(self) -> None:
@@ -109,33 +171,32 @@ class Exchange:
 
         If a peer does not answer within `GIVE_UP_S`, its data is lost and the exchange is closed.
         """
-        deadline = time.monotonic() + GIVE_UP_S
-        while self._in_flight and not MPI.Request.Testall(self._requests):
-            if time.monotonic() > deadline:
-                receives = self._requests[: len(self.recv)]
-                for request in receives:
-                    request.Cancel()
-                MPI.Request.Waitall(receives)
-                self._in_flight = False
+        if self._in_flight:
+            deadline = time.monotonic() + GIVE_UP_S
+            done = [transport.complete_by(self.steps, deadline) for transport in self._transports]
+            self._in_flight = False
+            if not all(done):
                 self.close()
-                return
-            time.sleep(1e-4)
-        self._in_flight = False
 
     def close(self) -> None:
-        """Free the requests; the exchange cannot be started again."""
+        """Free the requests, leave the shared memory; the exchange cannot be started again."""
         self.cancel()
-        for request in self._requests:
-            request.Free()
-        self._requests = []
-        self._closed = True
+        if not self._closed:
+            self._closed = True
+            for transport in self._transports:
+                transport.close()
+
+    def _buffers(self, half: int, own: torch.Tensor, dtype: torch.dtype) -> Buffers:
+        buffers = Buffers()
+        for transport in self._transports:
+            for ends, kept in ((transport.send, buffers.send), (transport.recv, buffers.recv)):
+                kept.update({peer: end.view(dtype) for peer, end in ends[half % len(ends)].items()})
+        if own.nbytes:
+            buffers.send[self.rank] = buffers.recv[self.rank] = own.view(dtype)
+        return Buffers(dict(sorted(buffers.send.items())), dict(sorted(buffers.recv.items())))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def _as_bytes(buffer: torch.Tensor) -> np.ndarray:
-    return buffer.view(torch.uint8).numpy()

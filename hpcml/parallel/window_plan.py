@@ -1,55 +1,16 @@
 """Who sends which cells to whom so that every rank can read its window of a global array, and back."""
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.errors import ShapeError
-from hpcml.parallel.exchange import Exchange
 from hpcml.parallel.layout import Layout
-from hpcml.parallel.segments import Segment, segments
-
-Index = tuple[Any, ...]
-"""Ellipsis and slices of the last dims."""
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Cells that go from one place to another: an index for a (..., *local) tensor on either side, and what happens on the way."""
-
-    source: Index
-    target: Index
-    shape: tuple[int, ...]
-    flipped: tuple[int, ...]
-    repeated: tuple[int, ...]
-
-    @classmethod
-    def of(cls, pieces: Sequence[Segment]) -> "Box":
-        """Product of one segment per dim; dims are counted from the last."""
-        num_dims = len(pieces)
-        return cls(
-            source=(..., *(slice(s.source, s.source + s.source_size) for s in pieces)),
-            target=(..., *(slice(s.target, s.target + s.size) for s in pieces)),
-            shape=tuple(s.source_size for s in pieces),
-            flipped=tuple(d - num_dims for d, s in enumerate(pieces) if s.step < 0),
-            repeated=tuple(d - num_dims for d, s in enumerate(pieces) if s.step == 0),
-        )
-
-    def put(self, target: Tensor, cells: Tensor) -> None:
-        """Write supplied cells into a window."""
-        target[self.target].copy_(cells.flip(self.flipped) if self.flipped else cells)
-
-    def take_back(self, target: Tensor) -> Tensor:
-        """Adjoint of `put`: a window's cells, added up where one was supplied to several."""
-        cells = target[self.target]
-        if self.repeated:
-            cells = cells.sum(self.repeated, keepdim=True)
-        return cells.flip(self.flipped) if self.flipped else cells
+from hpcml.parallel.packed_exchange import PackedExchange, Place, Side
+from hpcml.parallel.transfers import Box, Index, transfers
 
 
 class WindowPlan:
@@ -82,8 +43,8 @@ class WindowPlan:
 
     Communication
     -------------
-    Construction: local. Calls: neighbours; one message per peer for all tensors of the call together, packed contiguous; deterministic.
-    Buffers and persistent requests are made at the first call with new leading shapes and reused afterwards.
+    Construction: local. Calls: neighbors; one message per peer for all tensors of the call together, packed contiguous; deterministic.
+    Buffers are made, and the neighbors told, at the first call with new leading shapes, and used again afterwards.
     """
 
     def __init__(self, comm: MPI.Intracomm, source: Layout, target: Layout, boundary: Sequence[str], tag: int = 0) -> None:
@@ -93,9 +54,7 @@ class WindowPlan:
         self.target_shape = target.local_shape(comm.rank)
         self.is_identity = (target.ranges, target.first_rank) == (source.ranges, source.first_rank)
         self.outside = _outside(target, comm.rank, boundary)
-        pieces = _pieces(source, target, boundary)
-        self.incoming = _boxes(_incoming(source, target, comm.rank, pieces))
-        self.outgoing = _boxes(_outgoing(source, target, comm.rank, pieces))
+        self.incoming, self.outgoing = transfers(source, target, boundary, comm.rank)
         self.own = self.incoming.pop(comm.rank, [])
         self.outgoing.pop(comm.rank, None)
         self.whole = next((b for b in self.own if b.shape == self.source_shape and not b.flipped and not b.repeated), None)
@@ -119,10 +78,7 @@ class WindowPlan:
             Each (..., *target_shape), newly allocated.
         """
         bound = self._bind(tensors, self.source_shape, adjoint=False)
-        exchange = bound.exchange
-        for k, box, buffer in bound.pack:
-            buffer.copy_(tensors[k][box.source])
-        exchange.start()
+        bound.start(tensors)
         try:
             windows = [t.new_empty(shape) for t, shape in zip(tensors, bound.shapes, strict=True)]
             for tensor, window in zip(tensors, windows, strict=True):
@@ -133,11 +89,9 @@ class WindowPlan:
             if meanwhile is not None:
                 meanwhile()
         except BaseException:
-            exchange.cancel()
+            bound.exchange.cancel()
             raise
-        exchange.wait()
-        for k, box, buffer in bound.unpack:
-            box.put(windows[k], buffer)
+        bound.wait(windows)
         return windows
 
     def adjoint(self, windows: Sequence[Tensor], consume: bool = False, meanwhile: Callable[[], None] | None = None) -> list[Tensor]:
@@ -157,21 +111,18 @@ class WindowPlan:
         list of Tensor
             Each (..., *source_shape).
         """
+        if windows[0].dtype == torch.float16:  # sums of halves are made in float32
+            return [total.half() for total in self.adjoint([w.float() for w in windows], False, meanwhile)]
         bound = self._bind(windows, self.target_shape, adjoint=True)
-        exchange = bound.exchange
-        for k, box, buffer in bound.pack:
-            buffer.copy_(box.take_back(windows[k]))
-        exchange.start()
+        bound.start(windows)
         try:
             sums = [self._add_own(window, consume) for window in windows]
             if meanwhile is not None:
                 meanwhile()
         except BaseException:
-            exchange.cancel()
+            bound.exchange.cancel()
             raise
-        exchange.wait()
-        for k, box, buffer in bound.unpack:
-            sums[k][box.source].add_(buffer)
+        bound.wait(sums)
         return sums
 
     def close(self) -> None:
@@ -206,34 +157,63 @@ class WindowPlan:
 
 
 class _Bound:
-    """Buffers, requests and buffer views of a plan for given leading shapes."""
+    """Buffers and kernel launches of a plan for given leading shapes."""
 
     def __init__(self, plan: WindowPlan, tensors: Sequence[Tensor], num_dims: int, adjoint: bool) -> None:
         leading = [tuple(t.shape[: t.dim() - num_dims]) for t in tensors]
         self.shapes = [lead + plan.target_shape for lead in leading]
-        towards, back = (plan.incoming, plan.outgoing) if adjoint else (plan.outgoing, plan.incoming)
-        send, recv = _count(towards, leading), _count(back, leading)
-        self.exchange = Exchange(plan.comm, send, recv, tensors[0].dtype, tensors[0].device, plan.tag + adjoint)
-        self.pack = list(_views(towards, leading, self.exchange.send))
-        self.unpack = list(_views(back, leading, self.exchange.recv))
+        itemsize, device = tensors[0].dtype.itemsize, tensors[0].device
+        sizes = [itemsize * math.prod(lead) for lead in leading]
+        out, into = (_places(boxes, sizes, adjoint) for boxes in (plan.outgoing, plan.incoming))
+        if adjoint:
+            self.packed = PackedExchange(plan.comm, into[1], out[0], into[2], out[2], "accumulate", device, plan.tag + 1)
+        else:
+            self.packed = PackedExchange(plan.comm, out[0], into[1], out[2], into[2], "unpack", device, plan.tag)
+        self.exchange = self.packed.exchange
+        self._sides: dict[tuple[object, ...], Side] = {}
+
+    def start(self, tensors: Sequence[Tensor]) -> None:
+        """Pack and send."""
+        if self.exchange.routes:
+            plain = [t.resolve_conj().resolve_neg() for t in tensors]
+            self.packed.start(self._side(self.packed.packing, plain), plain)
+
+    def wait(self, tensors: Sequence[Tensor]) -> None:
+        """Receive and unpack."""
+        if self.exchange.routes:
+            self.packed.wait(self._side(self.packed.landing, tensors), tensors)
+
+    def _side(self, make: Callable[[Sequence[Tensor]], Side], tensors: Sequence[Tensor]) -> Side:
+        key = make.__name__, *(t.stride() for t in tensors)
+        side = self._sides.get(key)
+        if side is None:
+            side = self._sides[key] = make(tensors)
+        return side
 
 
-def _count(boxes: dict[int, list[Box]], leading: Sequence[tuple[int, ...]]) -> dict[int, int]:
-    lead = sum(torch.Size(shape).numel() for shape in leading)
-    return {peer: lead * sum(torch.Size(b.shape).numel() for b in peer_boxes) for peer, peer_boxes in boxes.items()}
+Places = dict[int, list[Place]]
 
 
-def _views(
-    boxes: dict[int, list[Box]], leading: Sequence[tuple[int, ...]], buffers: dict[int, Tensor]
-) -> Iterator[tuple[int, Box, Tensor]]:
-    """Cut each peer's buffer into its boxes, tensor by tensor: the order that both sides agree on."""
-    for peer, buffer in buffers.items():
-        offset = 0
-        for k, lead in enumerate(leading):
-            for box in boxes[peer]:
-                size = torch.Size(lead + box.shape).numel()
-                yield k, box, buffer[offset : offset + size].view(lead + box.shape)
-                offset += size
+def _places(boxes: dict[int, list[Box]], sizes: Sequence[int], apart: bool) -> tuple[Places, Places, dict[int, int]]:
+    """Where boxes lie in the source and in the window, and in each peer's buffer: tensor by tensor, the order that both sides agree on.
+
+    Cells that a window holds several times travel once and land in every place, or, ``apart``, come from every place to be added up.
+    """
+    sources: Places = {}
+    targets: Places = {}
+    ends: dict[int, int] = {}
+    for peer, peer_boxes in boxes.items():
+        end = 0
+        sources[peer], targets[peer] = [], []
+        for number, size in enumerate(sizes):
+            for box in peer_boxes:
+                for copy, landing in enumerate(box.landings):
+                    if apart or copy == 0:
+                        start, end = end, end + size * math.prod(box.shape)
+                        sources[peer].append(Place(number, box.source, start))
+                    targets[peer].append(Place(number, landing, start))
+        ends[peer] = end
+    return sources, targets, ends
 
 
 def _outside(target: Layout, rank: int, boundary: Sequence[str]) -> list[Index]:
@@ -248,47 +228,3 @@ def _outside(target: Layout, rank: int, boundary: Sequence[str]) -> list[Index]:
         if stop > max(start, n):
             slabs.append((..., slice(max(start, n) - start, stop - start), *after))
     return slabs
-
-
-Pieces = list[list[list[Segment]]]
-
-
-def _pieces(source: Layout, target: Layout, boundary: Sequence[str]) -> Pieces:
-    """Segments of every dim and every coordinate of the target's grid."""
-    return [
-        [segments(window, n, rule, owned) for window in windows]
-        for windows, n, rule, owned in zip(target.ranges, source.shape, boundary, source.ranges, strict=True)
-    ]
-
-
-Transfers = dict[int, list[tuple[Segment, ...]]]
-
-
-def _incoming(source: Layout, target: Layout, rank: int, pieces: Pieces) -> Transfers:
-    coords = target.coords_of(rank)
-    transfers: Transfers = {}
-    if coords is not None:
-        for product in itertools.product(*(dim[coord] for dim, coord in zip(pieces, coords, strict=True))):
-            transfers.setdefault(source.rank_of([s.coord for s in product]), []).append(product)
-    return transfers
-
-
-def _outgoing(source: Layout, target: Layout, rank: int, pieces: Pieces) -> Transfers:
-    coords = source.coords_of(rank)
-    transfers: Transfers = {}
-    if coords is not None:
-        mine = [
-            [(c, s) for c, dim_pieces in enumerate(dim) for s in dim_pieces if s.coord == coord]
-            for dim, coord in zip(pieces, coords, strict=True)
-        ]
-        for product in itertools.product(*mine):
-            peer = target.rank_of([c for c, _ in product])
-            transfers.setdefault(peer, []).append(tuple(s for _, s in product))
-    return transfers
-
-
-def _boxes(transfers: Transfers) -> dict[int, list[Box]]:
-    return {
-        peer: [Box.of(product) for product in sorted(products, key=lambda p: [s.target for s in p])]
-        for peer, products in sorted(transfers.items())
-    }

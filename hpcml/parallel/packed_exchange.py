@@ -1,0 +1,191 @@
+"""Boxes of fields that go from rank to rank: packed by one kernel per neighbor, sent, and unpacked or added up on the other side."""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from mpi4py import MPI
+
+from hpcml.kernels.arguments import Array, array_info
+from hpcml.kernels.box import BoxPlan
+from hpcml.kernels.field_layout import FieldLayout
+from hpcml.kernels.launch import DeviceLaunch, HostLaunch, Launch
+from hpcml.parallel.exchange import Exchange
+from hpcml.parallel.transport.moves import Moves
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where some cells lie: in which field, at which index of it, and from which byte of a peer's buffer on."""
+
+    field: int
+    index: Any
+    offset: int
+
+
+Places = Mapping[int, Sequence[Place]]
+"""By peer."""
+
+
+class PackedExchange:
+    """Exchange of boxes between ranks, whatever fields they are boxes of.
+
+    Parameters
+    ----------
+    comm : MPI.Intracomm
+        Ranks are counted in it.
+    give, take : mapping of int to sequence of Place
+        What goes to each peer, and where what comes from each goes. On both sides of a pair the same offsets hold boxes of equal shape.
+        Several boxes may take from the same offset.
+    send, recv : mapping of int to int
+        Bytes for each peer and from each.
+    landing : str
+        ``unpack`` to write what comes, ``accumulate`` to add it up, neighbor by neighbor in the order of their ranks.
+    device : torch.device
+        Where the fields lie.
+    tag : int
+        Of the messages.
+    backend : str, optional
+        As for `Exchange`.
+
+    Communication
+    -------------
+    Construction: neighbors. Exchange: neighbors, one message each.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        give: Places,
+        take: Places,
+        send: Mapping[int, int],
+        recv: Mapping[int, int],
+        landing: str,
+        device: torch.device,
+        tag: int = 0,
+        backend: str | None = None,
+    ) -> None:
+        self.exchange = Exchange(comm, send, recv, torch.uint8, device, tag, backend)
+        self._give, self._take, self._landing = give, take, landing
+
+    def packing(self, fields: Sequence[Array]) -> "Side":
+        """The side that gives, for fields of these layouts."""
+        shared = self.exchange.shared
+        buffers = [half.send for half in self.exchange.halves]
+        return Side("pack", fields, self._give, buffers, {}, shared.ready if shared else 0)
+
+    def landing(self, fields: Sequence[Array], first: tuple[BoxPlan, Array] | None = None) -> "Side":
+        """The side that takes, for fields of these layouts; before anything is taken, the ``first`` buffer is unpacked."""
+        shared = self.exchange.shared
+        buffers = [half.recv for half in self.exchange.halves]
+        flags = shared.flags if shared else {}
+        return Side(self._landing, fields, self._take, buffers, flags, spin=shared is not None and shared.spin, first=first)
+
+    def start(self, side: "Side", fields: Sequence[Array]) -> None:
+        """Pack these fields and send."""
+        side.point(fields)
+        self.exchange.start(side.moves[self.exchange.half])
+
+    def wait(self, side: "Side", fields: Sequence[Array]) -> None:
+        """Receive and unpack into these fields."""
+        side.point(fields)
+        self.exchange.wait(side.moves[self.exchange.half])
+
+    def close(self) -> None:
+        """Free what the exchange holds."""
+        self.exchange.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Side:
+    """One side of a `PackedExchange`, bound to fields of fixed layouts whose addresses may change from call to call.
+
+    Parameters
+    ----------
+    kind : str
+        ``pack``, ``unpack`` or ``accumulate``.
+    fields : sequence of array
+        Of the layouts and on the device of those in the calls to come.
+    places : mapping of int to sequence of Place
+        By peer.
+    buffers : sequence of mapping of int to array
+        Those of each half, by peer.
+    flags : mapping of int to int
+        Addresses of the flags to wait for, by peer.
+    ready : int
+        Address of the flag to raise, or 0.
+    spin : bool
+        As for `Moves`.
+    first : (BoxPlan, array), optional
+        Boxes and a buffer to unpack before all else.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        fields: Sequence[Array],
+        places: Places,
+        buffers: Sequence[Mapping[int, Array]],
+        flags: Mapping[int, int],
+        ready: int = 0,
+        spin: bool = True,
+        first: tuple[BoxPlan, Array] | None = None,
+    ) -> None:
+        self.layouts = tuple(FieldLayout.of(field) for field in fields)
+        self._device = array_info(fields[0]).device
+        self._addresses = (ctypes.c_uint64 * len(fields))()
+        self._pointed: list[Launch] = []
+        self._fields: Sequence[Array] | None = None
+        plans = {
+            peer: BoxPlan(self.layouts, [(p.field, p.index) for p in boxes], [p.offset for p in boxes])
+            for peer, boxes in places.items()
+            if peer in buffers[0]
+        }
+        self.moves = []
+        for half in buffers:
+            moves: list[tuple[int, Launch | None]] = []
+            if first is not None:
+                moves += [(0, launch) for launch in self._launches(first[0], "unpack", first[1], fields)]
+            for peer in sorted({*plans, *flags}):
+                launches = self._launches(plans[peer], kind, half[peer], fields) if peer in plans else []
+                moves.append((flags.get(peer, 0), launches[0] if launches else None))
+                moves += [(0, launch) for launch in launches[1:]]
+            self.moves.append(Moves(moves, ready, spin))
+
+    def point(self, fields: Sequence[Array]) -> None:
+        """Let the moves read or write these fields.
+
+        Raises
+        ------
+        ShapeError
+            For a field of another layout.
+        DeviceError
+            For one on another device.
+        """
+        addresses = [layout.address(field, self._device) for layout, field in zip(self.layouts, fields, strict=True)]
+        self._addresses[:] = addresses
+        for launch in self._pointed:
+            launch.point_all(1, addresses)
+        if self._fields is not None:
+            self._fields = fields
+
+    def _launches(self, plan: BoxPlan, kind: str, buffer: Array, fields: Sequence[Array]) -> list[Launch]:
+        """Launches that find the fields where `point` says."""
+        launches = plan.launches(kind, buffer, *fields)
+        for launch in launches:
+            if launch.native:
+                launch.point(1, ctypes.addressof(self._addresses))
+            elif isinstance(launch, (HostLaunch, DeviceLaunch)):
+                self._pointed.append(launch)
+            else:  # a twin is called with its arrays
+                self._fields = fields
+                return [Launch(lambda: getattr(plan, kind)(buffer, *(self._fields or ())), ())]
+            launch.release((1,))
+        return launches

@@ -1,0 +1,113 @@
+"""The transports of an exchange: each pair of ranks by the best way that both can go."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from mpi4py import MPI
+
+from hpcml.parallel.transport.choice import asked_backend, choose_backend
+from hpcml.parallel.transport.greeting import Offer, greet
+from hpcml.parallel.transport.messages import MessageTransport
+from hpcml.parallel.transport.process import Process
+from hpcml.parallel.transport.segment import Segment
+from hpcml.parallel.transport.shared import SharedTransport, segment_layout
+from hpcml.parallel.transport.watch import Watch
+
+Sizes = Mapping[int, int]
+
+
+class Transport(Protocol):
+    """Moves the buffers of some peers.
+
+    Attributes
+    ----------
+    way : str
+        Name of the back end.
+    send, recv : tuple of dict of int to array
+        Bytes for each peer and from each, one dict or two that are used in turn.
+    """
+
+    way: str
+    send: tuple[dict[int, Any], ...]
+    recv: tuple[dict[int, Any], ...]
+
+    def start(self, step: int) -> None:
+        """Hand over what was packed in this step."""
+
+    def wait(self, step: int) -> None:
+        """Return when all of it has arrived."""
+
+    def complete_by(self, step: int, deadline: float) -> bool:
+        """Wait until a deadline at most; tell whether all has arrived, and give up what has not."""
+
+    def close(self) -> None:
+        """Free what is held."""
+
+
+def connect(comm: MPI.Intracomm, send: Sizes, recv: Sizes, device: torch.device, tag: int, backend: str | None) -> list[Transport]:
+    """Make the transports of an exchange.
+
+    Parameters
+    ----------
+    comm : MPI.Intracomm
+        Ranks are counted in it.
+    send, recv : mapping of int to int
+        Bytes for each peer and from each.
+    device : torch.device
+        Where kernels pack and unpack.
+    tag : int
+        Of the messages.
+    backend : str, optional
+        As for `hpcml.parallel.exchange.Exchange`.
+
+    Returns
+    -------
+    list of Transport
+        Shared memory last.
+
+    Communication
+    -------------
+    Neighbors, as in `greet`; with NCCL, which only ``HPCML_HALO_BACKEND`` chooses, collective over comm.
+    """
+    asked = backend or asked_backend()
+    peers = sorted({*send, *recv})
+    ways = {peer: choose_backend(max(send.get(peer, 0), recv.get(peer, 0)), device, asked) for peer in peers}
+    starts, nbytes = segment_layout({peer: send.get(peer, 0) for peer, way in ways.items() if way == "shared"})
+    memory = _own_memory(nbytes) if starts else None
+    process = Process.own()
+    offers = {
+        peer: Offer(process, memory.name, nbytes, starts[peer]) if memory is not None and peer in starts else Offer(process)
+        for peer in peers
+    }
+    try:
+        theirs, shared = greet(comm, tag, offers)
+    finally:
+        if memory is not None:
+            memory.unlink()
+    ways = {peer: "mpi" if way == "shared" and peer not in shared else way for peer, way in ways.items()}
+    watch = Watch(comm.rank, {peer: offer.process for peer, offer in theirs.items()})
+    transports: list[Transport] = []
+    for way in ("mpi", "staged", "one-shot"):
+        if chosen := [peer for peer in peers if ways[peer] == way]:
+            transports.append(MessageTransport(comm, _of(send, chosen), _of(recv, chosen), device, way, tag, watch))
+    if device.type == "cuda" and asked == "nccl":
+        from hpcml.parallel.transport.nccl import NcclTransport
+
+        transports.append(NcclTransport(comm, send, recv, device))
+    if shared and memory is not None:
+        mine = {peer: (*starts[peer], send.get(peer, 0)) for peer in shared}
+        neighbors = {peer: (segment, theirs[peer].starts, recv.get(peer, 0)) for peer, segment in shared.items()}
+        transports.append(SharedTransport(memory, mine, neighbors, watch))
+    return transports
+
+
+def _own_memory(nbytes: int) -> Segment | None:
+    try:
+        return Segment.of_own(nbytes)
+    except OSError:  # no /dev/shm, or no room in it
+        return None
+
+
+def _of(sizes: Sizes, peers: list[int]) -> dict[int, int]:
+    return {peer: sizes[peer] for peer in peers if peer in sizes}

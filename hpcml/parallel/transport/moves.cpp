@@ -1,0 +1,59 @@
+// Packs or unpacks of one step of an exchange, each after its flag: what lies between two calls from Python.
+//
+// A flag is the number of the last step that a rank has packed. Its owner alone writes it, with release order after the bytes; a reader
+// loads it with acquire order before it reads them.
+#include <sched.h>
+#include <time.h>
+
+struct Move {
+    void (*run)(const char*);    // kernel, or null
+    const char* arguments;       // its record
+    const long long* flag;       // to wait for, or null
+};
+struct Moves {
+    long long count, spins;
+    long long* ready;            // flag to raise when all is done, or null
+    Move move[];
+};
+
+static inline void pause_core()
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+static inline bool has_come(const long long* flag, long long step) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE) >= step; }
+
+// Spin for some microseconds, then let others run, then sleep; give up after 20 ms so that the caller can look after the neighbor.
+static bool wait_for(const long long* flag, long long step, long long spins)
+{
+    for (long long i = 0; i < spins; ++i) {
+        if (has_come(flag, step)) return true;
+        pause_core();
+    }
+    for (int i = 0; i < 1000; ++i) {
+        if (has_come(flag, step)) return true;
+        sched_yield();
+    }
+    const timespec moment = {0, 100000};
+    for (int i = 0; i < 200; ++i) {
+        if (has_come(flag, step)) return true;
+        nanosleep(&moment, nullptr);
+    }
+    return has_come(flag, step);
+}
+
+// Run moves from a number on; 0 when all are done, else the number, counted from 1, of the one whose flag has not come.
+extern "C" long long hpcml_move(const Moves* moves, long long first, long long step)
+{
+    for (long long i = first; i < moves->count; ++i) {
+        const Move& move = moves->move[i];
+        if (move.flag && !wait_for(move.flag, step, moves->spins)) return i + 1;
+        if (move.run) move.run(move.arguments);
+    }
+    if (moves->ready) __atomic_store_n(moves->ready, step, __ATOMIC_RELEASE);
+    return 0;
+}

@@ -1,0 +1,93 @@
+"""Kernel launches of one step of an exchange, each after the flag of its neighbor, in one call of C."""
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+from hpcml.core.errors import DeviceError
+from hpcml.kernels.cache import built_once
+from hpcml.kernels.compiler import compile_shared, compiler_flags, find_compiler, fingerprint
+from hpcml.kernels.launch import Launch
+
+SPINS = 500
+"""Looks at a flag before the core is offered to others: some 20 us, longer than packing a face takes."""
+
+Move = tuple[int, Launch | None]
+"""Address of a flag to wait for, or 0, and what to run then."""
+
+
+class Moves:
+    """Launches in order, each of which may wait for a flag.
+
+    Parameters
+    ----------
+    moves : sequence of (int, Launch or None)
+        Flag and launch.
+    ready : int
+        Address of the flag to raise at the end, or 0.
+    spin : bool
+        Whether every rank of the node has a core to itself, so that it may spin.
+
+    Raises
+    ------
+    DeviceError
+        For flags where there is no C++ compiler.
+
+    Notes
+    -----
+    What is not a function of one record on the CPU, such as a launch on a GPU, runs from Python: before the flag is raised, or after all
+    flags have come.
+    """
+
+    def __init__(self, moves: Sequence[Move], ready: int = 0, spin: bool = True) -> None:
+        launches = [launch for _, launch in moves if launch is not None]
+        function = move_function()
+        native = function is not None and all(launch.native for launch in launches)
+        self._before: list[Launch] = launches if ready and not native else []
+        self._after: list[Launch] = [] if ready or native else launches
+        self._moves = moves  # keeps the launches' records alive
+        waits = any(flag for flag, _ in moves) or ready
+        if waits and function is None:
+            raise DeviceError("flags in shared memory need a C++ compiler: install g++ or set HPCML_CXX, or set HPCML_HALO_BACKEND=mpi")
+        self._function = function if native or waits else None
+        words = [len(moves), SPINS if spin else 0, ready]
+        for flag, launch in moves:
+            words += [*(launch.native if native and launch is not None and launch.native else (0, 0)), flag]
+        self._plan = (ctypes.c_uint64 * len(words))(*words)
+        self._address = ctypes.addressof(self._plan)
+
+    def __call__(self, step: int, watch: Callable[[int], None] = lambda flag: None) -> None:
+        """Run all of them; ``watch(flag)`` is called from time to time while a flag has not come, and may raise."""
+        for launch in self._before:
+            launch()
+        if self._function is not None:
+            late = self._function(self._address, 0, step)
+            while late:
+                watch(self._moves[late - 1][0])
+                late = self._function(self._address, late - 1, step)
+        for launch in self._after:
+            launch()
+
+
+def may_spin(num_ranks: int) -> bool:
+    """Whether as many ranks of a node find a core each."""
+    return num_ranks <= (os.cpu_count() or 1)
+
+
+@lru_cache
+def move_function() -> Callable[[int, int, int], int] | None:
+    """The C function behind `Moves`, compiled once per node; None without a compiler."""
+    compiler = find_compiler()
+    if compiler is None:
+        return None
+    source = Path(__file__).with_suffix(".cpp")
+    identity = repr((source.read_text(), compiler, compiler_flags(), fingerprint(compiler)))
+    name = f"moves-{sha256(identity.encode()).hexdigest()[:16]}.so"
+    library = ctypes.CDLL(str(built_once(name, lambda path: compile_shared(compiler, source, path))))
+    function = library.hpcml_move
+    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_longlong, ctypes.c_longlong], ctypes.c_longlong
+    result: Callable[[int, int, int], int] = function
+    return result
