@@ -100,9 +100,9 @@ class RelaxedHalo:
 
     Notes
     -----
-    Stable for fewer steps than the fresh scheme: look at the range of orders that a scheme bears, see the page on halos. What the monitor
-    finds wrong is computed anew from where it last found all right, so ``step`` must not change what it is given. After that all is fresh.
-    Cells that a rank supplies to itself always are, so on one rank the result is the fresh one.
+    The higher the order, the smaller the steps in time for which a scheme stays stable. What the monitor finds wrong is computed anew from
+    where it last found all right, so ``step`` must not change what it is given; after that all is fresh. Cells that a rank supplies to
+    itself always are, so on one rank the result is the fresh one. A run goes on from the one before: for another field make another halo.
 
     References
     ----------
@@ -131,14 +131,13 @@ class RelaxedHalo:
     ) -> None:
         self.comm, self.freshness = comm, freshness
         self.tolerance, self.growth, self.every = tolerance, growth, every
-        self.error, self._least, self.called_at = 0.0, torch.inf, None
+        self.error, self._least = 0.0, torch.inf
+        self.called_at: int | None = None
         self._make = lambda block, bits: Ghosts(comm, layout, widths, boundary, block, tag + (bits == 8), bits)
         self._ghosts: dict[tuple[int, int], Ghosts] = {}
         self._known: list[Tensor] = []  # the newest first
         self._steps = 0
         self._seen: Tensor | None = None
-
-    called_at: int | None
 
     @torch.no_grad()
     def run(self, block: Tensor, step: Step, num_steps: int) -> Tensor:
