@@ -37,3 +37,15 @@ def test_a_jump_on_a_face_is_met_exactly(comm):
     layers = torch.where(torch.arange(6) < 3, 12.0, 3.0).double().view(1, 1, 6, 1).expand(1, 1, 6, 2)
     flux = face_weights(layers, domain)[0] * (1 / 6) ** 2
     assert torch.allclose(flux[0, 0, :, 0], torch.tensor([24.0, 12, 12, 2 * 12 * 3 / 15, 3, 3, 6], dtype=torch.float64))
+
+
+@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize("shape", [(7, 8), (5, 4, 6)], ids=str)
+def test_without_a_gradient_a_kernel_gives_the_same_bits(comm, rng, shape, monkeypatch):
+    monkeypatch.setattr("hpcml.equations.padded.KERNEL_CELLS", 0)
+    with decompose(Grid(shape, periodic=False), comm) as domain:
+        weights = face_weights(Darcy().initial_state(domain, range(1))[:, :1], domain)
+        pressure = torch.from_numpy(rng.standard_normal((2, 1, *shape)))[domain.index]
+        plain = minus_divergence(weights, pressure, domain)
+        with torch.no_grad():
+            assert torch.equal(minus_divergence(weights, pressure, domain), plain)

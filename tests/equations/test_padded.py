@@ -48,3 +48,18 @@ def test_lines_hold_the_ghosts_of_one_dim(comm):
         rows, columns = domain.block
         wide = torch.cat([whole[..., -2:], whole, whole[..., :2]], -1)
         assert torch.equal(padded.line(1), wide[..., rows.start : rows.stop, columns.start : columns.stop + 4])
+
+
+@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize("shape", [(9, 8), (5, 6, 7)], ids=str)
+def test_without_a_gradient_a_kernel_does_the_same_on_any_number_of_ranks(comm, rng, shape, monkeypatch):
+    monkeypatch.setattr("hpcml.equations.padded.KERNEL_CELLS", 0)
+    whole = torch.from_numpy(rng.standard_normal((2, 3, *shape)))
+    with decompose(Grid(shape), comm) as domain:
+        plain = Padded.of(whole[domain.index], domain, 1).laplacian(0.3)
+        with torch.no_grad():
+            fused = Padded.of(whole[domain.index], domain, 1).laplacian(0.3)
+            serial = Padded.of(whole, domain.serial(), 1).laplacian(0.3)
+    # Sums of seven terms of up to 100 in another order.
+    assert (fused - plain).abs().max() < 1e-12
+    assert torch.equal(fused, serial[domain.index])
