@@ -19,7 +19,7 @@ import hpcml
 from hpcml.core.errors import HpcmlError, LaunchError
 from hpcml.mpi.launcher import detect
 
-COMMANDS = ("bench", "config", "evaluate", "export", "info", "inspect", "job", "kernels", "rollout", "train", "verify", "watch")
+COMMANDS = ("bench", "config", "data", "evaluate", "export", "info", "inspect", "job", "kernels", "rollout", "train", "verify", "watch")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -52,6 +52,8 @@ def _matrix(world: "World", every: int) -> tuple[str, dict[str, Any], bool]:
 
 def _case(world: "World", case: "Case") -> tuple[str, dict[str, Any], bool]:
     """Verify the untrained model of a case on its own data, as few of them as will do."""
+    import torch
+
     from hpcml.models.verification.verify import verify
     from hpcml.training.experiment import open_experiment
 
@@ -60,7 +62,7 @@ def _case(world: "World", case: "Case") -> tuple[str, dict[str, Any], bool]:
         case = case.model_copy(update={"data": case.data.model_copy(update=few)})
     experiment = open_experiment(case, world.comm)
     with experiment.domain as domain:
-        report = verify(experiment.surrogate(), domain.gather(experiment.train.inputs[: 2 * domain.num_data]), domain=domain)
+        report = verify(experiment.surrogate(), domain.gather(experiment.train.take(torch.arange(2 * domain.num_data))[0]), domain=domain)
     worst = report.worst
     error = worst.error if math.isfinite(worst.error) else None  # JSON has no infinity
     plain = [str(layer) for layer in report.plain_layers]

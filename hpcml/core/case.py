@@ -10,7 +10,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from hpcml.core.case_equation import Equation
 from hpcml.core.config import Section
@@ -97,6 +97,24 @@ class Tensors(Section):
     """Name of the targets."""
 
 
+class Dataset(Section):
+    """Train on trajectories in HDF5, in The Well's or one of PDEBench's layouts; each rank reads its own part of them as it goes."""
+
+    kind: Literal["dataset"]
+    path: str
+    """File with the trajectories to train on, or folder of such files."""
+    test: tuple[str, ...] = ()
+    """Files or folders that only measure; the first on the grid of training also validates."""
+    inputs: tuple[str, ...] = ()
+    """Names of the fields to start from, default all that vary in time; with stride = 0 all that do not."""
+    targets: tuple[str, ...] = ()
+    """Names of the fields to predict, default all that vary in time."""
+    stride: NonNegativeInt = 1
+    """Times from input to target; 0 pairs fields of one time, as in steady problems."""
+    memory: NonNegativeInt = 1024
+    """MiB of what a rank has read that it keeps, so as not to read it again."""
+
+
 class Training(Section):
     """How the network learns."""
 
@@ -154,13 +172,24 @@ class Snapshots(Section):
         return self
 
 
+class Generation(Section):
+    """What of a case describes the data that it simulates; the rest, how one learns from them, may be absent and is not looked at."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    grid: Grid
+    ranks: Ranks = Ranks()
+    equation: Equation
+    data: Simulation
+
+
 class Case(Section):
     """A whole case."""
 
     grid: Grid | None = None
     ranks: Ranks = Ranks()
     equation: Equation | None = None
-    data: Annotated[Simulation | Tensors, Field(discriminator="kind")]
+    data: Annotated[Simulation | Tensors | Dataset, Field(discriminator="kind")]
     model: Annotated[Fno | Unet, Field(discriminator="name")]
     training: Training = Training()
     output: Output = Output()

@@ -1,6 +1,7 @@
 """Pairs of fields to learn from: this rank's block of every sample, and who takes which sample when."""
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +14,46 @@ from hpcml.mpi.seeds import permutation
 from hpcml.topology.block import block_range
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """Inputs and targets on a domain.
+class Samples(ABC):
+    """Numbered pairs of fields on a domain, wherever they lie.
+
+    Attributes
+    ----------
+    domain : Domain
+        Where the fields live.
+    """
+
+    domain: Domain
+
+    @property
+    @abstractmethod
+    def num_samples(self) -> int:
+        """Samples of all groups together."""
+
+    @property
+    @abstractmethod
+    def num_channels(self) -> tuple[int, int]:
+        """Channels of an input and of a target."""
+
+    @abstractmethod
+    def take(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of some samples, by number: this rank's blocks, (sample, channel, *local_shape)."""
+
+    @abstractmethod
+    def typical(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets to take mean and deviation from: all of them, or enough."""
+
+    def ahead(self, updates: "Iterable[list[Batch]]") -> "Iterator[list[Batch]]":
+        """The same updates; what they need is on its way before it is taken, where that takes time."""
+        yield from updates
+
+    def close(self) -> None:  # noqa: B027  what lies in memory has nothing to close
+        """Close files, if there are any."""
+
+
+@dataclass(frozen=True)
+class Pairs(Samples):
+    """Inputs and targets in memory.
 
     Attributes
     ----------
@@ -37,14 +75,24 @@ class Pairs:
                     f"the inputs, got {tuple(field.shape)}"
                 )
 
+    @classmethod
+    def none(cls, domain: Domain, num_channels: tuple[int, int]) -> "Pairs":
+        """No pairs at all."""
+        return cls(domain, *(torch.zeros(0, channels, *domain.local_shape) for channels in num_channels))
+
     @property
     def num_samples(self) -> int:
-        """Samples of all groups together."""
         return self.inputs.shape[0]
 
+    @property
+    def num_channels(self) -> tuple[int, int]:
+        return self.inputs.shape[1], self.targets.shape[1]
+
     def take(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of some samples, by number."""
         return self.inputs[samples], self.targets[samples]
+
+    def typical(self) -> tuple[Tensor, Tensor]:
+        return self.inputs, self.targets
 
 
 def moments(domain: Domain, fields: Tensor) -> tuple[Tensor, Tensor]:

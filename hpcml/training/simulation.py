@@ -60,7 +60,9 @@ def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype, sna
 
 
 @torch.no_grad()
-def trajectories(equation: Equation, data: case.Simulation, domain: Domain, samples: range, snapshots: int) -> Iterator[Tensor]:
+def trajectories(
+    equation: Equation, data: case.Simulation, domain: Domain, samples: range, snapshots: int, shown: bool = True
+) -> Iterator[Tensor]:
     """Trajectories of an equation, state by state.
 
     Parameters
@@ -75,6 +77,8 @@ def trajectories(equation: Equation, data: case.Simulation, domain: Domain, samp
         Numbers of the trajectories; each depends on its number and the seed only.
     snapshots : int
         States of each; a steady equation has one.
+    shown : bool
+        Whether progress is.
 
     Yields
     ------
@@ -91,7 +95,7 @@ def trajectories(equation: Equation, data: case.Simulation, domain: Domain, samp
         return
     solver, steps = solver_between(equation, domain, data.interval, state)
     spin_up = math.ceil(data.spin_up / data.interval) * steps
-    with progress("snapshot", snapshots, shown=domain.world_comm.rank == 0) as bar:
+    with progress("snapshot", snapshots, shown=shown and domain.world_comm.rank == 0) as bar:
         if spin_up:
             *_, state = solver.snapshots(state, spin_up, spin_up)
         for count, snapshot in enumerate(solver.snapshots(state, (snapshots - 1) * steps, steps), 1):

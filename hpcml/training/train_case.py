@@ -15,6 +15,7 @@ from hpcml.training.experiment import open_experiment
 from hpcml.training.loss import LOSSES
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.run_directory import RunDirectory
+from hpcml.training.stored_pairs import StoredPairs
 from hpcml.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float]:
         stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))
         experiment = open_experiment(case, world.comm, directory.snapshots / "simulation.h5")
         domain = stack.enter_context(experiment.domain)
+        stack.callback(experiment.close)
         model = experiment.surrogate()
         checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm))
         trainer = Trainer(model, experiment.train, experiment.validation, case.training, LOSSES[case.training.loss], checkpointer)
@@ -64,7 +66,11 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float]:
         if world.rank == 0:
             trainer.metrics = stack.enter_context(MetricsWriter(folder, trainer.position.epoch))
         trainer.fit()
-        return evaluate(experiment, model.state_dict(), folder)
+        errors = evaluate(experiment, model.state_dict(), folder)
+        for pairs in (experiment.train, *experiment.held_out.values()):
+            if isinstance(pairs, StoredPairs):
+                _log.info("rank %d read %s", world.rank, pairs.traffic)
+        return errors
 
 
 def _size(model: torch.nn.Module) -> int:

@@ -17,7 +17,7 @@ from hpcml.core.errors import TrainingError
 from hpcml.fields.domain import Domain
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.parallel.exchange import traffic
-from hpcml.training.dataset import Batch, Pairs, Schedule
+from hpcml.training.dataset import Batch, Samples, Schedule
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.optimiser import build_optimiser, rate_factor
 from hpcml.training.progress import progress
@@ -50,7 +50,7 @@ class Trainer:
     ----------
     model : Module
         Maps (batch, channel, *local) to (batch, channel, *local); built from hpcml's layers.
-    train, valid : Pairs
+    train, valid : Samples
         What it learns from and what only measures it; ``valid`` may be empty.
     spec : Training
         Epochs, batch and the rest.
@@ -69,8 +69,8 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        train: Pairs,
-        valid: Pairs,
+        train: Samples,
+        valid: Samples,
         spec: Training,
         loss: Loss,
         checkpointer: Checkpointer,
@@ -110,7 +110,7 @@ class Trainer:
         with progress("update", total, shown=self.domain.world_comm.rank == 0, first=self.step) as bar:
             while self.position.epoch < self.spec.epochs:
                 sums = _Sums()
-                for parts in self.schedule.updates(self.position.epoch, self.position.update):
+                for parts in self.train.ahead(self.schedule.updates(self.position.epoch, self.position.update)):
                     self._update(parts, sums)
                     bar.advance(self.step, f"epoch {self.position.epoch + 1}  loss {sums.loss / sums.updates:.4g}")
                 self.position = Position(self.position.epoch + 1)
@@ -118,7 +118,7 @@ class Trainer:
         self.checkpointer.wait()
         return last
 
-    def evaluate(self, pairs: Pairs) -> float:
+    def evaluate(self, pairs: Samples) -> float:
         """Mean loss over pairs, each group of ranks taking its share; NaN if there are none."""
         if pairs.num_samples == 0:
             return math.nan

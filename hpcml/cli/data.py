@@ -1,0 +1,95 @@
+"""``hpcml data``: simulate datasets, bring them from one layout to another, show what is in them."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpcml.cli.case_file import add_case_arguments
+
+if TYPE_CHECKING:
+    from hpcml.io.dataset import Description
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``data generate``, ``data convert`` and ``data show``."""
+    parser = subparsers.add_parser("data", help="simulate datasets, convert them, show what is in them")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    generate = actions.add_parser("generate", help="simulate the trajectories of a case; started again, go on where it stopped")
+    add_case_arguments(generate)
+    generate.add_argument("--out", type=Path, metavar="DIR", help="folder of the dataset, default: the case's name in datasets/")
+    generate.set_defaults(run=_generate)
+    convert = actions.add_parser("convert", help="write a dataset in another layout")
+    convert.add_argument("source", type=Path, metavar="IN", help="file, or folder of files that follow one another")
+    convert.add_argument("target", type=Path, metavar="OUT", help="file to be made; for pdebench *.hdf5 has arrays, *.h5 groups")
+    convert.add_argument("--to", required=True, choices=("the-well", "pdebench"), help="layout")
+    convert.set_defaults(run=_convert)
+    show = actions.add_parser("show", help="print what a dataset holds")
+    show.add_argument("path", type=Path, metavar="FILE", help="file or folder")
+    show.add_argument("--values", action="store_true", help="read all values, each rank its own part, and sum them up")
+    show.set_defaults(run=_show)
+
+
+def _generate(args: argparse.Namespace) -> int:
+    import hpcml.mpi
+
+    world = hpcml.mpi.world()
+
+    from hpcml.core.case import Generation
+    from hpcml.core.config import load_config
+    from hpcml.core.log import rank_log
+    from hpcml.training.generate import generate
+
+    case = load_config(args.case, Generation, args.overrides)
+    with rank_log(world.rank, world.size, str(world.device)):
+        paths = generate(case, args.out or Path("datasets") / Path(args.case).stem, world)
+    if world.rank == 0:
+        print("complete: " + " ".join(map(str, paths)))
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    import hpcml.mpi
+
+    world = hpcml.mpi.world()
+
+    from hpcml.io.dataset import convert
+
+    space = convert(args.source, args.target, args.to, world.comm)
+    if world.rank == 0:
+        print(f"{args.target}: {space.num_trajectories} trajectories of {', '.join(entry.name for entry in space.fields)}")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    import hpcml.mpi
+
+    world = hpcml.mpi.world()
+
+    from hpcml.io.dataset import open_dataset
+    from hpcml.training.statistics import statistics
+
+    with open_dataset(args.path, world.comm) as dataset:
+        lines = [f"{args.path}: {dataset.layout}, {dataset.num_bytes / 1e6:.2f} MB of values", *_lines(dataset.description)]
+        if args.values:
+            table, read = statistics(dataset, world.comm)
+            lines += [f"  {name}: {low:.4g} to {high:.4g}, mean {mean:.4g}" for name, low, high, mean in table]
+            whole = dataset.num_bytes
+            lines += [f"  rank {rank} read {count / 1e6:.2f} MB, {100 * count / whole:.1f} %" for rank, count in enumerate(read)]
+        if world.rank == 0:
+            print("\n".join(lines))
+    return 0
+
+
+def _lines(space: "Description") -> list[str]:
+    """The index space in words."""
+    kinds = ("scalar", "vector", "tensor")
+    closed = {True: "periodic", False: "not periodic", None: "boundary not said"}
+    axes = zip(space.grid_shape, space.extent, space.periodic, strict=True)
+    return [
+        f"  name: {space.name}",
+        f"  trajectories: {space.num_trajectories}",
+        f"  times: {space.num_times}, {space.times[0]:g} to {space.times[-1]:g}",
+        *(f"  dim {d}: {n} cells over {extent:g}, {closed[periodic]}" for d, (n, extent, periodic) in enumerate(axes)),
+        *(f"  field {f.name}: {kinds[f.order]}{'' if f.varies_in_time else ', constant in time'}" for f in space.fields),
+        *(f"  {name} = {values[0] if len(values) == 1 else f'{len(values)} values'}" for name, values in space.constants.items()),
+    ]

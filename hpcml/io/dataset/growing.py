@@ -1,0 +1,156 @@
+"""A dataset file that is made trajectory by trajectory, through any number of interruptions."""
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import h5py
+import numpy as np
+from mpi4py import MPI
+
+from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.io.checkpoint.durable import remedy, sync_folder, write_small
+from hpcml.io.checkpoint.lock import FolderLock
+from hpcml.io.dataset.dataset import Dataset, open_dataset
+from hpcml.io.dataset.description import Description
+from hpcml.io.dataset.layouts import create_file
+from hpcml.mpi.agreement import raise_together
+from hpcml.topology.block import BlockRange
+
+ORIGIN = "hpcml_case"
+"""Attribute that says what the values were computed from."""
+_DONE, _MISSING = b"x", b"."
+
+
+class GrowingDataset:
+    """A file of The Well's layout that appears under its name once every trajectory is in it.
+
+    Until then there are ``NAME.partial``, whole in structure from the beginning, and ``NAME.progress``: one line of JSON that says what the
+    file is of, and then one character for each trajectory, ``x`` if it is complete and on the disk.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    description : Description
+        Its index space.
+    origin : str
+        What the values are computed from; goes into the file. Work that an interruption left is gone on with only if it has the same.
+    comm : MPI.Intracomm
+        All ranks that write.
+
+    Attributes
+    ----------
+    missing : list of int
+        Trajectories that are not complete; empty if the file already was.
+
+    Raises
+    ------
+    ConfigError
+        On every rank: file or unfinished work of another origin.
+    CheckpointError
+        On every rank: the file cannot be made, or another job makes it.
+
+    Communication
+    -------------
+    Collective over comm to begin and, as a context manager, to end. In between ranks write on their own.
+    """
+
+    def __init__(self, path: Path, description: Description, origin: str, comm: MPI.Intracomm) -> None:
+        self._path, self._comm = path, comm
+        self._partial, self._progress = (path.with_name(path.name + suffix) for suffix in (".partial", ".progress"))
+        self._head = json.dumps({"format_version": 1, "origin": origin}).encode() + b"\n"
+        self._count = description.num_trajectories
+        self._lock: FolderLock | None = None
+        missing: list[int] = []
+        try:
+            with raise_together(comm):
+                if comm.rank == 0:
+                    missing = self._begin(description, origin)
+        except BaseException:
+            self._unlock()
+            raise
+        self.missing = comm.bcast(missing)
+        self._dataset: Dataset | None = None
+        if self.missing:
+            self._dataset = open_dataset(self._partial, comm, writable=True)
+            self._marks = os.open(self._progress, os.O_WRONLY)
+
+    def write(self, trajectory: int, first_time: int, values: np.ndarray, block: tuple[BlockRange, ...]) -> None:
+        """Put this rank's cells of some times in their place, as `Dataset.write`."""
+        assert self._dataset is not None
+        self._dataset.write(trajectory, first_time, values, block)
+
+    def finish(self, trajectory: int, comm: MPI.Intracomm) -> None:
+        """Say that a trajectory is complete.
+
+        Communication
+        -------------
+        Collective over comm, the ranks that wrote it: each forces its part to the disk, then one notes it.
+        """
+        assert self._dataset is not None
+        self._dataset.sync()
+        comm.Barrier()
+        if comm.rank == 0:
+            os.pwrite(self._marks, _DONE, len(self._head) + trajectory)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._dataset is not None:
+            self._dataset.close()
+            os.close(self._marks)
+            if kind is None:
+                with raise_together(self._comm):
+                    if self._comm.rank == 0:
+                        self._commit()
+        self._unlock()
+
+    def _begin(self, description: Description, origin: str) -> list[int]:
+        try:
+            self._lock = FolderLock(self._path.parent)
+            if self._path.exists():
+                with h5py.File(self._path, "r", locking=False) as file:
+                    if file.attrs.get(ORIGIN) != origin:
+                        raise ConfigError(f"{self._path} holds data of another case: remove it, or choose another folder with --out")
+                self._progress.unlink(missing_ok=True)
+                return []
+            if not self._progress.exists():
+                self._partial.unlink(missing_ok=True)
+                create_file(self._partial, "the-well", description)
+                with h5py.File(self._partial, "r+") as file:
+                    file.attrs[ORIGIN] = origin
+                self._sync_partial()
+                write_small(self._progress, self._head + _MISSING * self._count)
+            text = self._progress.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"cannot make {self._path}: {error}{remedy(error.errno)}") from None
+        if not text.startswith(self._head) or not self._partial.exists():
+            raise ConfigError(
+                f"{self._progress} is of the unfinished data of another case: go on with that one, remove {self._partial.name} and "
+                f"{self._progress.name}, or choose another folder with --out"
+            )
+        marks = text[len(self._head) :]
+        return [number for number in range(self._count) if marks[number : number + 1] != _DONE]
+
+    def _commit(self) -> None:
+        try:
+            self._sync_partial()
+            self._partial.replace(self._path)
+            self._progress.unlink()
+            sync_folder(self._path.parent)
+        except OSError as error:
+            raise CheckpointError(f"cannot finish {self._path}: {error}{remedy(error.errno)}") from None
+
+    def _sync_partial(self) -> None:
+        descriptor = os.open(self._partial, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None

@@ -1,0 +1,151 @@
+"""Simulate the trajectories of a case into files of The Well's layout, on any number of ranks, through any number of interruptions.
+
+    ranks   = groups, each with the process grid ranks.domain of the case (one rank by default)
+    group g   simulates the trajectories g, g + groups, ... that are not done yet and writes every state as it comes
+
+A trajectory is computed alone, on a process grid that the case fixes and with one thread for each rank, so that its bits depend on nothing
+else.
+"""
+
+import logging
+import math
+from pathlib import Path
+
+import torch
+from mpi4py import MPI
+
+from hpcml.core.case import Generation, Ranks
+from hpcml.core.config import to_toml
+from hpcml.core.errors import HpcmlError, TopologyError
+from hpcml.equations import Darcy, Equation, build_equation
+from hpcml.fields.decompose import decompose
+from hpcml.fields.domain import Domain
+from hpcml.fields.grid import Grid
+from hpcml.io.dataset import Description, Field
+from hpcml.io.dataset.growing import GrowingDataset
+from hpcml.mpi.agreement import agree_on_error
+from hpcml.mpi.world import World
+from hpcml.topology.process_grid import check_dims
+from hpcml.training.progress import progress
+from hpcml.training.simulation import trajectories
+
+_log = logging.getLogger(__name__)
+
+
+def generate(case: Generation, folder: Path, world: World) -> list[Path]:
+    """Simulate what a case describes.
+
+    Parameters
+    ----------
+    case : Generation
+        Grid, equation and the table ``[data]``.
+    folder : Path
+        Gets ``data/train/NAME.hdf5`` with ``data.trajectories`` trajectories and ``data/valid/NAME.hdf5`` with ``data.held_out``, where
+        NAME is its own name. Called again after an interruption, what is missing is simulated; what is complete stays.
+    world : World
+        All ranks.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    ConfigError, TopologyError, SolverError, CheckpointError
+        On every rank. Trajectories that were complete stay so.
+
+    Communication
+    -------------
+    Collective over world.comm at the beginning and at the end of each file; in between each group of ranks works alone.
+
+    Notes
+    -----
+    The same case gives the same files, byte for byte, on any number of ranks of one kind of machine. Values are float32, as the layout
+    demands; the solver works in float64.
+    """
+    shape = case.grid.shape
+    dims = (1,) * len(shape) if case.ranks.domain == "auto" else case.ranks.domain
+    per_group = math.prod(dims)
+    check_dims(dims, shape, per_group)
+    if world.size < per_group:
+        raise TopologyError(f"ranks.domain = {list(dims)} needs {per_group} ranks for each trajectory but there are {world.size}")
+    num_groups, group = world.size // per_group, world.rank // per_group
+    comm = MPI.Intracomm(world.comm.Split(group, world.rank))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        if group == num_groups:  # too few ranks are left for a group
+            return _split_by_split(case, folder, world, MPI.COMM_SELF, None, slice(0))
+        return _split_by_split(case, folder, world, comm, dims, slice(group, None, num_groups))
+    finally:
+        torch.set_num_threads(threads)
+        comm.Free()
+
+
+def _split_by_split(
+    case: Generation, folder: Path, world: World, comm: MPI.Intracomm, dims: tuple[int, ...] | None, share: slice
+) -> list[Path]:
+    data, equation = case.data, build_equation(case.equation)
+    splits = {"train": range(data.trajectories), "valid": range(data.trajectories, data.trajectories + data.held_out)}
+    origin = to_toml(case.model_copy(update={"ranks": Ranks(domain=case.ranks.domain)}))
+    paths = []
+    with decompose(Grid(case.grid.shape, case.grid.extent, case.grid.periodic), comm, dims) as domain:
+        equation.check(domain)
+        for split, samples in splits.items():
+            path = folder / "data" / split / f"{folder.name}.hdf5"
+            space = _describe(folder.name, case, equation, domain, len(samples))
+            with GrowingDataset(path, space, origin, world.comm) as file:
+                done = len(samples) - len(file.missing)
+                _log.info("%s: %d trajectories, %d of them complete", path, len(samples), done)
+                agree_on_error(_simulate(file, file.missing[share], samples, case, equation, domain, world.rank == 0), world.comm)
+            paths.append(path)
+    return paths
+
+
+def _simulate(
+    file: GrowingDataset, mine: list[int], samples: range, case: Generation, equation: Equation, domain: Domain, shown: bool
+) -> HpcmlError | None:
+    """Simulate and write this group's trajectories; an error is given back, for the others do not wait for this group."""
+    with progress("trajectory", len(mine), shown=shown) as bar:
+        for count, number in enumerate(mine, 1):
+            sample = samples[number]
+            try:
+                for time, state in enumerate(trajectories(equation, case.data, domain, range(sample, sample + 1), _times(case), False)):
+                    file.write(number, time, state.numpy(), domain.block)
+                file.finish(number, domain.comm)
+            except HpcmlError as error:
+                return type(error)(f"trajectory {sample}: {error}")
+            bar.advance(count, f"of {type(equation).__name__}")
+    return None
+
+
+def _times(case: Generation) -> int:
+    return 1 if case.equation.name == "darcy" else case.data.snapshots
+
+
+def _describe(name: str, case: Generation, equation: Equation, domain: Domain, count: int) -> Description:
+    """Index space of the trajectories; channels called ``name_0`` to ``name_D-1`` are the components of a vector."""
+    data, num_dims, channels = case.data, domain.num_dims, equation.channels(domain.num_dims)
+    fields: dict[str, Field] = {}
+    for channel in channels:
+        stem = channel.rpartition("_")[0]
+        vector = bool(stem) and all(f"{stem}_{d}" in channels for d in range(num_dims))
+        fields.setdefault(stem if vector else channel, Field(stem, 1) if vector else Field(channel))
+    if isinstance(equation, Darcy):
+        fields["coefficient"] = Field("coefficient", varies_in_time=False)
+    start = 0.0 if isinstance(equation, Darcy) else math.ceil(data.spin_up / data.interval) * data.interval
+    numbers = {key: tuple(map(float, value)) if isinstance(value, tuple) else (float(value),) for key, value in vars(equation).items()}
+    constants: dict[str, tuple[float, ...]] = {}
+    for key, values in numbers.items():
+        key = f"{key}_constant" if key in fields else key  # readers keep fields and constants under one name
+        constants |= {key: values} if len(values) == 1 else {f"{key}_{d}": (value,) for d, value in enumerate(values)}
+    return Description(
+        name,
+        tuple(fields.values()),
+        count,
+        tuple(start + time * data.interval for time in range(_times(case))),
+        tuple(tuple(domain.grid.centres(d).tolist()) for d in range(num_dims)),
+        domain.grid.periodic,
+        constants,
+    )
