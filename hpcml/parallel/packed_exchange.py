@@ -170,7 +170,8 @@ class Side:
             For one on another device.
         """
         addresses = [layout.address(field, self._device) for layout, field in zip(self.layouts, fields, strict=True)]
-        self._addresses[:] = addresses
+        for i, address in enumerate(addresses):
+            self._addresses[i] = address
         for launch in self._pointed:
             launch.point_all(1, addresses)
         if self._fields is not None:

@@ -1,0 +1,169 @@
+"""What an exchange of ghost cells costs, beside moving the same bytes with nothing around them.
+
+Two ranks hold a block each, float64 with one ghost cell on either side, and exchange both faces along one axis, periodic. Every sample starts
+with a barrier, writes both faces, since memory that another core has read must first come back to its writer, and exchanges them:
+
+    raw      two contiguous buffers, written, one ``Sendrecv`` each: no packing, nothing to unpack
+    halo     `hpcml.parallel.HaloPlan` in place, with the back ends that it chooses
+    mpi      the same, by MPI alone
+    gloo     torch.distributed: contiguous faces by ``batch_isend_irecv``, copied into the ghosts
+
+All take turns. Each rank takes the 20th percentile of its samples, which other work on the machine disturbs least; the slower rank counts.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mpi4py import MPI
+
+from hpcml.mpi.world import World
+from hpcml.parallel.halo_plan import HaloPlan
+from hpcml.parallel.layout import Layout
+
+CASES = {(1024, 1024): 300, (64, 64, 64): 300, (128, 128, 128): 200, (256, 256, 256): 60}
+"""Cells of each rank, and samples."""
+GLOO_EVERY = 5
+"""Samples from one of gloo to the next: it takes ten times as long."""
+Case = dict[str, Callable[[float], None]]
+
+
+def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Measure all blocks along all axes.
+
+    Returns
+    -------
+    rows, figures
+        ``geomean`` and ``worst`` of halo over raw, ``vs_gloo`` the geometric mean of gloo over halo.
+
+    Communication
+    -------------
+    Collective over world.
+    """
+    gloo = _Gloo(world.comm)
+    try:
+        rows = [_measure(world.comm, gloo, shape, axis, samples) for shape, samples in CASES.items() for axis in range(len(shape))]
+    finally:
+        gloo.close()
+    ratios, gains = [row["halo"] for row in rows], [row["gloo"] / row["halo"] for row in rows]
+    return rows, {"geomean": _geomean(ratios), "worst": max(ratios), "vs_gloo": _geomean(gains)}
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw time and bandwidth over the bytes of a face."""
+    from hpcml.cli.benchmarks.size_plot import size_plot
+
+    curves = {name: [(row["face_bytes"], row["raw_us"] * row.get(name, 1.0)) for row in rows] for name in ("raw", "halo", "mpi", "gloo")}
+    size_plot(curves, path, "bytes of a face", factor=2)
+
+
+def _measure(comm: MPI.Intracomm, gloo: "_Gloo", shape: tuple[int, ...], axis: int, samples: int) -> dict[str, Any]:
+    dims = [comm.size if d == axis else 1 for d in range(len(shape))]
+    layout = Layout.blocks([n * p for n, p in zip(shape, dims, strict=True)], dims)
+    widths = [int(d == axis) for d in range(len(shape))]
+    periodic = [d == axis for d in range(len(shape))]
+    fields = [torch.zeros([n + 2 * w for n, w in zip(shape, widths, strict=True)], dtype=torch.float64) for _ in range(3)]
+    with (
+        HaloPlan(comm, layout, fields[0], widths=widths, periodic=periodic) as halo,
+        HaloPlan(comm, layout, fields[1], widths=widths, periodic=periodic, tag=2, backend="mpi") as mpi,
+    ):
+        cases = {"raw": _raw(comm, prod(shape) // shape[axis])}
+        cases["halo"] = _written(fields[0], axis, lambda: halo.exchange(fields[0]))
+        cases["mpi"] = _written(fields[1], axis, lambda: mpi.exchange(fields[1]))
+        cases["gloo"] = _written(fields[2], axis, lambda: gloo.exchange(fields[2], axis))
+        times = _times(comm, cases, samples)
+        for case in cases.values():
+            case(comm.rank + 1.0)
+    if not torch.equal(fields[0], fields[2]) or not torch.equal(fields[0], fields[1]):
+        raise AssertionError(f"ghosts of {shape} along axis {axis} differ between the ways of exchanging them")
+    raw = times.pop("raw")
+    return {
+        "block": "x".join(map(str, shape)),
+        "axis": axis,
+        "face_bytes": 8 * prod(shape) // shape[axis],
+        "raw_us": 1e6 * raw,
+        **{name: seconds / raw for name, seconds in times.items()},
+    }
+
+
+def _times(comm: MPI.Intracomm, cases: Case, samples: int) -> dict[str, float]:
+    found: dict[str, list[float]] = {name: [] for name in cases}
+    for sample in range(-5, samples):
+        for name, case in cases.items():
+            if name == "gloo" and sample % GLOO_EVERY:
+                continue
+            comm.Barrier()
+            start = time.perf_counter()
+            case(float(sample))
+            if sample >= 0:
+                found[name].append(time.perf_counter() - start)
+    return {name: comm.allreduce(float(np.quantile(seconds, 0.2)), MPI.MAX) for name, seconds in found.items()}
+
+
+def _raw(comm: MPI.Intracomm, cells: int) -> Callable[[float], None]:
+    out, into = np.zeros((2, cells)), np.zeros((2, cells))
+    peer = (comm.rank + 1) % comm.size
+    messages = [([out[k], MPI.DOUBLE], [into[k], MPI.DOUBLE]) for k in range(2)]
+
+    def exchange(value: float) -> None:
+        out[0] = out[1] = value
+        for mine, theirs in messages:
+            comm.Sendrecv(mine, peer, 9, theirs, peer, 9)
+
+    return exchange
+
+
+def _written(field: torch.Tensor, axis: int, exchange: Callable[[], None]) -> Callable[[float], None]:
+    faces = [field.select(axis, place).numpy() for place in (1, field.shape[axis] - 2)]
+
+    def write_and_exchange(value: float) -> None:
+        for face in faces:
+            face[...] = value
+        exchange()
+
+    return write_and_exchange
+
+
+class _Gloo:
+    """A process group of torch over this node's loopback, beside MPI."""
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        import torch.distributed as dist
+
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        self._folder = tempfile.TemporaryDirectory() if comm.rank == 0 else None
+        name = comm.bcast(f"{self._folder.name}/store" if self._folder else "")
+        dist.init_process_group("gloo", store=dist.FileStore(name, comm.size), rank=comm.rank, world_size=comm.size)
+        self._peer = (comm.rank + 1) % comm.size
+
+    def exchange(self, field: torch.Tensor, axis: int) -> None:
+        """Fill both ghost faces along an axis."""
+        import torch.distributed as dist
+
+        last = field.shape[axis] - 1
+        out = [field.select(axis, place).contiguous() for place in (1, last - 1)]
+        into = [torch.empty_like(face) for face in out]
+        sends = [dist.P2POp(dist.isend, face, self._peer) for face in out]
+        receives = [dist.P2POp(dist.irecv, face, self._peer) for face in into]
+        for request in dist.batch_isend_irecv([*sends, *receives]):
+            request.wait()
+        field.select(axis, last).copy_(into[0])
+        field.select(axis, 0).copy_(into[1])
+
+    def close(self) -> None:
+        """Leave."""
+        import torch.distributed as dist
+
+        dist.destroy_process_group()
+        if self._folder:
+            self._folder.cleanup()
+
+
+def _geomean(values: list[float]) -> float:
+    return float(np.exp(np.mean(np.log(values))))
