@@ -18,13 +18,14 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train on all ranks of the job."""
+    """Train on all ranks of the job; the status is `PREEMPTED` if a signal stopped it."""
     import hpcml.mpi
 
     world = hpcml.mpi.world()
     case = read_case(args)
 
+    from hpcml.io.checkpoint.signals import PREEMPTED
     from hpcml.training.train_case import train_case
 
-    train_case(case, args.directory or Path(case.output.folder) / Path(args.case).stem, world)
-    return 0
+    errors = train_case(case, args.directory or Path(case.output.folder) / Path(args.case).stem, world)
+    return PREEMPTED if errors is None else 0

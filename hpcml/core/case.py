@@ -138,8 +138,8 @@ class Training(Section):
     """Of parameters and fields."""
     seed: NonNegativeInt = 0
     """Of the parameters, the order of samples and dropout."""
-    checkpoint_every: PositiveInt = 1
-    """Epochs between checkpoints."""
+    checkpoint_share: Annotated[float, Field(gt=0, le=1)] = 0.035
+    """Largest share of the run time that checkpoints may take; as many updates lie between two as that needs, by measurement."""
 
 
 class Output(Section):

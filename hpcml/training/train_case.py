@@ -8,7 +8,7 @@ import torch
 
 from hpcml.core.case import Case
 from hpcml.core.log import rank_log
-from hpcml.io.checkpoint import Checkpointer
+from hpcml.io.checkpoint import Checkpointer, StopSignal
 from hpcml.mpi.world import World
 from hpcml.training.evaluation import evaluate
 from hpcml.training.experiment import open_experiment
@@ -21,7 +21,7 @@ from hpcml.training.trainer import Trainer
 _log = logging.getLogger(__name__)
 
 
-def train_case(case: Case, folder: Path, world: World) -> dict[str, float]:
+def train_case(case: Case, folder: Path, world: World) -> dict[str, float] | None:
     """Train, checkpoint, measure on held-out data.
 
     Parameters
@@ -35,8 +35,9 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float]:
 
     Returns
     -------
-    dict of str to float
-        Mean relative L2 error on each held-out set, also in ``evaluation.json``.
+    dict of str to float, or None
+        Mean relative L2 error on each held-out set, also in ``evaluation.json``; None if SIGUSR1 or SIGTERM came and the state was saved
+        before the end.
 
     Raises
     ------
@@ -51,12 +52,13 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float]:
     directory.begin(case, world.comm)
     with ExitStack() as stack:
         stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))
+        stop = stack.enter_context(StopSignal(world.comm))  # a signal that comes while data are simulated counts at the first update
         experiment = open_experiment(case, world.comm, directory.snapshots / "simulation.h5")
         domain = stack.enter_context(experiment.domain)
         stack.callback(experiment.close)
         model = experiment.surrogate()
-        checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm))
-        trainer = Trainer(model, experiment.train, experiment.validation, case.training, LOSSES[case.training.loss], checkpointer)
+        checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm, lazy=True))
+        trainer = Trainer(model, experiment.train, experiment.validation, case.training, LOSSES[case.training.loss], checkpointer, stop)
         restored = checkpointer.restore()
         _log.info(
             "%s: %d samples on %s, %d groups, %d parameters", folder, experiment.train.num_samples, domain, domain.num_data, _size(model)
@@ -66,6 +68,9 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float]:
         if world.rank == 0:
             trainer.metrics = stack.enter_context(MetricsWriter(folder, trainer.position.epoch))
         trainer.fit()
+        if trainer.stopped:
+            _log.info("stopped as asked after update %d, which is saved; the same command goes on from there", trainer.step)
+            return None
         errors = evaluate(experiment, model.state_dict(), folder)
         for pairs in (experiment.train, *experiment.held_out.values()):
             if isinstance(pairs, StoredPairs):

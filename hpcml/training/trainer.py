@@ -7,7 +7,8 @@ whole gradient, so all ranks take the same step.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,32 +16,25 @@ from torch import Tensor, nn
 from hpcml.core.case import Training
 from hpcml.core.errors import TrainingError
 from hpcml.fields.domain import Domain
-from hpcml.io.checkpoint import Checkpointer
+from hpcml.io.checkpoint import Checkpointer, Rows, SaveInterval, StopSignal
 from hpcml.parallel.exchange import traffic
 from hpcml.training.dataset import Batch, Samples, Schedule
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.optimiser import build_optimiser, rate_factor
-from hpcml.training.progress import progress
+from hpcml.training.progress import Progress, progress
 
 Loss = Callable[[Domain, Tensor, Tensor], Tensor]
 
 
 @dataclass(slots=True)
 class Position:
-    """Where training stands: ``update`` of ``epoch`` comes next."""
+    """Where training stands: ``update`` of ``epoch`` comes next; of the epoch so far the sums over its updates and the time it took."""
 
     epoch: int = 0
     update: int = 0
-
-
-@dataclass(slots=True)
-class _Sums:
-    """Of one epoch."""
-
     loss: float = 0.0
     gradient_norm: float = 0.0
-    updates: int = 0
-    start: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
 
 
 class Trainer:
@@ -57,13 +51,22 @@ class Trainer:
     loss : callable
         ``loss(domain, prediction, target)``: of the whole batch, the same on every rank.
     checkpointer : Checkpointer
-        Gets everything that the next update depends on.
+        Gets everything that the next update depends on, every few updates; it may be lazy.
+    stop : StopSignal
+        Says when to save and return before the end.
     metrics : MetricsWriter, optional
         On the rank that writes them.
 
+    Attributes
+    ----------
+    position : Position
+        Where training stands.
+    stopped : bool
+        Whether `fit` returned because it was asked to stop.
+
     Communication
     -------------
-    Collective over domain.world_comm.
+    Collective over domain.world_comm; after each update one number to agree on whether to stop.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Trainer:
         spec: Training,
         loss: Loss,
         checkpointer: Checkpointer,
+        stop: StopSignal,
         metrics: MetricsWriter | None = None,
     ) -> None:
         self.model, self.spec, self.loss, self.metrics = model, spec, loss, metrics
@@ -82,11 +86,13 @@ class Trainer:
         self.optimiser = build_optimiser(model, spec)
         groups = self.domain.num_data, self.domain.data_index
         self.schedule = Schedule(train.num_samples, spec.batch_size, spec.accumulate, *groups, spec.seed)
-        self.position = Position()
-        self.checkpointer = checkpointer
-        checkpointer.register("model", model.state_dict, model.load_state_dict)
+        self.position, self.stopped = Position(), False
+        self.checkpointer, self._stop = checkpointer, stop
+        self._interval = SaveInterval(checkpointer, self.domain.world_comm, spec.checkpoint_share)
+        checkpointer.register("model", self._model_state, model.load_state_dict)
         checkpointer.register("optimiser", self.optimiser.state_dict, self.optimiser.load_state_dict)
-        checkpointer.register("position", lambda: {"epoch": self.position.epoch, "update": self.position.update}, self._go_to)
+        checkpointer.register("position", lambda: asdict(self.position), self._go_to)
+        checkpointer.register("random", lambda: Rows(torch.get_rng_state()[None]), _set_random)
 
     @property
     def step(self) -> int:
@@ -94,12 +100,12 @@ class Trainer:
         return self.position.epoch * self.schedule.num_updates + self.position.update
 
     def fit(self) -> float:
-        """Train to the last epoch, from wherever the state stands.
+        """Train to the last epoch, from wherever the state stands, or until asked to stop: then `stopped` is true.
 
         Returns
         -------
         float
-            Loss on ``valid`` after the last epoch, or of the last epoch where there is none.
+            Loss on ``valid`` after the last epoch, or of the last epoch where there is none; NaN if no epoch was completed.
 
         Raises
         ------
@@ -107,14 +113,16 @@ class Trainer:
             On every rank, if the loss or the gradient is no longer finite.
         """
         total, last = self.spec.epochs * self.schedule.num_updates, math.nan
+        if self.position.epoch == self.spec.epochs:
+            return last
+        self.checkpointer.save(self.step)  # makes room for the copies, so that what the interval is chosen by is what a save costs later
         with progress("update", total, shown=self.domain.world_comm.rank == 0, first=self.step) as bar:
-            while self.position.epoch < self.spec.epochs:
-                sums = _Sums()
-                for parts in self.train.ahead(self.schedule.updates(self.position.epoch, self.position.update)):
-                    self._update(parts, sums)
-                    bar.advance(self.step, f"epoch {self.position.epoch + 1}  loss {sums.loss / sums.updates:.4g}")
-                self.position = Position(self.position.epoch + 1)
-                last = self._finish_epoch(sums)
+            while not self.stopped and self.position.epoch < self.spec.epochs:
+                self._interval.resume()
+                self._updates(bar)
+                if not self.stopped:
+                    last = self._finish_epoch()
+        self.checkpointer.save(self.step)
         self.checkpointer.wait()
         return last
 
@@ -132,7 +140,20 @@ class Trainer:
         self.model.train()
         return total / pairs.num_samples
 
-    def _update(self, parts: list[Batch], sums: _Sums) -> None:
+    def _updates(self, bar: Progress) -> None:
+        """What is left of an epoch, unless asked to stop."""
+        at, last = self.position, time.monotonic()
+        for parts in self.train.ahead(self.schedule.updates(at.epoch, at.update)):
+            self._update(parts)
+            now = time.monotonic()
+            at.seconds, last = at.seconds + now - last, now
+            bar.advance(self.step, f"epoch {at.epoch + 1}  loss {at.loss / at.update:.4g}")
+            if self._stop.agreed():
+                self.stopped = True
+                return
+            self._interval.after_step(self.step)
+
+    def _update(self, parts: list[Batch]) -> None:
         epoch = self.position.epoch + self.position.update / self.schedule.num_updates
         for group in self.optimiser.param_groups:
             group["lr"] = self.spec.learning_rate * rate_factor(self.spec, epoch)
@@ -146,17 +167,17 @@ class Trainer:
         norm = self._clip()
         # Loss and gradients are the same on every rank, so all ranks stop here together.
         if not math.isfinite(loss) or not math.isfinite(norm):
-            self._stop(loss, norm)
+            self._diverged(loss, norm)
         self.checkpointer.before_update()
         self.optimiser.step()
-        self.position.update += 1
-        sums.loss, sums.gradient_norm, sums.updates = sums.loss + loss, sums.gradient_norm + norm, sums.updates + 1
+        at = self.position
+        at.update, at.loss, at.gradient_norm = at.update + 1, at.loss + loss, at.gradient_norm + norm
 
     def _clip(self) -> float:
         bound = math.inf if self.spec.clip is None else self.spec.clip
         return float(nn.utils.clip_grad_norm_(self.model.parameters(), bound))
 
-    def _stop(self, loss: float, norm: float) -> None:
+    def _diverged(self, loss: float, norm: float) -> None:
         self.checkpointer.wait()
         latest = self.checkpointer.latest()
         good = (
@@ -169,24 +190,32 @@ class Trainer:
             "Lower training.learning_rate, set training.clip, or look for NaN in the data"
         )
 
-    def _finish_epoch(self, sums: _Sums) -> float:
-        epoch = self.position.epoch
-        valid = self.evaluate(self.valid)
-        if epoch % self.spec.checkpoint_every == 0 or epoch == self.spec.epochs:
-            self.checkpointer.save(self.step)
+    def _finish_epoch(self) -> float:
+        done, valid = self.position, self.evaluate(self.valid)
+        self.position = Position(done.epoch + 1)
         if self.metrics is not None:
-            seconds = time.monotonic() - sums.start
             self.metrics.write(
-                epoch,
+                self.position.epoch,
                 step=self.step,
-                train_loss=sums.loss / max(sums.updates, 1),
+                train_loss=done.loss / done.update,
                 valid_loss=valid,
                 learning_rate=self.optimiser.param_groups[0]["lr"],
-                gradient_norm=sums.gradient_norm / max(sums.updates, 1),
-                seconds=seconds,
+                gradient_norm=done.gradient_norm / done.update,
+                seconds=done.seconds,
                 bytes_sent=traffic.bytes,
             )
-        return sums.loss / max(sums.updates, 1) if math.isnan(valid) else valid
+        return done.loss / done.update if math.isnan(valid) else valid
 
-    def _go_to(self, saved: dict[str, int]) -> None:
-        self.position = Position(saved["epoch"], saved["update"])
+    def _model_state(self) -> dict[str, Any]:
+        """State dict; buffers, which a forward pass may change while a lazy copy is taken, are copied now."""
+        buffers = dict(self.model.named_buffers())
+        return {name: value.clone() if name in buffers else value for name, value in self.model.state_dict().items()}
+
+    def _go_to(self, saved: dict[str, Any]) -> None:
+        self.position = Position(**saved)
+
+
+def _set_random(states: Tensor) -> None:
+    """Go on with this rank's stream; on another number of ranks, where streams do not match ranks, with the one that is there."""
+    if len(states) == 1:
+        torch.set_rng_state(states[0])

@@ -7,7 +7,7 @@ from torch import nn
 from hpcml.core.case import Training
 from hpcml.core.errors import TrainingError
 from hpcml.fields import Grid, decompose
-from hpcml.io.checkpoint import Checkpointer
+from hpcml.io.checkpoint import Checkpointer, StopSignal
 from hpcml.models.layers import Conv2d
 from hpcml.training.dataset import Pairs
 from hpcml.training.loss import LOSSES
@@ -29,7 +29,8 @@ def trainer(domain, folder, data=None, **changes):
     spec = Training(**{"epochs": 3, "batch_size": 6, "learning_rate": 1e-2, "clip": 1.0, **changes})
     data = data or pairs(domain)
     empty = Pairs(domain, data.inputs[:0], data.targets[:0])
-    return Trainer(model, data, empty, spec, LOSSES[spec.loss], Checkpointer(folder, domain.world_comm))
+    comm = domain.world_comm
+    return Trainer(model, data, empty, spec, LOSSES[spec.loss], Checkpointer(folder, comm, lazy=True), StopSignal(comm))
 
 
 def parameters_after(domain, folder, **changes):
@@ -52,27 +53,38 @@ def test_any_factorisation_of_the_ranks_is_the_serial_run(comm, shared_path, acc
 
 
 @pytest.mark.parallel([1, 2])
-def test_a_run_that_comes_back_is_the_run_that_never_stopped(comm, shared_path):
+def test_a_run_that_is_stopped_within_an_epoch_is_the_run_that_never_stopped(comm, shared_path):
     with decompose(Grid(SHAPE), comm) as domain:
-        expected = parameters_after(domain, shared_path / "whole")
-        first = trainer(domain, shared_path / "parts")
-        for parts in first.schedule.updates(0):
-            first._update(parts, _sums())
-            break
-        first.checkpointer.save(first.step)
-        first.checkpointer.wait()
-        first.checkpointer.close()
-        second = trainer(domain, shared_path / "parts")
-        assert second.checkpointer.restore().step == 1 and second.step == 1
-        second.fit()
-        second.checkpointer.close()
-        assert all(torch.equal(a, b) for a, b in zip(second.model.parameters(), expected, strict=True))
+        expected = parameters_after(domain, shared_path / "whole", batch_size=3)
+        for update in (6, 8):  # of 12: the second of an epoch, and the last of one
+            first = trainer(domain, shared_path / f"{update}", batch_size=3)
+            first._stop.agreed = lambda run=first, last=update: run.step == last
+            torch.manual_seed(update)
+            first.fit()
+            random = torch.get_rng_state()
+            first.checkpointer.close()
+            assert first.stopped and first.step == update
+            second = trainer(domain, shared_path / f"{update}", batch_size=3)
+            assert second.checkpointer.restore().step == update
+            second.position.seconds = first.position.seconds  # those of rank 0
+            assert second.position == first.position
+            assert torch.equal(torch.get_rng_state(), random)
+            second.fit()
+            second.checkpointer.close()
+            assert all(torch.equal(a, b) for a, b in zip(second.model.parameters(), expected, strict=True))
 
 
-def _sums():
-    from hpcml.training.trainer import _Sums
-
-    return _Sums()
+@pytest.mark.parallel([1, 2])
+def test_buffers_that_change_in_the_forward_pass_are_saved_as_they_were(comm, shared_path):
+    with decompose(Grid(SHAPE), comm) as domain:
+        run = trainer(domain, shared_path / "run")
+        run.model.register_buffer("calls", torch.zeros(1))
+        run.model.register_forward_pre_hook(lambda model, inputs: model.calls.add_(1) and None)
+        run.fit()
+        run.checkpointer.close()
+        (again := trainer(domain, shared_path / "run")).model.register_buffer("calls", torch.zeros(1))
+        assert again.checkpointer.restore().step == 6 and float(again.model.calls) == 6
+        again.checkpointer.close()
 
 
 @pytest.mark.parallel([1, 2])

@@ -60,11 +60,15 @@ class SaveInterval:
         if not 0 < share <= 1:
             raise ValueError(f"the share of the run time for saving must be above 0 and at most 1, got {share}")
         self._checkpointer, self._comm, self._share, self._clock = checkpointer, comm, share, clock
-        self.interval, self.cost = _QUIET_STEPS, 0.0
+        self.interval, self.cost, self._told = _QUIET_STEPS, 0.0, 0
         self._quiet: deque[float] = deque(maxlen=_WINDOW)
         self._costs: deque[float] = deque(maxlen=_WINDOW)
         self._disturbed: list[float] = []
         self._writing, self._steps, self._last = False, 0, clock()
+
+    def resume(self) -> None:
+        """Say that the next step begins now: what came since the last one, a validation for instance, is no part of a step."""
+        self._last = self._clock()
 
     def after_step(self, step: int) -> bool:
         """Save if it is time to; call it on every rank after every step.
@@ -102,7 +106,8 @@ class SaveInterval:
         usual = float(all_max(median(self._quiet), self._comm))
         cost = float(all_max(median(self._costs) if self._costs else 0.0, self._comm))
         interval = max(1, math.ceil(cost / (self._share * usual))) if usual > 0 else 1
-        if interval != self.interval and self._comm.rank == 0:
+        if self._comm.rank == 0 and not self._told / 2 < interval < self._told * 2:
+            self._told = interval
             _log.info("saving every %d steps: a save costs %.4g s, a step %.4g s, share %.3g", interval, cost, usual, self._share)
         self.interval, self.cost = interval, cost
         return self._steps >= interval
