@@ -25,6 +25,8 @@ class AdvectionDiffusion(Section):
     """One component per dim, length per time."""
     diffusivity: NonNegativeFloat = 0.0
     """Length squared per time."""
+    scheme: Literal["upwind", "weno"] = "upwind"
+    """Of the advection: third order, or fifth without new extrema at jumps."""
 
 
 class Burgers(Section):

@@ -30,10 +30,13 @@ class AdvectionDiffusion(Equation):
         c, one component per dim, length per time.
     diffusivity : float
         ν, length² per time.
+    scheme : str
+        ``upwind`` is of third order in space, biased against the stream, with two ghost cells; a jump makes it ring by a few per cent.
+        ``weno`` is of fifth order in the advection (fourth in the diffusion) with three, and a jump makes no new extrema.
 
-    Notes
-    -----
-    Third order in space, biased against the stream; two ghost cells. A jump makes it ring by a few per cent.
+    References
+    ----------
+    G.-S. Jiang and C.-W. Shu, Journal of Computational Physics 126, 202 (1996).
 
     Examples
     --------
@@ -43,9 +46,12 @@ class AdvectionDiffusion(Equation):
 
     velocity: tuple[float, ...]
     diffusivity: float = 0.0
+    scheme: str = "upwind"
 
     def check(self, domain: Domain) -> None:
         super().check(domain)
+        if self.scheme not in ("upwind", "weno"):
+            raise ConfigError(f"advection is by the scheme upwind or weno, got {self.scheme!r}")
         if len(self.velocity) != domain.num_dims:
             raise ConfigError(f"velocity needs {domain.num_dims} components for a grid of shape {domain.global_shape}, got {self.velocity}")
 
@@ -53,11 +59,12 @@ class AdvectionDiffusion(Equation):
         return ("concentration",)
 
     def tendency(self, state: Tensor, domain: Domain) -> Tensor:
-        padded = Padded.of(state, domain, 2)
+        weno = self.scheme == "weno"
+        padded = Padded.of(state, domain, 3 if weno else 2)
         rate = self.diffusivity * padded.laplacian_4() if self.diffusivity else torch.zeros_like(state)
         for dim, velocity in enumerate(self.velocity):
             if velocity:
-                rate = rate - padded.advection(dim, velocity)
+                rate = rate - (padded.advection_weno(dim, velocity) if weno else padded.advection(dim, velocity))
         return rate
 
     def exact(self, domain: Domain, time: float) -> Tensor:

@@ -147,7 +147,7 @@ def minus_divergence(weights: list[Tensor], pressure: Tensor, domain: Domain) ->
     Neighbours, one message per neighbour.
     """
     padded = Padded.of(pressure, domain, 1, wall="zero")
-    if fits_a_kernel(pressure, domain.num_dims):
+    if domain.num_dims > 1 and fits_a_kernel(pressure):
         out = torch.empty_like(pressure, memory_format=torch.contiguous_format)
         each = [weight.expand(*pressure.shape[:2], *weight.shape[2:]).contiguous() for weight in weights]
         minus_face_divergence(out, padded.values.contiguous(), each)

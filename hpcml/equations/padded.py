@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from hpcml.fields.domain import Domain
+from hpcml.kernels.flux import weno5_flux
+from hpcml.kernels.flux_twin import weno5
 from hpcml.kernels.stencil import star_stencil
 
 KERNEL_CELLS = 1 << 14
@@ -70,7 +72,7 @@ class Padded:
         Where a kernel fits it is one pass over memory; the last bit may then be another.
         """
         near = [factor * dx**-2 for dx in self.spacing]
-        if self.width == 1 and fits_a_kernel(self.at(0, 0), len(near)):
+        if self.width == 1 and len(near) > 1 and fits_a_kernel(self.at(0, 0)):
             total = torch.empty_like(self.at(0, 0), memory_format=torch.contiguous_format)
             star_stencil(total, self.values.contiguous(), -2 * sum(near), near)
             return total
@@ -101,13 +103,29 @@ class Padded:
         speed = velocity.abs() if isinstance(velocity, Tensor) else abs(velocity)
         return (velocity * centred + speed * damping) / (12 * self.spacing[dim])
 
+    def advection_weno(self, dim: int, velocity: float) -> Tensor:
+        """Product of a constant velocity and the first derivative along ``dim``, error O(dx⁵), without new extrema at jumps; width 3.
 
-def fits_a_kernel(field: Tensor, num_dims: int) -> bool:
-    """Whether a stencil kernel may and should compute this field: large, of two or three dims, and with no gradient to keep.
+        Differences of fluxes that `hpcml.kernels.flux` reconstructs from the five cells on the upwind side.
+        """
+        axis = dim - len(self.spacing)
+        line = self.line(dim).contiguous()
+        num_faces = line.shape[axis] - 5
+        if fits_a_kernel(line, least=0):
+            flux = torch.empty_like(line.narrow(axis, 0, num_faces), memory_format=torch.contiguous_format)
+            weno5_flux(flux, line, torch.full_like(flux, velocity), axis)
+        else:
+            cells = [line.narrow(axis, k, num_faces) for k in range(6)]
+            flux = velocity * weno5(*(cells[:5] if velocity > 0 else cells[:0:-1]))
+        return flux.diff(dim=axis) / self.spacing[dim]
+
+
+def fits_a_kernel(field: Tensor, least: int | None = None) -> bool:
+    """Whether a kernel may and should compute this field: with no gradient to keep, and large, by default from `KERNEL_CELLS` on.
 
     Communication
     -------------
     Local.
     """
-    suits = num_dims in (2, 3) and field.dtype in (torch.float32, torch.float64)
-    return suits and field.numel() >= KERNEL_CELLS and not torch.is_grad_enabled()
+    suits = field.dtype in (torch.float32, torch.float64) and not torch.is_grad_enabled()
+    return suits and field.numel() >= (KERNEL_CELLS if least is None else least)

@@ -13,6 +13,7 @@ CASES = [
     pytest.param(Heat(), Grid((11, 8, 9), 1.0, (True, False, True)), id="heat-3d"),
     pytest.param(AdvectionDiffusion((1.0,), 0.01), Grid((23,)), id="advection-1d"),
     pytest.param(AdvectionDiffusion((0.5, -1.0), 0.01), Grid((14, 17), (1.0, 2.0)), id="advection-2d"),
+    pytest.param(AdvectionDiffusion((0.5, -1.0), 0.01, "weno"), Grid((14, 17), (1.0, 2.0)), id="advection-weno-2d"),
     pytest.param(Burgers(0.05), Grid((25,)), id="burgers-1d"),
     pytest.param(Burgers(0.05), Grid((12, 17)), id="burgers-2d"),
     pytest.param(Wave(2.0), Grid((21,), periodic=False), id="wave-1d"),
@@ -90,6 +91,7 @@ def test_all_ranks_take_the_same_stable_step(comm, equation, grid):
     (Burgers(), Grid((4, 4, 4)), "1 or 2 dims"),
     (Burgers(), Grid((8,), periodic=False), "periodic in every dim"),
     (AdvectionDiffusion((1.0,)), Grid((8, 8)), "velocity needs 2 components"),
+    (AdvectionDiffusion((1.0,), scheme="best"), Grid((8,)), "upwind or weno, got 'best'"),
     (ShallowWater(coriolis=1.0), Grid((8,)), "coriolis = 1.0"),
     (Darcy(), Grid((8, 8)), "walls in every dim"),
 ], ids=str)
