@@ -18,7 +18,7 @@ from hpcml.kernels.sor import bind_sor_half_sweep
 from hpcml.kernels.stencil import bind_star_stencil
 
 Work = Callable[[], object]
-_MMAP_THRESHOLD = -3  # of mallopt, from malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt, from malloc.h
 IN_A_ROW = 5  # calls of one way before the next has its turn: the first finds the others' data in the caches
 
 
@@ -88,9 +88,12 @@ def _results_from_the_system() -> None:
     """Let results as large as those of the stencil come from the system each time, as a program that does nothing else has them.
 
     Whether the C library keeps such memory in the process depends on what was freed before, and torch's time on that by a factor of five.
+    Smaller results, those of all other rivals, stay in the process.
     """
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 8 << 20)
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_THRESHOLD, 9 << 20)
+        library.mallopt(_TRIM_THRESHOLD, 64 << 20)
 
 
 def _stencil() -> Case:
