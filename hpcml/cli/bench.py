@@ -3,6 +3,7 @@
 A benchmark is a module with one function:
 
     run(world) -> rows, figures     rows of the table, and the few numbers by which the benchmark is known
+    plot(rows, path)                where there is one, a picture of the rows
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any
 BENCHMARKS = {
     "checkpoint": ("hpcml.cli.benchmarks.checkpoint", 2, "saving a state on 1 and 2 ranks, against torch and h5py"),
     "fft": ("hpcml.cli.benchmarks.fft", 2, "Fourier transform over 2 ranks against torch.fft on one, and bytes of a spectral convolution"),
+    "halo": ("hpcml.cli.benchmarks.halo", 2, "exchange of ghost cells, against raw contiguous messages of the same bytes"),
     "halo-conv": ("hpcml.cli.benchmarks.halo_conv", 2, "3x3 convolution of a field over 2 ranks, against that of a rank's part alone"),
     "kernels": ("hpcml.cli.benchmarks.kernels", 1, "the kernels on the CPU, against NumPy and torch on one thread"),
 }
@@ -32,6 +34,7 @@ def add_parser(subparsers: Any) -> None:
         bench = names.add_parser(name, help=text, description=f"{text}. Start it on {ranks} ranks: mpiexec -n {ranks} hpcml bench {name}")
         bench.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too")
         bench.add_argument("--json", action="store_true", help="end with one line that holds one JSON object")
+        bench.add_argument("--plot", type=Path, metavar="FILE", help="draw it there: latency and bandwidth by size")
         bench.set_defaults(run=run)
 
 
@@ -42,17 +45,24 @@ def run(args: argparse.Namespace) -> int:
     ------
     LaunchError
         On every rank, for another number of ranks than the benchmark is made for.
+    ConfigError
+        On every rank, for a picture of a benchmark that has none.
     """
     import hpcml.mpi
-    from hpcml.core.errors import LaunchError
+    from hpcml.core.errors import ConfigError, LaunchError
 
     world = hpcml.mpi.world()
     module, ranks, _ = BENCHMARKS[args.name]
     if world.size != ranks:
         raise LaunchError(f"{args.name} measures {ranks} ranks, got {world.size}: start mpiexec -n {ranks} hpcml bench {args.name}")
-    rows, figures = import_module(module).run(world)
+    benchmark = import_module(module)
+    if args.plot and not hasattr(benchmark, "plot"):
+        raise ConfigError(f"{args.name} has no picture: leave --plot away; halo and link have one")
+    rows, figures = benchmark.run(world)
     if world.rank == 0:
         report(rows, figures, args.csv, args.json)
+        if args.plot:
+            benchmark.plot(rows, args.plot)
     return 0
 
 

@@ -135,14 +135,14 @@ class Exchange:
             raise CommunicationError("this exchange was closed, or given up after an error: make a new plan")
         traffic.messages += self._messages
         traffic.bytes += self._bytes
-        self.steps += 1
+        step = self.steps = self.steps + 1
         self._in_flight = True
         if self.shared is not None:
-            self.shared.start(self.steps, pack)
+            self.shared.start(step, pack)
         elif pack is not None:
-            pack(self.steps)
+            pack(step)
         for transport in self._others:
-            transport.start(self.steps)
+            transport.start(step)
 
     def wait(self, unpack: Moves | None = None) -> None:
         """Return when every buffer has arrived and every sent one may be written again.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from operator import is_
 from types import TracebackType
 from typing import Self
 
@@ -9,7 +10,7 @@ import torch
 from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError, ShapeError
-from hpcml.kernels.arguments import Array, ArrayInfo, array_info
+from hpcml.kernels.arguments import Array, ArrayInfo, address_of, array_info
 from hpcml.kernels.box import BoxPlan
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.packed_exchange import PackedExchange, Place
@@ -103,7 +104,7 @@ class HaloPlan:
         self._make_adjoint = lambda: PackedExchange(comm, take, give, recv, send, "accumulate", device, tag + 1, backend)
         self._adjoint: _Way | None = None
         self._ghosts = [place for places in take.values() for place in places]
-        self._in_flight: tuple[_Way, Sequence[Array]] | None = None
+        self._in_flight: _Way | None = None
 
     def exchange(self, *fields: Array) -> None:
         """Fill the ghost cells."""
@@ -129,9 +130,8 @@ class HaloPlan:
         """Receive what was begun."""
         if self._in_flight is None:
             raise CommunicationError("end() without begin(): nothing is in flight")
-        way, fields = self._in_flight
-        self._in_flight = None
-        way.exchange.wait(way.landing, fields)
+        way, self._in_flight = self._in_flight, None
+        way.exchange.wait(way.landing)
 
     @property
     def interior(self) -> Index:
@@ -166,11 +166,12 @@ class HaloPlan:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _begin(self, way: "_Way", fields: Sequence[Array]) -> None:
+    def _begin(self, way: "_Way", fields: tuple[Array, ...]) -> None:
         if self._in_flight is not None:
             raise CommunicationError("begin() again before end(): an exchange of this plan is in flight")
-        way.exchange.start(way.packing, fields)
-        self._in_flight = way, fields
+        way.point(fields)
+        way.exchange.start(way.packing)
+        self._in_flight = way
 
     def _check(self, comm: MPI.Intracomm, shapes: Sequence[tuple[int, ...]]) -> None:
         padded = tuple(low + n + up for (low, up), n in zip(self.widths, self._local, strict=True))
@@ -203,6 +204,16 @@ class _Way:
             zeros = torch.zeros(plan.nbytes, dtype=torch.uint8, device=array_info(fields[0]).device)
             first = plan, zeros
         self.landing = exchange.landing(fields, first)
+        self._fields: tuple[Array, ...] = ()
+        self._addresses: list[int] = []
+
+    def point(self, fields: tuple[Array, ...]) -> None:
+        """Let both sides work on these fields; the same objects at the same addresses are not looked at again."""
+        addresses = [address_of(field) for field in fields]
+        if addresses != self._addresses or len(fields) != len(self._fields) or not all(map(is_, fields, self._fields)):
+            self.packing.point(fields)
+            self.landing.point(fields)
+            self._fields, self._addresses = fields, addresses
 
 
 def _each_dim(widths: Widths, num_dims: int) -> tuple[tuple[int, int], ...]:

@@ -83,14 +83,12 @@ class PackedExchange:
         flags = shared.flags if shared else {}
         return Side(self._landing, fields, self._take, buffers, flags, spin=shared is not None and shared.spin, first=first)
 
-    def start(self, side: "Side", fields: Sequence[Array]) -> None:
-        """Pack these fields and send."""
-        side.point(fields)
+    def start(self, side: "Side") -> None:
+        """Pack the fields that the side points at, and send."""
         self.exchange.start(side.moves[self.exchange.half])
 
-    def wait(self, side: "Side", fields: Sequence[Array]) -> None:
-        """Receive and unpack into these fields."""
-        side.point(fields)
+    def wait(self, side: "Side") -> None:
+        """Receive, and unpack into the fields that the side points at."""
         self.exchange.wait(side.moves[self.exchange.half])
 
     def close(self) -> None:

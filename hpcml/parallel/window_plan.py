@@ -176,18 +176,19 @@ class _Bound:
         """Pack and send."""
         if self.exchange.routes:
             plain = [t.resolve_conj().resolve_neg() for t in tensors]
-            self.packed.start(self._side(self.packed.packing, plain), plain)
+            self.packed.start(self._side(self.packed.packing, plain))
 
     def wait(self, tensors: Sequence[Tensor]) -> None:
         """Receive and unpack."""
         if self.exchange.routes:
-            self.packed.wait(self._side(self.packed.landing, tensors), tensors)
+            self.packed.wait(self._side(self.packed.landing, tensors))
 
     def _side(self, make: Callable[[Sequence[Tensor]], Side], tensors: Sequence[Tensor]) -> Side:
         key = make.__name__, *(t.stride() for t in tensors)
         side = self._sides.get(key)
         if side is None:
             side = self._sides[key] = make(tensors)
+        side.point(tensors)
         return side
 
 

@@ -1,7 +1,7 @@
 """What an exchange of ghost cells costs, beside moving the same bytes with nothing around them.
 
-Two ranks hold a block each, float64 with one ghost cell on either side, and exchange both faces along one axis, periodic. Every sample starts
-with a barrier, writes both faces, since memory that another core has read must first come back to its writer, and exchanges them:
+Two ranks hold a block each, float64 with one ghost cell on either side, and exchange both faces along one axis, periodic. Every sample
+starts with a barrier, writes both faces, since memory that another core has read must first come back to its writer, and exchanges them:
 
     raw      two contiguous buffers, written, one ``Sendrecv`` each: no packing, nothing to unpack
     halo     `hpcml.parallel.HaloPlan` in place, with the back ends that it chooses
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
+from hpcml.cli.benchmarks.size_plot import size_plot
 from hpcml.mpi.world import World
 from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
@@ -56,11 +57,9 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw time and bandwidth over the bytes of a face."""
-    from hpcml.cli.benchmarks.size_plot import size_plot
-
-    curves = {name: [(row["face_bytes"], row["raw_us"] * row.get(name, 1.0)) for row in rows] for name in ("raw", "halo", "mpi", "gloo")}
-    size_plot(curves, path, "bytes of a face", factor=2)
+    """Draw time and bandwidth over the bytes that a rank sends."""
+    ways = ("raw", "halo", "mpi", "gloo")
+    size_plot({name: [(2 * row["face_bytes"], 1e-6 * row["raw_us"] * row.get(name, 1.0)) for row in rows] for name in ways}, path)
 
 
 def _measure(comm: MPI.Intracomm, gloo: "_Gloo", shape: tuple[int, ...], axis: int, samples: int) -> dict[str, Any]:
@@ -68,7 +67,8 @@ def _measure(comm: MPI.Intracomm, gloo: "_Gloo", shape: tuple[int, ...], axis: i
     layout = Layout.blocks([n * p for n, p in zip(shape, dims, strict=True)], dims)
     widths = [int(d == axis) for d in range(len(shape))]
     periodic = [d == axis for d in range(len(shape))]
-    fields = [torch.zeros([n + 2 * w for n, w in zip(shape, widths, strict=True)], dtype=torch.float64) for _ in range(3)]
+    padded = [n + 2 * w for n, w in zip(shape, widths, strict=True)]
+    fields = [torch.from_numpy(np.zeros(padded)) for _ in range(3)]  # NumPy asks for large pages
     with (
         HaloPlan(comm, layout, fields[0], widths=widths, periodic=periodic) as halo,
         HaloPlan(comm, layout, fields[1], widths=widths, periodic=periodic, tag=2, backend="mpi") as mpi,
@@ -139,7 +139,7 @@ class _Gloo:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         self._folder = tempfile.TemporaryDirectory() if comm.rank == 0 else None
         name = comm.bcast(f"{self._folder.name}/store" if self._folder else "")
-        dist.init_process_group("gloo", store=dist.FileStore(name, comm.size), rank=comm.rank, world_size=comm.size)
+        dist.init_process_group("gloo", init_method=f"file://{name}", rank=comm.rank, world_size=comm.size)
         self._peer = (comm.rank + 1) % comm.size
 
     def exchange(self, field: torch.Tensor, axis: int) -> None:

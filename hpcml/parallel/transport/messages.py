@@ -114,7 +114,6 @@ class MessageTransport:
         self._requests = []
 
     def _wait_long(self) -> None:
-        self._watch.begin()
         start = look = time.monotonic()
         while not MPI.Request.Testall(self._requests):
             now = time.monotonic()
@@ -125,7 +124,7 @@ class MessageTransport:
             if now - look > LOOK_S:
                 look = now
                 late = {peer for peer, request in zip(self._peers, self._requests, strict=True) if not request.Get_status()}
-                reasons = [reason for peer in sorted(late) if (reason := self._watch.reason(peer))]
+                reasons = [reason for peer in sorted(late) if (reason := self._watch.reason(peer, start))]
                 if reasons and not MPI.Request.Testall(self._requests):
                     raise reasons[0]
 

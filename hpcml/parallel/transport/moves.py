@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
@@ -59,14 +60,15 @@ class Moves:
         self._plan = (ctypes.c_uint64 * len(words))(*words)
         self._address = ctypes.addressof(self._plan)
 
-    def __call__(self, step: int, watch: Callable[[int], None] = lambda flag: None) -> None:
-        """Run all of them; ``watch(flag)`` is called from time to time while a flag has not come, and may raise."""
+    def __call__(self, step: int, watch: Callable[[int, float], None] = lambda flag, since: None) -> None:
+        """Run all of them; ``watch(flag, since)`` is called at times while a flag has not come, and may raise."""
         for launch in self._before:
             launch()
         if self._function is not None:
             late = self._function(self._address, 0, step)
+            since = time.monotonic() if late else 0.0
             while late:
-                watch(self._moves[late - 1][0])
+                watch(self._moves[late - 1][0], since)
                 late = self._function(self._address, late - 1, step)
         for launch in self._after:
             launch()

@@ -84,7 +84,6 @@ class SharedTransport:
     def start(self, step: int, pack: Moves | None = None) -> None:
         """Tell the neighbors that this rank has packed, after it has: ``pack`` raises the flag too."""
         self._step = step
-        self._watch.begin()
         (pack or self._tell)(step, self.watch)
 
     def wait(self, step: int, unpack: Moves | None = None) -> None:
@@ -105,8 +104,8 @@ class SharedTransport:
             time.sleep(1e-4)
         return True
 
-    def watch(self, flag: int) -> None:
-        """Look after the neighbor whose flag has not come.
+    def watch(self, flag: int, since: float) -> None:
+        """Look after the neighbor whose flag has not come ``since`` a time.
 
         Raises
         ------
@@ -115,7 +114,7 @@ class SharedTransport:
         """
         peer = self._owner[flag]
         theirs = self._neighbors[peer][0]
-        reason = self._watch.reason(peer, bool(_number(theirs, CLOSED)))
+        reason = self._watch.reason(peer, since, bool(_number(theirs, CLOSED)))
         if reason is not None and _number(theirs, READY) < self._step:  # it may have left after it packed
             raise reason
 

@@ -12,7 +12,7 @@ PATIENCE_S = 300.0
 
 
 class Watch:
-    """What is known of the neighbors' processes, and since when they are waited for.
+    """What is known of the neighbors' processes.
 
     Parameters
     ----------
@@ -30,7 +30,6 @@ class Watch:
     def __init__(self, rank: int, processes: Mapping[int, Process]) -> None:
         self.rank = rank
         self._visible = {peer: process for peer, process in processes.items() if process.is_visible}
-        self._since = time.monotonic()
         wish = os.environ.get("HPCML_PATIENCE_S", str(PATIENCE_S))
         try:
             self._patience = float(wish)
@@ -39,18 +38,14 @@ class Watch:
         if not self._patience > 0:
             raise ConfigError(f"HPCML_PATIENCE_S={wish!r}: expected a positive number of seconds")
 
-    def begin(self) -> None:
-        """Start to wait."""
-        self._since = time.monotonic()
-
-    def reason(self, peer: int, has_left: bool = False) -> CommunicationError | None:
-        """Why there is no point in waiting for a neighbor any longer; None if there is."""
+    def reason(self, peer: int, since: float, has_left: bool = False) -> CommunicationError | None:
+        """Why there is no point in waiting for a neighbor any longer, after having done so ``since`` a time; None if there is."""
         waits = f"rank {self.rank} waits for rank {peer}"
         if has_left:
             return CommunicationError(f"{waits}, which has closed this exchange or given it up: look for an error on that rank")
         if peer in self._visible and not self._visible[peer].is_alive:
             return CommunicationError(f"{waits}, whose process {self._visible[peer].pid} has ended: look for its last words")
-        waited = time.monotonic() - self._since
+        waited = time.monotonic() - since
         if waited > self._patience:
             return CommunicationError(
                 f"{waits} since {waited:.0f} s, and it lives but does not come: see that all ranks exchange equally often, "
