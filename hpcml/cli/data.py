@@ -88,7 +88,7 @@ def _lines(space: "Description") -> list[str]:
     return [
         f"  name: {space.name}",
         f"  trajectories: {space.num_trajectories}",
-        f"  times: {space.num_times}, {space.times[0]:g} to {space.times[-1]:g}",
+        f"  times: {space.num_times}" + (f", {space.times[0]:g} to {space.times[-1]:g}" if space.times else ""),
         *(f"  dim {d}: {n} cells over {extent:g}, {closed[periodic]}" for d, (n, extent, periodic) in enumerate(axes)),
         *(f"  field {f.name}: {kinds[f.order]}{'' if f.varies_in_time else ', constant in time'}" for f in space.fields),
         *(f"  {name} = {values[0] if len(values) == 1 else f'{len(values)} values'}" for name, values in space.constants.items()),

@@ -49,6 +49,7 @@ def create_dataset(path: str | os.PathLike[str], layout: str, description: Descr
     Examples
     --------
     >>> import tempfile
+    >>> from hpcml.io.dataset import Field
     >>> space = Description("demo", (Field("u"),), 2, (0.0, 0.1), ((0.25, 0.75),), (True,))
     >>> with create_dataset(tempfile.mkdtemp() + "/demo.hdf5", "the-well", space) as dataset:
     ...     dataset.write(0, 0, np.ones((2, 1, 2)))

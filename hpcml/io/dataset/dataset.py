@@ -185,7 +185,7 @@ def open_dataset(path: str | os.PathLike[str], comm: MPI.Intracomm = MPI.COMM_SE
             found = describe_path(Path(path))
         except HpcmlError as caught:
             error = caught
-        except (OSError, KeyError, ValueError, RuntimeError) as caught:  # what h5py raises for damaged files
+        except Exception as caught:  # what a damaged or foreign file makes its reader raise is up to h5py
             error = CheckpointError(f"cannot read the dataset {path}: {caught}")
     agree_on_error(error, comm)
     layout, description, variables = comm.bcast(found)

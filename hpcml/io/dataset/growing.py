@@ -56,6 +56,10 @@ class GrowingDataset:
     Communication
     -------------
     Collective over comm to begin and, as a context manager, to end. In between ranks write on their own.
+
+    Notes
+    -----
+    If an exception ends the block, the unfinished work stays for the next time.
     """
 
     def __init__(self, path: Path, description: Description, origin: str, comm: MPI.Intracomm) -> None:
@@ -100,14 +104,17 @@ class GrowingDataset:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._dataset is not None:
-            self._dataset.close()
-            os.close(self._marks)
-            if kind is None:
-                with raise_together(self._comm):
-                    if self._comm.rank == 0:
-                        self._commit()
-        self._unlock()
+        try:
+            if self._dataset is not None:
+                self._dataset.close()
+                os.close(self._marks)
+                if kind is None:
+                    self._comm.Barrier()  # until every rank has noted what it finished
+                    with raise_together(self._comm):
+                        if self._comm.rank == 0:
+                            self._commit()
+        finally:
+            self._unlock()
 
     def _begin(self, description: Description, origin: str) -> list[int]:
         try:
@@ -133,11 +140,16 @@ class GrowingDataset:
                 f"{self._progress} is of the unfinished data of another case: go on with that one, remove {self._partial.name} and "
                 f"{self._progress.name}, or choose another folder with --out"
             )
+        return self._unfinished(text)
+
+    def _unfinished(self, text: bytes) -> list[int]:
         marks = text[len(self._head) :]
         return [number for number in range(self._count) if marks[number : number + 1] != _DONE]
 
     def _commit(self) -> None:
         try:
+            if unfinished := self._unfinished(self._progress.read_bytes()):
+                raise CheckpointError(f"{self._path} lacks trajectories {unfinished}: finish them before the file is closed")
             self._sync_partial()
             self._partial.replace(self._path)
             self._progress.unlink()

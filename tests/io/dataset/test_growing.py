@@ -1,0 +1,41 @@
+"""A file appears once all of it is there; what is finished is not asked for again."""
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from hpcml.core.errors import CheckpointError
+from hpcml.io.checkpoint.lock import FolderLock
+from hpcml.io.dataset import open_dataset
+from hpcml.io.dataset.growing import GrowingDataset
+from hpcml.topology.block import BlockRange
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_trajectory_by_trajectory(comm, shared_path, space, values):
+    path, block = shared_path / "a.hdf5", tuple(BlockRange(0, n) for n in space.grid_shape)
+
+    def go_on(*wanted):
+        with GrowingDataset(path, space, "case", comm) as file:
+            asked = file.missing
+            for trajectory in wanted:
+                if trajectory % comm.size == comm.rank:
+                    file.write(trajectory, 0, values[trajectory], block)
+                    file.finish(trajectory, MPI.COMM_SELF)
+        return asked
+
+    with pytest.raises(CheckpointError, match=r"a\.hdf5 lacks trajectories \[2\]"):
+        go_on(0, 1)
+    assert not path.exists()
+    assert go_on(2) == [2]
+    assert sorted(p.name for p in shared_path.iterdir()) == [".lock", "a.hdf5"]
+    with open_dataset(path, comm) as dataset:
+        assert all(np.array_equal(dataset.read(trajectory), run) for trajectory, run in enumerate(values))
+    assert go_on() == []
+
+
+def test_two_jobs_do_not_make_one_file(comm, tmp_path, space):
+    other = FolderLock(tmp_path)
+    with pytest.raises(CheckpointError, match="is in use by process"):
+        GrowingDataset(tmp_path / "a.hdf5", space, "case", comm)
+    other.close()
