@@ -1,10 +1,11 @@
-"""Files: checkpoints to restart from, snapshots to look at. Nothing is imported until it is used, so that helper processes stay small."""
+"""Files: checkpoints to restart from, snapshots to look at, datasets to learn from. Nothing is imported until it is used: helpers stay small."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpcml.io.checkpoint import Blocked, Checkpointer, Restored, Rows, SaveInterval, StopSignal, restore
+    from hpcml.io.dataset import open_dataset
     from hpcml.io.snapshot.compression import Compression
     from hpcml.io.snapshot.field import Field
     from hpcml.io.snapshot.follow import follow
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "checkpoint": ("Blocked", "Checkpointer", "Restored", "Rows", "SaveInterval", "StopSignal", "restore"),
+    "dataset": ("open_dataset",),
     "snapshot.compression": ("Compression",),
     "snapshot.field": ("Field",),
     "snapshot.follow": ("follow",),
@@ -44,6 +46,7 @@ __all__ = [
     "UniformGrid",
     "find_snapshots",
     "follow",
+    "open_dataset",
     "open_snapshots",
     "restore",
 ]
