@@ -1,4 +1,4 @@
-"""Files: checkpoints to restart from, snapshots to look at, datasets to learn from. Nothing is imported until it is used: helpers stay small."""
+"""Files: checkpoints to restart from, snapshots to look at, datasets to learn from. Imported when used: helper processes stay small."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
