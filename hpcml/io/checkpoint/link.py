@@ -4,9 +4,11 @@ import json
 import logging
 import os
 import select
+import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,16 @@ from hpcml.io.checkpoint.durable import remedy
 
 _log = logging.getLogger(__name__)
 _MOST_LOSSES = 3  # in a row, without a copy brought to disk between them: then it is no accident
+
+
+@contextmanager
+def _deaf_to_the_batch_system() -> Iterator[None]:
+    """Processes started meanwhile never notice the signals that Slurm sends to every process of a job: keepers leave after their ranks."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(slots=True)
@@ -172,7 +184,7 @@ class KeeperLink:
         mine, its = channel.pair()
         parent = str(Path(hpcml.__file__).parents[1])
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [parent, os.environ.get("PYTHONPATH")]))}
-        with its:
+        with its, _deaf_to_the_batch_system():
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "hpcml.io.checkpoint.keeper", str(its.fileno()), json.dumps(self.options)],
                 pass_fds=(its.fileno(), *self.inherited),

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import time
 
 import pytest
@@ -97,3 +98,12 @@ def test_what_a_lost_keeper_had_committed_is_no_failure_once_it_is_pruned(tmp_pa
     links[0]._process.wait()
     assert links[0].wait_committed(2) is None and links[0].wait_committed(1) is None
     assert steps_after_death(tmp_path, links) == [20]
+
+
+def test_signals_to_the_whole_job_do_not_end_a_keeper(tmp_path, links):
+    for link in links:
+        link.complete(0, header(1), flush=False)
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            link._process.send_signal(number)
+    assert steps_after_death(tmp_path, links) == [10]
+    assert [link._process.returncode for link in links] == [0, 0]
