@@ -137,7 +137,8 @@ class RelaxedHalo:
         self._ghosts: dict[tuple[int, int], Ghosts] = {}
         self._known: list[Tensor] = []  # the newest first
         self._steps = 0
-        self._seen: Tensor | None = None
+        self._errors: Tensor | None = None
+        self._newest: Tensor | None = None
 
     @torch.no_grad()
     def run(self, block: Tensor, step: Step, num_steps: int) -> Tensor:
@@ -156,11 +157,18 @@ class RelaxedHalo:
         -------
         Tensor
             Block after the last step; not differentiable.
+
+        Raises
+        ------
+        ConfigError
+            For fewer channels than parts.
         """
+        if self.freshness.parts > block.shape[1]:
+            raise ConfigError(f"{self.freshness.parts} parts need as many channels or more, got {block.shape[1]}: use fewer parts")
         done = 0
         while done < num_steps:
             count = min(self.every, num_steps - done) if self.freshness != FRESH else num_steps - done
-            good, self._seen = block, None
+            good, self._errors = block, None
             for _ in range(count):
                 block = self._step(block, step)
             if self.freshness != FRESH and self._is_wrong():
@@ -200,7 +208,8 @@ class RelaxedHalo:
         if ready and parts > 1:
             part, cells = cells, self._known[0].clone()
             cells[:, turn] = part
-        self._look(cells, cells if estimate is None else estimate, ghosts.rounding, turn)
+        if self.freshness != FRESH:
+            self._look(cells, estimate, ghosts.rounding, turn)
         self._known = [cells, *self._known][: max(order, int(parts > 1))]
         return step(ghosts.around(block, cells)) if early is None else early
 
@@ -210,21 +219,23 @@ class RelaxedHalo:
             self._ghosts[key] = self._make(block, bits)
         return self._ghosts[key]
 
-    def _look(self, cells: Tensor, estimate: Tensor, rounding: Tensor | None, turn: slice) -> None:
-        """Keep, for each channel, the largest error, the largest and the negative smallest ghost cell since the ranks last agreed."""
-        if self.freshness == FRESH:
-            return
-        seen = cells.new_full((3, cells.shape[1]), -torch.inf)
-        seen[0] = 0.0
-        if cells.shape[-1]:
-            seen = torch.stack([(cells - estimate).abs().amax((0, 2)), cells.amax((0, 2)), -cells.amin((0, 2))])
+    def _look(self, cells: Tensor, estimate: Tensor | None, rounding: Tensor | None, turn: slice) -> None:
+        """Keep the largest error of each channel since the ranks last agreed, and the newest cells."""
+        errors = cells.new_zeros(cells.shape[1])
+        if estimate is not None and cells.shape[-1]:
+            errors = (cells - estimate).abs().amax((0, 2))
         if rounding is not None:
-            seen[0, turn] = torch.maximum(seen[0, turn], rounding)
-        self._seen = seen if self._seen is None else torch.maximum(self._seen, seen)
+            errors[turn] = torch.maximum(errors[turn], rounding)
+        self._errors = errors if self._errors is None else torch.maximum(self._errors, errors)
+        self._newest = cells
 
     def _is_wrong(self) -> bool:
-        assert self._seen is not None
-        error, largest, smallest = all_max(self._seen, self.comm)
+        cells, errors = self._newest, self._errors
+        assert cells is not None and errors is not None
+        seen = torch.stack([errors, *torch.full((2, len(errors)), -torch.inf, dtype=cells.dtype, device=cells.device)])
+        if cells.shape[-1]:
+            seen[1:] = torch.stack([cells.amax((0, 2)), -cells.amin((0, 2))])
+        error, largest, smallest = all_max(seen, self.comm)
         span = (largest + smallest).clamp(min=0.0)
         self.error = float(torch.where(error == 0, 0.0, error / span).max())
         self._least = min(self._least, self.error)

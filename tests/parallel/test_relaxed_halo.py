@@ -188,6 +188,11 @@ def test_what_has_no_meaning_is_named(numbers):
         Freshness(*numbers)
 
 
+def test_more_parts_than_channels_are_named(comm):
+    with halo_2d(comm, Freshness(parts=CHANNELS + 1)) as halo, pytest.raises(ConfigError, match="5 parts need .* got 4"):
+        halo.run(torch.zeros(1, CHANNELS, *SHAPE), smooth, 1)
+
+
 def test_another_block_than_before_is_named(comm):
     with halo_2d(comm, FRESH) as halo:
         halo.run(torch.zeros(1, CHANNELS, *SHAPE), smooth, 1)
