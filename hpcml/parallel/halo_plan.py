@@ -138,6 +138,11 @@ class HaloPlan:
         """Index of the owned cells in a padded field."""
         return (..., *(slice(low, low + n) for (low, _), n in zip(self.widths, self._local, strict=True)))
 
+    @property
+    def routes(self) -> dict[int, str]:
+        """Back end by which each neighbor is reached."""
+        return self._forward.exchange.exchange.routes
+
     def inner(self, reach: int = 1) -> Index:
         """Index of the owned cells that a stencil of this reach computes without ghosts: what to do between `begin` and `end`."""
         return (..., *(slice(low + reach, max(low + n - reach, low + reach)) for (low, _), n in zip(self.widths, self._local, strict=True)))
