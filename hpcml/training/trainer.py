@@ -115,7 +115,8 @@ class Trainer:
         total, last = self.spec.epochs * self.schedule.num_updates, math.nan
         if self.position.epoch == self.spec.epochs:
             return last
-        self.checkpointer.save(self.step)  # makes room for the copies, so that what the interval is chosen by is what a save costs later
+        self.checkpointer.save(self.step)
+        self.checkpointer.wait()  # what cannot be written is told now, and what the interval is chosen by is what a save costs later
         with progress("update", total, shown=self.domain.world_comm.rank == 0, first=self.step) as bar:
             while not self.stopped and self.position.epoch < self.spec.epochs:
                 self._interval.resume()

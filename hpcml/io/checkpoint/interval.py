@@ -106,7 +106,7 @@ class SaveInterval:
         usual = float(all_max(median(self._quiet), self._comm))
         cost = float(all_max(median(self._costs) if self._costs else 0.0, self._comm))
         interval = max(1, math.ceil(cost / (self._share * usual))) if usual > 0 else 1
-        if self._comm.rank == 0 and not self._told / 2 < interval < self._told * 2:
+        if self._comm.rank == 0 and self._costs and not self._told / 2 < interval < self._told * 2:
             self._told = interval
             _log.info("saving every %d steps: a save costs %.4g s, a step %.4g s, share %.3g", interval, cost, usual, self._share)
         self.interval, self.cost = interval, cost
