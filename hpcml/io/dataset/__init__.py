@@ -5,7 +5,8 @@
     convert(source, target)                        from one layout to another
 """
 
-from hpcml.io.dataset.convert import convert, create_dataset
+from hpcml.io.dataset.conversion import convert
+from hpcml.io.dataset.create import create_dataset
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description, Field
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.dataset import pdebench, pdebench_groups, the_well
+from hpcml.io.dataset import pdebench, pdebench_groups, pdebench_incompressible, the_well
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.variable import Variable
 
@@ -19,6 +19,12 @@ _KNOWN = (
     (the_well.NAME, the_well.is_the_well, the_well.describe, "The Well's (groups dimensions and t0_fields)"),
     (pdebench.NAME, pdebench.is_pdebench, pdebench.describe, "PDEBench's arrays (tensor, or density)"),
     (pdebench_groups.NAME, pdebench_groups.is_pdebench_groups, pdebench_groups.describe, "PDEBench's groups (0000/data)"),
+    (
+        pdebench_incompressible.NAME,
+        pdebench_incompressible.is_incompressible,
+        pdebench_incompressible.describe,
+        "PDEBench's incompressible flow (velocity and particles)",
+    ),
 )
 
 Found = tuple[str, Description, tuple[Variable, ...]]

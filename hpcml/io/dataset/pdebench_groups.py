@@ -13,7 +13,7 @@ from hpcml.io.dataset.stored_array import StoredArray, reserve
 from hpcml.io.dataset.variable import Variable
 
 NAME = "pdebench-groups"
-_NUMBER = re.compile(r"^\s*(\w+):\s*([-+0-9.eE]+)\s*$", re.MULTILINE)
+_NUMBER = re.compile(r"^\s*(\w+):\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*$", re.MULTILINE)
 
 
 def is_pdebench_groups(file: h5py.File) -> bool:
@@ -84,9 +84,15 @@ def create(path: Path, description: Description) -> None:
         write_origin(file, space)
 
 
+def numbers_in(group: h5py.Group) -> dict[str, float]:
+    """Lines ``name: number`` of the configuration that a group carries as text."""
+    found = _NUMBER.findall(str(group.attrs.get("config", "")))
+    return {name: float(value) for name, value in found}
+
+
 def _constants(groups: list[h5py.Group]) -> dict[str, tuple[float, ...]]:
     """Numbers that every group's configuration names."""
-    each = [{name: float(value) for name, value in _NUMBER.findall(str(group.attrs.get("config", "")))} for group in groups]
+    each = [numbers_in(group) for group in groups]
     found = {name: tuple(numbers[name] for numbers in each) for name in each[0] if all(name in numbers for numbers in each)}
     return {name: values[:1] if len(set(values)) == 1 else values for name, values in found.items()}
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hpcml.core.errors import CheckpointError, ConfigError
-from hpcml.io.dataset import Description, Field, create_dataset, open_dataset
+from hpcml.io.dataset import Description, Field, convert, create_dataset, open_dataset
 
 CELLS = tuple((i + 0.5) / 4 for i in range(4))
 
@@ -83,6 +83,25 @@ def test_a_file_of_its_groups_is_read(tmp_path, rng):
         assert np.array_equal(dataset.read(2, range(1, 3), channels=[1]), drawn[2, 1:3, None, :, :, 1])
 
 
+def test_a_file_of_its_incompressible_flow_is_read_and_converted(tmp_path, rng):
+    shapes = {"velocity": (2, 3, 4, 6, 2), "particles": (2, 3, 4, 6, 1), "force": (2, 4, 6, 2)}
+    drawn = {name: rng.standard_normal(shape).astype("f4") for name, shape in shapes.items()}
+    with h5py.File(tmp_path / "ns_incom.h5", "w") as file:
+        for name, data in drawn.items():
+            file.create_dataset(name, data=data, chunks=True, compression="lzf", shuffle=True)
+        file["t"] = np.arange(6.0).reshape(2, 3)
+        file.attrs.update(config="NU: 1.0e-2\nscale: 10\nlabel: 1.2.3\n", latestIndex=2)
+    convert(tmp_path / "ns_incom.h5", tmp_path / "a.hdf5", "the-well")
+    for name in ("ns_incom.h5", "a.hdf5"):
+        with open_dataset(tmp_path / name) as dataset:
+            space = dataset.description
+            assert space.channels == ("velocity_0", "velocity_1", "particles", "force_0", "force_1") and space.times == (0.0, 1.0, 2.0)
+            assert space.constants == {"NU": (pytest.approx(0.01),), "scale": (10.0,)} and space.extent == (4.0, 6.0)
+            found = np.moveaxis(dataset.read(1), 1, -1)
+            assert np.array_equal(found[..., :3], np.concatenate([drawn["velocity"][1], drawn["particles"][1]], -1))
+            assert np.array_equal(found[2, ..., 3:], drawn["force"][1])
+
+
 def test_ours_has_the_groups_that_it_expects(tmp_path, rng):
     space = space_of((Field("u"), Field("v")), 2)
     values = rng.standard_normal((2, 3, 2, 4, 4)).astype("f4")
@@ -113,6 +132,8 @@ def test_fields_that_it_cannot_name_are_refused(layout, fields, message, tmp_pat
     ({"tensor": (4,), "x-coordinate": (4,)}, r"should be \(trajectory, time, cells"),
     ({"0000/data": (3, 4, 1), "0000/grid/x": (4,), "0000/grid/t": (3,), "0001/data": (2, 4, 1)}, "/0001/data should be of shape"),
     ({"0000/data": (3, 4, 1)}, "lacks a part of it"),
+    ({"velocity": (2, 3, 4, 4, 2), "particles": (2, 3, 4, 4)}, r"/particles should be of shape \(2, 3, 4, 4, 1\)"),
+    ({"velocity": (2, 3, 4), "particles": (2, 3, 4)}, r"/velocity should be \(trajectory, time, cells, cells, 2\)"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(content, message, tmp_path):
     with h5py.File(tmp_path / "a.hdf5", "w") as file:

@@ -1,4 +1,4 @@
-"""New dataset files, and the way from one layout to another."""
+"""From one layout to another."""
 
 import os
 from pathlib import Path
@@ -6,69 +6,16 @@ from pathlib import Path
 import numpy as np
 from mpi4py import MPI
 
-from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.errors import ConfigError
 from hpcml.io.dataset import pdebench, pdebench_groups, the_well
+from hpcml.io.dataset.create import create_dataset
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
-from hpcml.io.dataset.layouts import create_file
-from hpcml.mpi.agreement import agree_on_error, raise_together
+from hpcml.mpi.agreement import raise_together
 from hpcml.topology.block import block_range
 
 FAMILIES = (the_well.NAME, pdebench.NAME)
 _PIECE_BYTES = 64 << 20
-
-
-def create_dataset(path: str | os.PathLike[str], layout: str, description: Description, comm: MPI.Intracomm = MPI.COMM_SELF) -> Dataset:
-    """Make a file for values that ranks then write, each its own part.
-
-    Parameters
-    ----------
-    path : str or path
-        File that does not exist yet.
-    layout : str
-        ``the-well``, ``pdebench`` or ``pdebench-groups``.
-    description : Description
-        Index space.
-    comm : MPI.Intracomm
-        All ranks that write.
-
-    Returns
-    -------
-    Dataset
-        Open for writing; values are float32 in the file, and zero until they are written.
-
-    Raises
-    ------
-    ConfigError, CheckpointError
-        On every rank: the layout cannot hold such fields, the file exists, or it cannot be made.
-
-    Communication
-    -------------
-    Collective over comm; rank 0 makes the file.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from hpcml.io.dataset import Field
-    >>> space = Description("demo", (Field("u"),), 2, (0.0, 0.1), ((0.25, 0.75),), (True,))
-    >>> with create_dataset(tempfile.mkdtemp() + "/demo.hdf5", "the-well", space) as dataset:
-    ...     dataset.write(0, 0, np.ones((2, 1, 2)))
-    ...     float(dataset.read(0).sum())
-    4.0
-    """
-    error: Exception | None = None
-    if comm.rank == 0:
-        try:
-            if Path(path).exists():
-                raise ConfigError(f"{path} exists already: remove it, or choose another name")
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            create_file(Path(path), layout, description)
-        except ConfigError as caught:
-            error = caught
-        except OSError as caught:
-            error = CheckpointError(f"cannot make the dataset {path}: {caught}")
-    agree_on_error(error, comm)
-    return open_dataset(path, comm, writable=True)
 
 
 def layout_of(family: str, path: str | os.PathLike[str]) -> str:
