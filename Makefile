@@ -7,7 +7,7 @@ MPI ?= openmpi
 N ?= 2
 RANKS ?= 2 3 4 6
 PYTHON ?= python3
-EXTRAS ?= dev,docs,viz,parity
+EXTRAS ?= dev,docs,viz,parity,files
 
 VENV := $(CURDIR)/.venv$(if $(filter-out openmpi,$(MPI)),-$(MPI))
 BIN := $(VENV)/bin
