@@ -2,8 +2,8 @@
 
     python tests/io/kill_snapshots.py 50     a kill hits one rank or all ranks; every other writer goes on from what is left
 
-After every kill the file must open, hold every acknowledged step with every value right, and plain HDF5 must read the same through the view.
-The reader that follows opens the file again and again while it is written: each step it is shown must be whole.
+After every kill the file must open, hold every acknowledged step with every value right, and plain HDF5 must read the same through the
+view. The reader that follows opens the file again and again while it is written: each step it is shown must be whole.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from hpcml.io.snapshot.field import Field
 from hpcml.io.snapshot.geometry import Geometry
 from hpcml.io.snapshot.segment import Place, Segment
 from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
-from hpcml.io.snapshot.superblock import publish
+from hpcml.io.snapshot.superblock import publish, trim
 
 _MOST_CHUNK_BYTES = 256 << 20
 _ROOM_BYTES = 1 << 18  # for what HDF5 writes beside the values; its index grows by blocks of at most some ten kilobytes
@@ -93,8 +93,10 @@ class RankFile:
         return [Segment(rank_name(self._session, rank), 0, count, *place) for rank, place in enumerate(places)]
 
     def close(self) -> None:
-        os.close(self._descriptor)
         self._file.close()
+        trim(self._descriptor)
+        os.fsync(self._descriptor)
+        os.close(self._descriptor)
 
 
 def rank_name(session: str, rank: int) -> str:

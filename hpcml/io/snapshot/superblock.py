@@ -36,6 +36,16 @@ def publish(descriptor: int) -> None:
     os.pwrite(descriptor, block, 0)
 
 
+def trim(descriptor: int) -> None:
+    """Cut off what lies behind the end of a file that was closed: room that was asked for and not needed.
+
+    Communication
+    -------------
+    Local.
+    """
+    os.ftruncate(descriptor, struct.unpack_from("<Q", os.pread(descriptor, _BYTES, 0), _EOF)[0])
+
+
 def check_length(path: Path) -> None:
     """Refuse a file that is shorter than when it was last published or closed: HDF5 would read its missing end as zeros.
 

@@ -63,8 +63,9 @@ class SnapshotWriter:
 
     Notes
     -----
-    Memory is one copy of the rank's block of one field. Steps survive the death of processes, not that of the machine, before `close`
-    returns. The view has one entry per field and rank (``ranks``) or per field and step (``steps``), so a step of very many ranks costs
+    Read the file from another process: HDF5 in the process that writes it marks it again, until the next step, as open for nobody else.
+    Memory is one copy of the rank's block of one field. Until `close` returns, steps survive the death of processes, not that of the
+    machine. The view has one entry per field and rank (``ranks``) or per field and step (``steps``), so a step of very many ranks costs
     rank 0 some 50 µs for each.
 
     Examples
@@ -96,19 +97,12 @@ class SnapshotWriter:
         self._xdmf: XdmfFile | None = None
         self._times: list[float] = []
         self._kept: list[Segment] = []
-        session = comm.bcast(secrets.token_hex(3))
-        parts = parts_folder(self.path)
-        with together(comm, f"opening the snapshots {self.path}"):
-            if comm.rank == 0:
-                self._lock = FolderLock(parts)
-                self._keep(after)
-        self._times = comm.bcast(self._times)
-        self._first = len(self._times)
-        self._session = session
-        with together(comm, f"making the snapshot files in {parts}"):
-            self._part: StepFiles | RankFile = (
-                StepFiles(parts, session, comm, series) if parallel else RankFile(parts, session, comm.rank, series, compression)
-            )
+        self._session = comm.bcast(secrets.token_hex(3))
+        try:
+            self._part = self._open(after, parallel, compression)
+        except BaseException:
+            self._release()
+            raise
 
     @property
     def times(self) -> tuple[float, ...]:
@@ -174,6 +168,19 @@ class SnapshotWriter:
         with suppress(OSError, RuntimeError):  # what went wrong is on its way already, and other ranks may not come here
             self._part.close()
         self._release()
+
+    def _open(self, after: float, parallel: bool, compression: Compression | None) -> StepFiles | RankFile:
+        comm, parts = self._comm, parts_folder(self.path)
+        with together(comm, f"opening the snapshots {self.path}"):
+            if comm.rank == 0:
+                self._lock = FolderLock(parts)
+                self._keep(after)
+        self._times = comm.bcast(self._times)
+        self._first = len(self._times)
+        with together(comm, f"making the snapshot files in {parts}"):
+            if parallel:
+                return StepFiles(parts, self._session, comm, self._series)
+            return RankFile(parts, self._session, comm.rank, self._series, compression)
 
     def _release(self) -> None:
         if self._lock is not None:

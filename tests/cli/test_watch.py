@@ -1,0 +1,57 @@
+"""``hpcml watch`` shows each step of what a job writes, and says when a job died."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from hpcml.cli.main import main
+from hpcml.io import Field, Series, SnapshotWriter, UniformGrid
+
+DIES = """
+import os, sys
+import numpy as np
+from mpi4py import MPI
+from hpcml.io import Field, Series, SnapshotWriter, UniformGrid
+writer = SnapshotWriter(sys.argv[1], Series(UniformGrid.dealt((4,), (1.0,)), [Field("u")]), MPI.COMM_SELF)
+writer.append(0.0, {"u": np.ones(4)})
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    series = Series(UniformGrid.dealt((8, 4, 6), (1.0, 1.0, 1.0)), [Field("u", "m/s", (("sample", 2),)), Field("p")])
+    (tmp_path / "snapshots").mkdir()
+    with SnapshotWriter(tmp_path / "snapshots" / "flow.h5", series, MPI.COMM_SELF) as snapshots:
+        for step in range(3):
+            values = np.arange(192.0).reshape(8, 4, 6) + step
+            snapshots.append(step / 4, {"u": np.stack([values, -values]), "p": values})
+    return tmp_path
+
+
+def test_every_step_is_a_line(run, capsys):
+    assert main(["watch", str(run)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[1] == "flow step 1 t = 0.25   p 1 to 192, mean 96.5   u -192 to 192, mean 0 m/s"
+
+
+def test_the_newest_step_is_drawn(run):
+    assert main(["watch", str(run), "--png", "--once"]) == 0
+    assert (run / "snapshots" / "flow.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_writer_that_died_is_told(tmp_path, capsys):
+    path = tmp_path / "run.h5"
+    assert subprocess.run([sys.executable, "-c", DIES, path], timeout=60).returncode == -9
+    assert main(["watch", str(path)]) == 1
+    assert "u 1 to 1, mean 1" in (out := capsys.readouterr().out) and f"{path}: the writer ended before its last step" in out
+
+
+def test_nothing_to_watch_is_an_error(tmp_path, capsys):
+    for words in ([tmp_path / "none"], [tmp_path, "--once"]):
+        assert main(["watch", *map(str, words)]) == 2
+        assert "there are no snapshots at" in capsys.readouterr().err

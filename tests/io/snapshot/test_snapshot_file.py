@@ -1,0 +1,114 @@
+"""Reading gives what was written or an error that names the file; never zeros, never NaN, never a part."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mpi4py import MPI
+
+from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.io import SnapshotFile, find_snapshots
+
+
+@pytest.fixture
+def path(tmp_path, snapshots):
+    snapshots.write(tmp_path / "run.h5", MPI.COMM_SELF, 4)
+    return tmp_path / "run.h5"
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Steps in several files: each start of a writer makes new ones."""
+    from tests.io.snapshot.conftest import in_files, write
+
+    path = tmp_path_factory.mktemp("parts") / "run.h5"
+    for steps, after, layout in ((2, -np.inf, "ranks"), (3, np.inf, "steps"), (6, np.inf, "ranks")):
+        write(path, MPI.COMM_SELF, steps, after=after, layout=layout)
+    return SnapshotFile(path), np.stack([in_files(step)["u"] for step in range(6)])
+
+
+def indices(size):
+    bound = st.none() | st.integers(-size - 1, size + 1)
+    return st.integers(-size, size - 1) | st.builds(slice, bound, bound, st.none() | st.integers(1, 3))
+
+
+@given(index=st.tuples(*map(indices, (6, 2, 9, 6))), length=st.integers(0, 4))
+def test_any_part_is_what_numpy_selects(index, length, parts):
+    file, whole = parts
+    assert np.array_equal(file.read("u", index[:length]), whole[index[:length]])
+
+
+def test_blocks_make_up_a_step(path, snapshots):
+    assert sum(block.sum() for block in SnapshotFile(path).blocks("p", 2)) == snapshots.content(2)["p"].sum()
+
+
+def test_a_missing_file_is_named(path):
+    (part,) = path.with_suffix(".parts").glob("*.h5")
+    part.unlink()
+    with pytest.raises(CheckpointError, match=f"{part.name} is missing"):
+        SnapshotFile(path).read("p")
+
+
+def test_a_file_that_is_cut_off_is_named(path):
+    (part,) = path.with_suffix(".parts").glob("*.h5")
+    size = part.stat().st_size
+    for left in (size - 1, size // 2, 60, 20, 0):
+        part.write_bytes(part.read_bytes()[:left])
+        with pytest.raises(CheckpointError, match=rf"{part.name} (is truncated: expected {size} bytes, got {left}|is no snapshot file)"):
+            SnapshotFile(path).read("p")
+
+
+def test_flipped_bits_are_noticed(path, snapshots):
+    (part,) = path.with_suffix(".parts").glob("*.h5")
+    whole = bytearray(part.read_bytes())
+    for place in (whole.index(snapshots.in_files(2)["p"].tobytes()) + 5, 30):  # a value; the superblock
+        damaged = whole.copy()
+        damaged[place] ^= 4
+        part.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=f"{part.name} .*damaged"):
+            SnapshotFile(path).read("p")
+
+
+def test_a_source_that_holds_less_than_the_view_says_is_named(path, snapshots, tmp_path):
+    (part,) = path.with_suffix(".parts").glob("*.h5")
+    snapshots.write(tmp_path / "other.h5", MPI.COMM_SELF, 3)
+    (shorter,) = (tmp_path / "other.parts").glob("*.h5")
+    part.write_bytes(shorter.read_bytes())
+    with pytest.raises(CheckpointError, match="expected 4 steps of a block"):
+        SnapshotFile(path).read("p")
+
+
+def test_a_view_that_is_damaged_foreign_or_newer_is_refused(path, tmp_path):
+    whole = path.read_bytes()
+    for text in (whole[: len(whole) // 2], b"text", b""):
+        path.write_bytes(text)
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            SnapshotFile(path)
+    path.write_bytes(whole)
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 2
+    with pytest.raises(CheckpointError, match="format version 2, expected at most 1"):
+        SnapshotFile(path)
+    with h5py.File(path, "w") as file:
+        file["u"] = 1
+    with pytest.raises(CheckpointError, match="no snapshots of hpcml"):
+        SnapshotFile(path)
+
+
+def test_files_are_found_by_their_folder_or_run(path, snapshots, tmp_path):
+    (tmp_path / "notes.h5").write_bytes(path.read_bytes())  # no folder of parts beside it
+    assert find_snapshots(tmp_path) == [path] and SnapshotFile(tmp_path).view.path == path
+    (tmp_path / "run" / "snapshots").mkdir(parents=True)
+    for missing in (tmp_path / "run", tmp_path / "none.h5"):
+        with pytest.raises(CheckpointError, match="there are no snapshots at"):
+            SnapshotFile(missing)
+    for name in ("a", "b"):
+        snapshots.write(tmp_path / "run" / "snapshots" / f"{name}.h5", MPI.COMM_SELF, 1)
+    with pytest.raises(CheckpointError, match=r"name one of .*a\.h5, .*b\.h5"):
+        SnapshotFile(tmp_path / "run")
+
+
+def test_an_unknown_field_lists_the_known_ones(path):
+    with pytest.raises(ConfigError, match=r"no field 'q': it has p, u"):
+        SnapshotFile(path).read("q")

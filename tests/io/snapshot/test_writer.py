@@ -1,0 +1,160 @@
+"""What any ranks write, any reader reads: whole, in order, and again after another number of ranks has gone on."""
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from hpcml.core.errors import CheckpointError, ConfigError, ShapeError
+from hpcml.io import Field, Series, SnapshotFile, SnapshotWriter, UniformGrid
+
+FULL = """
+import sys
+import numpy as np
+from mpi4py import MPI
+from hpcml.core.errors import CheckpointError
+from hpcml.io import Field, Series, SnapshotFile, SnapshotWriter, UniformGrid
+path = sys.argv[1] + "/run.h5"
+step = -1
+try:
+    with SnapshotWriter(path, Series(UniformGrid.dealt((128, 128), (1.0, 1.0)), [Field("u")]), MPI.COMM_SELF) as writer:
+        for step in range(1000):
+            writer.append(step, {"u": np.full((128, 128), step)})
+except CheckpointError as error:
+    print(error)
+file = SnapshotFile(path)
+print(len(file.view.times) == step > 5 and all((file.read("u", (i,)) == i).all() for i in range(step)))
+"""
+
+
+def assert_holds(path, steps, snapshots, num_dims=2):
+    """Every value of every step, as our reader gives it and as plain HDF5 does, from a copy such as a kill would leave; its attributes."""
+    with tempfile.TemporaryDirectory() as folder, h5py.File(_copy(path, folder)) as plain:
+        file = SnapshotFile(plain.filename)
+        assert file.view.times.tolist() == [0.5 * step for step in range(steps)]
+        for step in range(steps):
+            for name, whole in snapshots.in_files(step, num_dims).items():
+                assert np.array_equal(plain[name][step], whole) and np.array_equal(file.read(name, (step,)), whole)
+        return file.view.attributes
+
+
+def _copy(path, folder):
+    shutil.copy(path, folder)
+    shutil.copytree(path.with_suffix(".parts"), Path(folder) / f"{path.stem}.parts")
+    return Path(folder) / path.name
+
+
+@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parametrize("num_dims", [1, 2, 3])
+def test_what_ranks_write_is_there_whole(num_dims, comm, shared_path, snapshots):
+    snapshots.write(shared_path / "run.h5", comm, 3, num_dims)
+    attributes = assert_holds(shared_path / "run.h5", 3, snapshots, num_dims)
+    assert attributes["complete"] and attributes["equation"] == "heat" and attributes["viscosity"] == 0.5
+
+
+@pytest.mark.parallel([1, 2, 4])
+def test_a_step_is_there_for_any_reader_once_it_is_acknowledged(comm, shared_path, snapshots):
+    path = shared_path / "run.h5"
+    described = snapshots.series(comm)
+    index = (..., *(slice(part.start, part.stop) for part in described.geometry.block))
+    with SnapshotWriter(path, described, comm) as writer:
+        for step in range(3):
+            writer.append(0.5 * step, {name: whole[index] for name, whole in snapshots.content(step).items()})
+            assert not assert_holds(path, step + 1, snapshots)["complete"]
+            comm.Barrier()  # the next step must not come while another rank counts
+
+
+@pytest.mark.parallel([2, 3, 4])
+def test_other_ranks_go_on_from_a_time(comm, shared_path, snapshots):
+    path = shared_path / "run.h5"
+    snapshots.write(path, comm, 3)
+    if comm.rank == 0:
+        snapshots.write(path, MPI.COMM_SELF, 4, after=0.5)
+        assert_holds(path, 4, snapshots)
+    comm.Barrier()
+    snapshots.write(path, comm, 6, ranks=(comm.size, 1), after=math.inf)
+    assert_holds(path, 6, snapshots)
+
+
+@pytest.mark.parallel([1, 2])
+def test_what_is_replaced_stays_until_there_is_something_new(comm, shared_path, snapshots):
+    path = shared_path / "run.h5"
+    snapshots.write(path, comm, 3)
+    parts = comm.bcast(set((shared_path / "run.parts").glob("*.h5")))
+    with pytest.raises(ConfigError, match="fields"), SnapshotWriter(path, snapshots.series(comm), comm) as writer:
+        writer.append(0.0, {"u": 0})
+    assert_holds(path, 3, snapshots)
+    comm.Barrier()
+    snapshots.write(path, comm, 1)
+    assert_holds(path, 1, snapshots)
+    assert not any(part.exists() for part in parts)
+
+
+def test_one_file_per_step_reads_the_same(tmp_path, snapshots):
+    snapshots.write(tmp_path / "run.h5", MPI.COMM_SELF, 3, layout="steps")
+    snapshots.write(tmp_path / "run.h5", MPI.COMM_SELF, 5, layout="ranks", after=0.5)
+    assert_holds(tmp_path / "run.h5", 5, snapshots)
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_wrong_step_is_refused_on_every_rank_and_the_next_one_taken(comm, shared_path, snapshots):
+    described = snapshots.series(comm)
+    index = (..., *(slice(part.start, part.stop) for part in described.geometry.block))
+    good = {name: whole[index] for name, whole in snapshots.content(0).items()}
+    with SnapshotWriter(shared_path / "run.h5", described, comm) as writer:
+        for wrong, error in (
+            ({"u": good["u"]}, ConfigError),
+            (good | {"p": good["p"][:-1]} if comm.rank == 0 else good, ShapeError),
+            (good | {"u": good["u"][0]}, ShapeError),
+        ):
+            with pytest.raises(error):
+                writer.append(0.0, wrong)
+        writer.append(0.0, good)
+        for time in (0.0, math.nan):
+            with pytest.raises(ConfigError, match=r"expected a time after 0\.0"):
+                writer.append(time, good)
+    assert_holds(shared_path / "run.h5", 1, snapshots)
+
+
+def test_impossible_series_and_layouts_are_refused(tmp_path, comm):
+    grid = UniformGrid.dealt((4,), (1.0,))
+    for fields in ([], [Field("x")], [Field("a b")], [Field("u"), Field("u")], [Field("u", leading=(("x", 2),))]):
+        with pytest.raises(ConfigError):
+            Series(grid, fields)
+    with pytest.raises(ConfigError, match="auto, ranks or steps"):
+        SnapshotWriter(tmp_path / "run.h5", Series(grid, [Field("u")]), comm, layout="both")
+
+
+def test_another_series_and_another_job_are_refused(tmp_path, snapshots):
+    path = tmp_path / "run.h5"
+    snapshots.write(path, MPI.COMM_SELF, 2)
+    other = Series(UniformGrid.dealt((4,), (1.0,)), [Field("u")])
+    with pytest.raises(CheckpointError, match="choose another file"):
+        SnapshotWriter(path, other, MPI.COMM_SELF, after=math.inf)
+    with SnapshotWriter(path, snapshots.series(MPI.COMM_SELF), MPI.COMM_SELF), pytest.raises(CheckpointError, match="in use by process"):
+        SnapshotWriter(path, snapshots.series(MPI.COMM_SELF), MPI.COMM_SELF)
+    assert_holds(path, 2, snapshots)
+
+
+@pytest.mark.parametrize("options, message", [("size=2m", "the disk is full"), ("size=2m,ro", "the file system is read-only")])
+def test_a_disk_that_takes_no_more_is_one_error_and_keeps_what_it_has(options, message, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "program.py").write_text(FULL)
+    mount = f"mount -t tmpfs -o {options} none {tmp_path}/disk"
+    unshare = [shutil.which("unshare") or "unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*unshare, mount], capture_output=True).returncode:
+        pytest.skip("this system does not let a user mount a file system of its own")
+    command = f"{mount} && exec {sys.executable} {tmp_path}/program.py {tmp_path}/disk"
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    done = subprocess.run([*unshare, command], capture_output=True, text=True, timeout=100, env=os.environ | root)
+    assert done.stdout.count(message) == 1, done.stdout + done.stderr
+    if "ro" not in options:
+        assert done.returncode == 0 and done.stdout.splitlines()[-1] == "True", done.stdout + done.stderr

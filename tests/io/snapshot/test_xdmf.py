@@ -1,0 +1,53 @@
+"""ParaView's reader shows every step at its time, at the coordinates of the cells, with their values; also while it is written."""
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from hpcml.io import SnapshotWriter
+
+vtk = pytest.importorskip("vtkmodules.vtkIOXdmf2")
+support = pytest.importorskip("vtkmodules.util.numpy_support")
+
+
+def read(path):
+    """Time and image of each step."""
+    from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
+
+    reader = vtk.vtkXdmfReader()
+    reader.SetFileName(str(path))
+    reader.UpdateInformation()
+    information, key = reader.GetOutputInformation(0), vtkStreamingDemandDrivenPipeline.TIME_STEPS()
+    for time in [information.Get(key, i) for i in range(information.Length(key))]:
+        reader.UpdateTimeStep(time)
+        yield time, reader.GetOutputDataObject(0)
+
+
+@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize("num_dims", [1, 2, 3])
+def test_vtk_reads_what_ranks_wrote(num_dims, comm, shared_path, snapshots):
+    snapshots.write(shared_path / "run.h5", comm, 2, num_dims)
+    if comm.rank == 0:
+        steps = list(read(shared_path / "run.xdmf"))
+        assert [time for time, _ in steps] == [0.0, 0.5]
+        cells, widths = snapshots.cells[:num_dims], [n / c for n, c in zip(snapshots.extent, snapshots.cells, strict=True)][:num_dims]
+        image = steps[-1][1]
+        assert image.GetDimensions() == (*cells, *(1,) * (3 - num_dims))
+        assert image.GetOrigin()[:num_dims] == pytest.approx([dx / 2 for dx in widths])  # text of 17 digits and back
+        assert image.GetSpacing()[:num_dims] == pytest.approx(widths)
+        values = snapshots.in_files(1, num_dims)
+        for name, expected in (("u sample 0", values["u"][0]), ("u sample 1", values["u"][1]), ("p", values["p"])):
+            array = support.vtk_to_numpy(image.GetPointData().GetArray(name))
+            assert np.array_equal(array, expected.ravel()) and array.dtype == expected.dtype
+
+
+def test_the_file_is_whole_after_every_step(tmp_path, snapshots):
+    with SnapshotWriter(tmp_path / "run.h5", snapshots.series(MPI.COMM_SELF), MPI.COMM_SELF) as writer:
+        for step in range(12):
+            writer.append(step, snapshots.content(step))
+            times = [float(time.get("Value")) for time in ET.parse(tmp_path / "run.xdmf").iter("Time")]
+            assert times == list(range(step + 1))
+    snapshots.write(tmp_path / "run.h5", MPI.COMM_SELF, 3, after=0.0)
+    assert [float(time.get("Value")) for time in ET.parse(tmp_path / "run.xdmf").iter("Time")] == [0.0, 0.5, 1.0]
