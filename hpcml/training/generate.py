@@ -23,7 +23,7 @@ from hpcml.fields.domain import Domain
 from hpcml.fields.grid import Grid
 from hpcml.io.dataset import Description, Field
 from hpcml.io.dataset.growing import GrowingDataset
-from hpcml.mpi.agreement import agree_on_error
+from hpcml.mpi.agreement import agree_on_error, raise_together
 from hpcml.mpi.world import World
 from hpcml.topology.process_grid import check_dims
 from hpcml.training.progress import progress
@@ -112,7 +112,8 @@ def _simulate(
             sample = samples[number]
             try:
                 for time, state in enumerate(trajectories(equation, case.data, domain, range(sample, sample + 1), _times(case), False)):
-                    file.write(number, time, state.numpy(), domain.block)
+                    with raise_together(domain.comm):
+                        file.write(number, time, state.numpy(), domain.block)
                 file.finish(number, domain.comm)
             except HpcmlError as error:
                 return type(error)(f"trajectory {sample}: {error}")

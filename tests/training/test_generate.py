@@ -10,10 +10,11 @@ from mpi4py import MPI
 
 from hpcml.core.case import Generation
 from hpcml.core.config import check_config
-from hpcml.core.errors import ConfigError, SolverError, TopologyError
+from hpcml.core.errors import CheckpointError, ConfigError, SolverError, TopologyError
 from hpcml.equations import build_equation
 from hpcml.fields import Grid, decompose
 from hpcml.io.dataset import Field, open_dataset
+from hpcml.io.dataset.storage import Storage
 from hpcml.training.generate import generate
 from hpcml.training.simulation import trajectories
 
@@ -128,3 +129,17 @@ def test_the_origin_is_in_the_file(world, tmp_path):
     (path, _) = generate(case_of({"name": "heat", "diffusivity": 0.5}), tmp_path / "heat", SimpleNamespace(comm=world.comm, rank=0, size=1))
     with h5py.File(path) as file:
         assert "diffusivity = 0.5" in file.attrs["hpcml_case"] and "epochs" not in file.attrs["hpcml_case"]
+
+
+@pytest.mark.parallel([2, 3, 4])
+def test_a_rank_that_cannot_write_stops_its_group_and_every_rank_says_so(world, shared_path, monkeypatch):
+    write = Storage.write
+
+    def full_disk(self, *args):
+        if world.rank == 1:
+            raise CheckpointError("cannot write /t0_fields/temperature: the disk is full")
+        write(self, *args)
+
+    monkeypatch.setattr(Storage, "write", full_disk)
+    with pytest.raises(CheckpointError, match="trajectory 0: rank 1: cannot write /t0_fields/temperature: the disk is full"):
+        generate(case_of({"name": "heat"}, domain=[2, 1]), shared_path / "heat", world)

@@ -95,8 +95,8 @@ class GrowingDataset:
         Collective over comm, the ranks that wrote it: each forces its part to the disk, then one notes it.
         """
         assert self._dataset is not None
-        self._dataset.sync()
-        comm.Barrier()
+        with raise_together(comm):
+            self._dataset.sync()
         if comm.rank == 0:
             os.pwrite(self._marks, _DONE, len(self._head) + trajectory)
 

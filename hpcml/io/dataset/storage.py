@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from hpcml.core.errors import CheckpointError
+from hpcml.io.checkpoint.durable import remedy
 from hpcml.io.dataset.runs import runs
 from hpcml.io.dataset.stored_array import StoredArray
 from hpcml.topology.block import BlockRange
@@ -80,13 +81,26 @@ class Storage:
                 while done < len(piece):
                     done += os.pwrite(descriptor, piece[done:], array.offset + start * item + done)
         except OSError as error:
-            raise CheckpointError(f"cannot write {array.name} of {array.path}: {error}") from None
+            raise CheckpointError(f"cannot write {array.name} of {array.path}: {error}{remedy(error.errno)}") from None
         self.bytes_written += len(memory)
 
     def sync(self) -> None:
-        """Force to the disk what was written."""
-        for descriptor in self._descriptors.values():
-            os.fdatasync(descriptor)
+        """Force to the disk what was written.
+
+        Raises
+        ------
+        CheckpointError
+            If the disk does not take it.
+
+        Communication
+        -------------
+        Local.
+        """
+        for path, descriptor in self._descriptors.items():
+            try:
+                os.fdatasync(descriptor)
+            except OSError as error:
+                raise CheckpointError(f"cannot write {path}: {error}{remedy(error.errno)}") from None
 
     def close(self) -> None:
         """Close all files."""
