@@ -24,6 +24,7 @@ FORMAT_VERSION = 1
 COMMIT = "commit.json"
 VIEW = "checkpoint.h5"
 HAVE = ".have-"
+SPARE = ".spare-"
 _GONE = ".removed-"
 
 
@@ -220,8 +221,9 @@ def prune(folder: Path, keep: int, session: str | None, damaged: Container[Path]
     left_behind = [path for path in found.unfinished if not path.name.endswith(f"-{session}")]
     for path in left_behind:
         remove(path)
-    for path in folder.glob(f"{HAVE}*"):  # by the keepers of a run that has died
-        if not path.name.startswith(f"{HAVE}{session}-"):
-            path.unlink(missing_ok=True)
+    for mark in (HAVE, SPARE):  # by the keepers of a run that has died
+        for path in folder.glob(f"{mark}*"):
+            if not path.name.startswith(f"{mark}{session}-"):
+                path.unlink(missing_ok=True)
     for path in folder.glob(f"{_GONE}*"):  # by a process that was killed while it removed them
         shutil.rmtree(path, ignore_errors=True)

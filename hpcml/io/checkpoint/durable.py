@@ -10,7 +10,7 @@ import mmap
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +55,29 @@ def write_bytes(path: Path, memory: memoryview) -> None:
     """
     with _temporary(path) as (descriptor, direct):
         os.posix_fallocate(descriptor, 0, len(memory))
-        done = 0
-        while done < len(memory):
-            try:
-                done += os.pwrite(descriptor, memory[done : done + _WRITE_BYTES], done)
-            except OSError:
-                if not direct:
-                    raise
-                direct = False
-                _drop_direct(descriptor)
-        os.fdatasync(descriptor)
+        pour(descriptor, memory, direct)
+
+
+def open_direct(path: Path, flags: int) -> tuple[int, bool]:
+    """Open a file past the page cache where the file system can; return the descriptor and whether it could."""
+    try:
+        return os.open(path, flags | os.O_DIRECT, 0o644), True
+    except OSError:
+        return os.open(path, flags, 0o644), False
+
+
+def pour(descriptor: int, memory: memoryview, direct: bool) -> None:
+    """Write a buffer from the beginning of an open file on, and force it to the disk."""
+    done = 0
+    while done < len(memory):
+        try:
+            done += os.pwrite(descriptor, memory[done : done + _WRITE_BYTES], done)
+        except OSError:
+            if not direct:
+                raise
+            direct = False
+            _drop_direct(descriptor)
+    os.fdatasync(descriptor)
 
 
 def file_checksums(path: Path, chunk_bytes: int, chunks: Iterable[int]) -> Iterator[tuple[int, int]]:
@@ -79,11 +92,10 @@ def file_checksums(path: Path, chunk_bytes: int, chunks: Iterable[int]) -> Itera
     -------------
     Local.
     """
+    descriptor, _ = open_direct(path, os.O_RDONLY)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
-    except OSError:
-        descriptor = os.open(path, os.O_RDONLY)
-    try:
+        with suppress(OSError):  # where there are locks, they keep the file from being written anew while it is read
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         with mmap.mmap(-1, chunk_bytes) as buffer, memoryview(buffer) as room:
             for index in chunks:
                 length = os.preadv(descriptor, [room], index * chunk_bytes)
@@ -169,13 +181,7 @@ def _temporary(path: Path, direct: bool = True) -> Iterator[tuple[int, bool]]:
     """Open a new file beside `path`; on success it takes the name `path`, on failure it is gone."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    try:
-        descriptor = os.open(temporary, flags | (os.O_DIRECT if direct else 0), 0o644)
-    except OSError:
-        if not direct:
-            raise
-        direct = False  # not every file system can write past the page cache
-        descriptor = os.open(temporary, flags, 0o644)
+    descriptor, direct = open_direct(temporary, flags) if direct else (os.open(temporary, flags, 0o644), False)
     try:
         try:
             yield descriptor, direct

@@ -26,9 +26,10 @@ from typing import Any
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import catalog
 from hpcml.io.checkpoint.channel import receive, send
-from hpcml.io.checkpoint.durable import checksums, read_record, write_bytes, write_record, write_small
+from hpcml.io.checkpoint.durable import checksums, read_record, write_record, write_small
 from hpcml.io.checkpoint.handover import hand_over, open_point
 from hpcml.io.checkpoint.kept_parity import KeptParity
+from hpcml.io.checkpoint.spare import Spares
 
 _POLL_SECONDS = 0.005  # between two looks for the records of the other ranks
 _MOST_UNCOMMITTED = 4  # the first rank's keeper commits; the others remember the last few, in case it is lost
@@ -81,6 +82,7 @@ class Keeper:
         self._uncommitted: list[dict[str, Any]] = []
         self._parity: KeptParity | None = None
         self._alone = False
+        self._session: str | None = None
         self._watch: int | None = None
         with suppress(OSError):  # the rank may be dead already: then the channel says so
             self._watch = os.pidfd_open(rank_process)
@@ -96,7 +98,7 @@ class Keeper:
                     return self._outlive()
                 message, files = received
                 if message["do"] == "leave":
-                    return None
+                    return self._tidy()
                 self._obey(message, files)
             elif ready:  # the rank is dead although a process that it forked still holds the channel open
                 self._channel.setblocking(False)
@@ -158,7 +160,7 @@ class Keeper:
         try:
             path.mkdir(exist_ok=True)
             with memoryview(slot.memory) as memory:
-                write_bytes(path / catalog.rank_file(self._rank), memory)
+                self._spares(header).write(path / catalog.rank_file(self._rank), memory)
                 if self._view is not None:
                     write_small(path / catalog.VIEW, os.pread(self._view, os.fstat(self._view).st_size, 0))
                 write_record(path / catalog.rank_record(self._rank), catalog.describe_rank(self._rank, len(memory), checksums(memory)))
@@ -195,6 +197,14 @@ class Keeper:
                 catalog.remove(self._path(header))
         self._uncommitted = [header for header in self._uncommitted if header["sequence"] > sequence]
 
+    def _spares(self, header: dict[str, Any]) -> Spares:
+        self._session = header["session"]
+        return Spares(self._folder, self._session, self._rank)
+
+    def _tidy(self) -> None:
+        if self._session is not None:
+            Spares(self._folder, self._session, self._rank).remove()
+
     def _superseded(self, header: dict[str, Any]) -> bool:
         return any(checkpoint.sequence >= header["sequence"] for checkpoint in catalog.survey(self._folder).complete)
 
@@ -223,6 +233,7 @@ class Keeper:
             if slot.sequence > newest and slot.sequence not in self._written:
                 self._flush(slot)
         self._commit_as_orphan()
+        self._tidy()
         if self._lock >= 0:
             os.close(self._lock)
         if complete:

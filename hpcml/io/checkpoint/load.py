@@ -59,7 +59,7 @@ class FolderImages:
 
     def open(self, rank: int) -> h5py.File:
         if rank not in self._files:
-            self._files[rank] = h5py.File(self._folder / rank_file(rank), "r", locking=False)
+            self._files[rank] = h5py.File(self._folder / rank_file(rank), "r", locking="best-effort")
         return self._files[rank]
 
     def reader(self, rank: int) -> int:

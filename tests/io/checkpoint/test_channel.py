@@ -1,5 +1,7 @@
 """What was sent arrives, whatever becomes of who sent it."""
 
+import os
+
 import pytest
 
 from hpcml.io.checkpoint.channel import pair, receive, send
@@ -24,6 +26,6 @@ def test_files_go_along(tmp_path):
     with mine, its, (tmp_path / "a").open("w") as file:
         send(mine, {}, [file.fileno()])
         _, (received,) = receive(its)
-        with open(received, "w") as again:
+        with os.fdopen(received, "w") as again:
             again.write("same")
     assert (tmp_path / "a").read_text() == "same"

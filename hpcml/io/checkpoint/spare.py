@@ -1,0 +1,81 @@
+"""Files of removed checkpoints, written anew: the disk then has no blocks to find and none to discard.
+
+    RUN/step-.../rank-00003.h5    and    RUN/.spare-9f3a1c-3-0     two names of one file; once only the second is left, it is free
+
+Standard library only: the keeper process imports this file.
+"""
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from hpcml.io.checkpoint.catalog import SPARE
+from hpcml.io.checkpoint.durable import open_direct, pour, sync_folder, write_bytes
+
+
+class Spares:
+    """The files that one rank has written in one run.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the run.
+    session : str
+        Of the run.
+    rank : int
+        Whose files.
+
+    Communication
+    -------------
+    Local.
+
+    Notes
+    -----
+    A reader that has locked a file for sharing, as HDF5 does, keeps it from being written anew. Where the file system has no second
+    names or no locks, every file is a new one.
+    """
+
+    def __init__(self, folder: Path, session: str, rank: int) -> None:
+        self._folder, self._prefix = folder, f"{SPARE}{session}-{rank}-"
+
+    def write(self, path: Path, memory: memoryview) -> None:
+        """Write a buffer as `write_bytes` does, into a spare file if there is one."""
+        for spare in self._all():
+            status = spare.stat()
+            if status.st_nlink > 1:
+                continue
+            if status.st_size == len(memory) and _write_anew(spare, path, memory):
+                return
+            spare.unlink()
+        write_bytes(path, memory)
+        names = {spare.name for spare in self._all()}
+        with suppress(OSError):
+            os.link(path, self._folder / next(name for name in (f"{self._prefix}{n}" for n in range(len(names) + 1)) if name not in names))
+
+    def remove(self) -> None:
+        """Remove the second names, and with them the files that have no other."""
+        for spare in self._all():
+            spare.unlink(missing_ok=True)
+
+    def _all(self) -> list[Path]:
+        return sorted(self._folder.glob(f"{self._prefix}*"))
+
+
+def _write_anew(spare: Path, path: Path, memory: memoryview) -> bool:
+    """Write into a file that has no other name, and give it one; False where someone still reads it."""
+    descriptor, direct = open_direct(spare, os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        sync_folder(spare.parent)  # after a power failure too, the checkpoint that it belonged to must be gone
+        pour(descriptor, memory, direct)
+    finally:
+        os.close(descriptor)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    os.link(spare, temporary)
+    temporary.replace(path)
+    return True
