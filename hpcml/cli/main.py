@@ -19,7 +19,10 @@ import hpcml
 from hpcml.core.errors import HpcmlError, LaunchError
 from hpcml.mpi.launcher import detect
 
-COMMANDS = ("bench", "config", "data", "evaluate", "export", "info", "inspect", "job", "kernels", "rollout", "train", "verify", "watch")
+COMMANDS = (
+    *("bench", "config", "data", "evaluate", "export", "info", "inspect", "job"),
+    *("kernels", "rollout", "train", "tune", "verify", "watch"),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

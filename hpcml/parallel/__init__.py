@@ -2,6 +2,7 @@
 
 from hpcml.parallel.adjoint import adjoint_error
 from hpcml.parallel.collectives import all_gather, all_reduce, broadcast, sum_reduce
+from hpcml.parallel.deep_halo import DeepHalo
 from hpcml.parallel.exchange import Exchange, traffic
 from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
@@ -10,6 +11,7 @@ from hpcml.parallel.window import window, window_adjoint
 from hpcml.parallel.window_plan import WindowPlan
 
 __all__ = [
+    "DeepHalo",
     "Exchange",
     "HaloPlan",
     "Layout",

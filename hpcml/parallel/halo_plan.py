@@ -45,6 +45,13 @@ class HaloPlan:
     backend : str, optional
         One of `hpcml.parallel.transport.choice.BACKENDS`, the same on all ranks; by default chosen for each pair of ranks.
 
+    Attributes
+    ----------
+    widths : tuple of (int, int)
+        Ghost cells below and above along each dim.
+    at_edge : tuple of (bool, bool)
+        Along each dim, whether the ghosts below and above lie outside the grid.
+
     Raises
     ------
     ShapeError
@@ -90,6 +97,8 @@ class HaloPlan:
         self._check(comm, [info.shape for info in infos])
         rules = [periodic] * num_dims if isinstance(periodic, bool) else periodic
         boundary = ["periodic" if rule else "zero" for rule in rules]
+        ends = zip(layout.box(comm.rank), layout.shape, rules, strict=True)
+        self.at_edge = tuple((not rule and start == 0, not rule and stop == n) for (start, stop), n, rule in ends)
         incoming, outgoing = transfers(layout, layout.widened(self.widths), boundary, comm.rank)
         most = num_dims if corners else 1
         ghosts = {peer: [b.target for b in boxes if 0 < self._sides(b, self._local) <= most] for peer, boxes in incoming.items()}

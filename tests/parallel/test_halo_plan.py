@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hpcml.core.errors import CommunicationError, ConfigError, ShapeError
 from hpcml.parallel.adjoint import adjoint_error
+from hpcml.parallel.deep_halo import DeepHalo
 from hpcml.parallel.exchange import traffic
 from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
@@ -183,3 +184,33 @@ def test_misuse_is_named(comm, monkeypatch):
     monkeypatch.setenv("HPCML_HALO_BACKEND", "pigeon")
     with pytest.raises(ConfigError, match="pigeon"):
         HaloPlan(comm, layout, u)
+
+
+@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_deep_halos_compute_what_one_rank_computes(comm, width, periodic):
+    """Seven steps of a 9-point mean, with an exchange in every k-th, equal those of the whole grid bit for bit."""
+    shape = (13, 9)
+    layout = Layout.blocks(shape, choose_dims(shape, comm.size))
+    whole = field(shape).double()
+
+    def mean(u, cells):
+        (_, y, x) = cells
+        total = sum(u[y.start + i : y.stop + i, x.start + j : x.stop + j] for i in (-1, 0, 1) for j in (-1, 0, 1))
+        return total / 9
+
+    serial, inside = whole, (..., slice(1, 14), slice(1, 10))
+    for _ in range(7):
+        serial = mean(padded(serial, 1, periodic), inside)
+    u, v = (torch.full([n + 2 * width for n in layout.local_shape(comm.rank)], OUTSIDE, dtype=torch.float64) for _ in range(2))
+    with HaloPlan(comm, layout, u, widths=width, periodic=periodic) as plan:
+        halo = DeepHalo(plan)
+        u[plan.interior] = whole[tuple(slice(*r) for r in layout.box(comm.rank))]
+        traffic.reset()
+        for _ in range(7):
+            cells = halo.step(u)
+            v[cells] = mean(u, cells)
+            u, v = v, u
+        assert traffic.messages == -(-7 // width) * len(plan.routes)
+        assert torch.equal(u[plan.interior], serial[tuple(slice(*r) for r in layout.box(comm.rank))])

@@ -9,7 +9,7 @@ from hpcml.mpi.gpu_aware import gpu_aware
 from hpcml.parallel.transport.moves import move_function
 from hpcml.parallel.transport.tuned import tuned
 
-BACKENDS = ("shared", "mpi", "staged", "one-shot", "nccl", "datatype")
+BACKENDS = ("shared", "mpi", "staged", "one-shot", "nccl")
 MOST_SHARED = 1 << 26
 """Bytes above which ranks do not share memory: /dev/shm is often half of a node's memory, and every buffer lies there twice."""
 
@@ -50,7 +50,7 @@ def choose_backend(nbytes: int, device: torch.device, asked: str | None) -> str:
     Local.
     """
     if device.type == "cpu":
-        if asked in ("mpi", "staged", "datatype"):
+        if asked in ("mpi", "staged"):
             return asked
         if asked not in (None, "shared") or move_function() is None or nbytes > MOST_SHARED:
             return "mpi"
