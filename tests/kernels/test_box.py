@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hpcml.core.errors import DeviceError, ShapeError
 from hpcml.kernels.box import BoxPlan
-from hpcml.kernels.box_table import boxes_overlap, common_word
+from hpcml.kernels.box_table import box_table, boxes_overlap, common_word, side_by_side
 from hpcml.kernels.field_layout import FieldLayout
 from hpcml.kernels.strided_box import box_of, canonical_box
 
@@ -213,3 +213,21 @@ def test_wrong_calls_are_named():
         BoxPlan([integers], [(0, slice(0, 2))]).accumulate(torch.zeros(2, dtype=torch.int64), integers)
     with pytest.raises(DeviceError, match="on cpu"):
         plan.pack(torch.empty(3), torch.zeros(3, 4, device="meta"))
+
+
+@pytest.mark.parametrize("shape", [(2, 96, 130, 6), (1, 20000, 9)], ids=str)
+def test_large_faces_of_the_unit_stride_dim_are_moved_by_turns(shape):
+    """Both end faces in pieces that alternate, which must not change where a cell goes."""
+    field = torch.arange(float(np.prod(shape)), dtype=torch.float64).view(shape).repeat_interleave(9, -1)[..., ::9]
+    assert field.stride(-1) == 9
+    boxes = [(..., slice(0, 1)), (..., slice(shape[-1] - 1, shape[-1]))]
+    plan = BoxPlan([field], [(0, box) for box in boxes])
+    table = side_by_side(box_table((0, 0), plan.boxes, plan.offsets, 8))
+    assert len(table) > 4 and table[0, 1] != table[1, 1]
+    buffer = torch.zeros(plan.nbytes // 8, dtype=torch.float64)
+    plan.pack(buffer, field)
+    assert torch.equal(buffer, torch.cat([field[box].flatten() for box in boxes]))
+    written = torch.zeros_like(field)
+    written = written.repeat_interleave(9, -1)[..., ::9]
+    plan.unpack(buffer, written)
+    assert all(torch.equal(written[box], field[box]) for box in boxes) and not written[..., 1:-1].any()
