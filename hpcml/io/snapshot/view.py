@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,8 @@ def read_view(path: Path) -> View:
     Local.
     """
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        # from memory: HDF5 would refuse a file that this process has open in another mode
+        with h5py.File(BytesIO(path.read_bytes()), "r") as file:
             attributes = dict(file.attrs)
             if attributes.get("format") != FORMAT:
                 raise CheckpointError(f"{path} holds no snapshots of hpcml: its attribute format is {attributes.get('format')!r}")

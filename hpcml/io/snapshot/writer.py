@@ -44,8 +44,8 @@ class SnapshotWriter:
     compression : Compression, optional
         Of all fields, in files per rank.
     layout : str
-        ``ranks``: one file per rank, appended; ``steps``: one file per step, which all ranks write together through parallel HDF5;
-        ``auto``: steps where h5py was built with MPI and nothing is compressed, otherwise ranks.
+        ``ranks``: one file per rank, appended; ``steps``: one file per step, which all ranks write together, for which h5py must have been
+        built with MPI: fewer files and a smaller view where there are more ranks than steps.
     after : float
         Steps of an earlier writer up to this time are kept and gone on from, on any number of ranks; the others go when the first new one
         is acknowledged. By default none is kept.
@@ -87,11 +87,11 @@ class SnapshotWriter:
         comm: MPI.Intracomm,
         *,
         compression: Compression | None = None,
-        layout: Literal["auto", "ranks", "steps"] = "auto",
+        layout: Literal["ranks", "steps"] = "ranks",
         after: float = -math.inf,
     ) -> None:
         self.path, self._series, self._comm = Path(path), series, comm
-        parallel = _is_parallel(layout, compression, comm)
+        _check_layout(layout, compression, comm)
         self._places = comm.gather((series.geometry.offset, series.geometry.local_shape))
         self._lock: FolderLock | None = None
         self._xdmf: XdmfFile | None = None
@@ -99,7 +99,7 @@ class SnapshotWriter:
         self._kept: list[Segment] = []
         self._session = comm.bcast(secrets.token_hex(3))
         try:
-            self._part = self._open(after, parallel, compression)
+            self._part = self._open(after, layout, compression)
         except BaseException:
             self._release()
             raise
@@ -169,7 +169,7 @@ class SnapshotWriter:
             self._part.close()
         self._release()
 
-    def _open(self, after: float, parallel: bool, compression: Compression | None) -> StepFiles | RankFile:
+    def _open(self, after: float, layout: str, compression: Compression | None) -> StepFiles | RankFile:
         comm, parts = self._comm, parts_folder(self.path)
         with together(comm, f"opening the snapshots {self.path}"):
             if comm.rank == 0:
@@ -178,7 +178,7 @@ class SnapshotWriter:
         self._times = comm.bcast(self._times)
         self._first = len(self._times)
         with together(comm, f"making the snapshot files in {parts}"):
-            if parallel:
+            if layout == "steps":
                 return StepFiles(parts, self._session, comm, self._series)
             return RankFile(parts, self._session, comm.rank, self._series, compression)
 
@@ -236,12 +236,10 @@ class SnapshotWriter:
             self._xdmf.extend(len(self._times) - 1, self._times[-1])
 
 
-def _is_parallel(layout: str, compression: Compression | None, comm: MPI.Intracomm) -> bool:
-    if layout not in ("auto", "ranks", "steps"):
-        raise ConfigError(f"the layout of snapshots is auto, ranks or steps, got {layout!r}")
-    with_mpi = h5py.get_config().mpi
-    if layout == "steps" and comm.size > 1 and not with_mpi:
+def _check_layout(layout: str, compression: Compression | None, comm: MPI.Intracomm) -> None:
+    if layout not in ("ranks", "steps"):
+        raise ConfigError(f"the layout of snapshots is ranks or steps, got {layout!r}")
+    if layout == "steps" and comm.size > 1 and not h5py.get_config().mpi:
         raise ConfigError(f"one file per step from {comm.size} ranks needs an h5py built with MPI: take layout='ranks'")
     if layout == "steps" and compression:
         raise ConfigError("compressed snapshots are written per rank: take layout='ranks'")
-    return layout == "steps" or (layout == "auto" and with_mpi and not compression)

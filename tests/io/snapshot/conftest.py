@@ -41,6 +41,6 @@ def write(path, comm, steps, num_dims=2, ranks=None, **options):
     return snapshots
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def snapshots():
     return SimpleNamespace(content=content, in_files=in_files, series=series, write=write, cells=CELLS, extent=EXTENT)

@@ -1,5 +1,7 @@
 """Reading gives what was written or an error that names the file; never zeros, never NaN, never a part."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -18,14 +20,12 @@ def path(tmp_path, snapshots):
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory):
+def parts(tmp_path_factory, snapshots):
     """Steps in several files: each start of a writer makes new ones."""
-    from tests.io.snapshot.conftest import in_files, write
-
     path = tmp_path_factory.mktemp("parts") / "run.h5"
     for steps, after, layout in ((2, -np.inf, "ranks"), (3, np.inf, "steps"), (6, np.inf, "ranks")):
-        write(path, MPI.COMM_SELF, steps, after=after, layout=layout)
-    return SnapshotFile(path), np.stack([in_files(step)["u"] for step in range(6)])
+        snapshots.write(path, MPI.COMM_SELF, steps, after=after, layout=layout)
+    return SnapshotFile(path), np.stack([snapshots.in_files(step)["u"] for step in range(6)])
 
 
 def indices(size):
@@ -112,3 +112,14 @@ def test_files_are_found_by_their_folder_or_run(path, snapshots, tmp_path):
 def test_an_unknown_field_lists_the_known_ones(path):
     with pytest.raises(ConfigError, match=r"no field 'q': it has p, u"):
         SnapshotFile(path).read("q")
+
+
+@pytest.mark.parametrize("version", [1])
+def test_every_version_ever_written_is_read(version, snapshots):
+    """Six steps by three sessions, of one file per rank, one per step, and one per rank again."""
+    file = SnapshotFile(Path(__file__).parent / "data" / f"format-{version}")
+    assert file.view.times.tolist() == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5] and file.view.attributes["equation"] == "heat"
+    assert file.view.variables["u"].units == "m/s" and file.view.coordinates["x"][1] == "m"
+    for step in range(6):
+        for name, whole in snapshots.in_files(step).items():
+            assert np.array_equal(file.read(name, (step,)), whole)
