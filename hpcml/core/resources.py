@@ -1,6 +1,7 @@
-"""Files that ship with the package but are no Python: CUDA sources.
+"""Files that ship with the package but are no Python: CUDA sources, job templates and sites.
 
-In a wheel they lie inside the package, ``hpcml/_kernels/``; in a plain checkout and in an editable install beside it, ``kernels/``.
+In a wheel they lie inside the package, ``hpcml/_kernels/`` and ``hpcml/_jobs/``; in a plain checkout and in an editable install beside it,
+``kernels/`` and ``jobs/``.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ def resource_path(kind: str, name: str = "", package: Path = _PACKAGE) -> Path:
     Parameters
     ----------
     kind : str
-        Folder, ``"kernels"``.
+        Folder: ``kernels`` or ``jobs``.
     name : str
         File in it; without one, the folder itself.
     package : Path

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import hpcml
 from hpcml.core.errors import DeviceError
+from hpcml.core.resources import resource_path
 from hpcml.kernels.signature import Signature, read_signatures, read_types
 
 _INCLUDE = re.compile(r'^#include "([\w./]+)"\s*$')
@@ -64,16 +64,9 @@ class KernelSource:
         return f"{self.name}-{digest.hexdigest()[:20]}"
 
 
-def kernel_folder() -> Path:
-    """``kernels/``: inside the installed package, or beside it in a checkout."""
-    package = Path(hpcml.__file__).parent
-    installed = package / "_kernels"
-    return installed if installed.is_dir() else package.parent / "kernels"
-
-
 def source_names() -> list[str]:
     """Names of all kernel files."""
-    return sorted(path.stem for path in kernel_folder().glob("*.cu"))
+    return sorted(path.stem for path in resource_path("kernels").glob("*.cu"))
 
 
 @lru_cache
@@ -94,7 +87,7 @@ def read_source(file: str | Path) -> KernelSource:
     -------------
     Local.
     """
-    path = Path(file) if str(file).endswith(".cu") else kernel_folder() / f"{file}.cu"
+    path = Path(file) if str(file).endswith(".cu") else resource_path("kernels") / f"{file}.cu"
     if not path.is_file():
         raise DeviceError(f"there is no kernel file {path}: expected one of {', '.join(source_names())}, or the path of a .cu file")
     text = "\n".join(_pasted(path, set()))
@@ -106,7 +99,7 @@ def read_source(file: str | Path) -> KernelSource:
 
 
 def _pasted(path: Path, seen: set[str]) -> Iterator[str]:
-    name = f"kernels/{path.name}" if path.parent == kernel_folder() else str(path)
+    name = f"kernels/{path.name}" if path.parent == resource_path("kernels") else str(path)
     yield f'#line 1 "{name}"'
     for number, line in enumerate(path.read_text().splitlines(), 1):
         include = _INCLUDE.match(line)

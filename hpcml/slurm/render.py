@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from hpcml.core.errors import ConfigError
 from hpcml.core.exit_status import PREEMPTED
-from hpcml.slurm.site import Site, jobs_folder
+from hpcml.core.resources import resource_path
+from hpcml.slurm.site import Site
 
 
 def render_job(
@@ -69,7 +70,7 @@ def render_job(
     """
     import jinja2
 
-    template = jobs_folder() / "templates" / f"{kind}.sh.j2"
+    template = resource_path("jobs", "templates") / f"{kind}.sh.j2"
     if not template.is_file():
         raise ConfigError(f"unknown kind of job {kind!r}: expected train")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)

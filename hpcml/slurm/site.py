@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
-import hpcml
 from hpcml.core.config import Section, load_config
 from hpcml.core.errors import ConfigError
+from hpcml.core.resources import resource_path
 
 
 class Site(Section):
@@ -24,20 +24,13 @@ class Site(Section):
     """Command that starts one process per rank."""
     setup: tuple[str, ...] = ()
     """Shell lines before the launch."""
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default_factory=dict)
     """Variables to export."""
-
-
-def jobs_folder() -> Path:
-    """``jobs/``: inside the installed package, or beside it in a checkout."""
-    package = Path(hpcml.__file__).parent
-    installed = package / "_jobs"
-    return installed if installed.is_dir() else package.parent / "jobs"
 
 
 def known_sites() -> dict[str, Site]:
     """Every site that hpcml ships, by name."""
-    return {path.stem: load_site(path.stem) for path in sorted((jobs_folder() / "sites").glob("*.toml"))}
+    return {path.stem: load_site(path.stem) for path in sorted(resource_path("jobs", "sites").glob("*.toml"))}
 
 
 def load_site(name: str) -> Site:
@@ -62,7 +55,7 @@ def load_site(name: str) -> Site:
     -------------
     Local.
     """
-    shipped = jobs_folder() / "sites" / f"{name}.toml"
+    shipped = resource_path("jobs", "sites") / f"{name}.toml"
     path = shipped if shipped.is_file() else Path(name)
     if not path.is_file():
         raise ConfigError(f"unknown site {name!r}: give one that `hpcml job sites` lists, or the path of a TOML file")

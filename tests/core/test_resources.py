@@ -1,4 +1,4 @@
-"""CUDA sources are found from a plain checkout, from an editable install and from a wheel."""
+"""CUDA sources and job templates are found from a plain checkout, from an editable install and from a wheel."""
 
 import shutil
 import subprocess
@@ -12,15 +12,21 @@ from hpcml.core.errors import HpcmlError
 from hpcml.core.resources import resource_path
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted(path.name for path in (ROOT / "kernels").iterdir())
-LOOK = "from hpcml.core.resources import resource_path as p; print(p('kernels')); print(*sorted(f.name for f in p('kernels').iterdir()))"
+NAMES = sorted(path.name for folder in ("kernels", "jobs") for path in (ROOT / folder).rglob("*.*"))
+LOOK = """
+from hpcml.core.resources import resource_path
+folders = [resource_path("kernels"), resource_path("jobs")]
+print(*folders)
+print(*sorted(path.name for folder in folders for path in folder.rglob("*.*")))
+"""
 
 
 def _look(*path):
-    """Folder and names that a fresh interpreter finds with nothing but the given places on its path."""
-    code = f"import sys; sys.path[:0] = {[str(p) for p in path]!r}; {LOOK}"
-    folder, names = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
-    return Path(folder), names.split()
+    """Folders and names that a fresh interpreter finds with nothing but the given places on its path."""
+    code = f"import sys; sys.path[:0] = {[str(p) for p in path]!r}\n{LOOK}"
+    out = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True).stdout
+    folders, names = out.splitlines()
+    return folders.split(), names.split()
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +35,7 @@ def checkout(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    for name in ("hpcml", "kernels"):
+    for name in ("hpcml", "kernels", "jobs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
@@ -40,15 +46,15 @@ def _pip(*words):
 
 
 def test_a_plain_checkout(checkout):
-    assert _look(checkout) == (checkout / "kernels", SOURCES)
+    assert _look(checkout) == ([str(checkout / "kernels"), str(checkout / "jobs")], NAMES)
 
 
 def test_an_editable_install(checkout, tmp_path):
     _pip("install", "--target", tmp_path, "--editable", checkout)
     finder = "".join(line for path in tmp_path.glob("__editable__*.pth") for line in path.read_text().splitlines())
-    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; exec({finder!r}); {LOOK}"
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; exec({finder!r})\n{LOOK}"
     out = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
-    assert out == [str(checkout / "kernels"), " ".join(SOURCES)]
+    assert out == [f"{checkout / 'kernels'} {checkout / 'jobs'}", " ".join(NAMES)]
 
 
 def test_a_wheel(checkout, tmp_path):
@@ -56,7 +62,8 @@ def test_a_wheel(checkout, tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
-    assert _look(tmp_path / "site") == (tmp_path / "site" / "hpcml" / "_kernels", SOURCES)
+    package = tmp_path / "site" / "hpcml"
+    assert _look(tmp_path / "site") == ([str(package / "_kernels"), str(package / "_jobs")], NAMES)
     assert (tmp_path / "site" / "hpcml" / "py.typed").exists()
     shipped = {path.relative_to(tmp_path / "site") for path in (tmp_path / "site" / "hpcml").rglob("*.py")}
     left_out = {path.relative_to(checkout) for path in (checkout / "hpcml").rglob("*.py")} - shipped

@@ -6,13 +6,14 @@ import re
 import pytest
 
 from hpcml.core.errors import DeviceError
+from hpcml.core.resources import resource_path
 from hpcml.kernels.signature import Parameter
-from hpcml.kernels.source import kernel_folder, read_source, source_names
+from hpcml.kernels.source import read_source, source_names
 
 
 @pytest.mark.parametrize("name", source_names())
 def test_every_file_states_layout_launch_aliasing_determinism_and_an_existing_twin(name):
-    text = (kernel_folder() / f"{name}.cu").read_text()
+    text = resource_path("kernels", f"{name}.cu").read_text()
     header = text[: text.index("#include")]
     for field in ("Types ", "Layout ", "Launch ", "Aliasing ", "Determinism: ", "Twin: "):
         assert field in header

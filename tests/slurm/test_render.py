@@ -14,7 +14,8 @@ def test_the_script_of_every_site_is_bash(name, tmp_path):
 
 
 def test_the_script_asks_for_what_the_site_has_and_quotes_what_the_user_gives():
-    site = Site(description="x", ranks_per_node=3, cpus_per_rank=5, options=("--gpus=1",), setup=("module load y",), environment={"K": "a b"})
+    has = {"options": ("--gpus=1",), "setup": ("module load y",), "environment": {"K": "a b"}}
+    site = Site(description="x", ranks_per_node=3, cpus_per_rank=5, **has)
     lines = render_job("train", site, "a case.toml", "runs/a", nodes=7, account="m1", overrides=["data.train=my file.pt"]).splitlines()
     asked = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
     assert {"--nodes=7", "--ntasks-per-node=3", "--cpus-per-task=5", "--gpus=1", "--account=m1", "--requeue", "--signal=USR1@180"} <= asked
@@ -29,7 +30,8 @@ def run_script(folder, status, restarts_so_far):
         (folder / name).chmod(0o755)
     script = folder / "job.sh"
     script.write_text(render_job("train", Site(description="x", ranks_per_node=1), "case.toml", "runs/a", restarts=2))
-    environment = {"PATH": f"{folder}:/usr/bin:/bin", "SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "n1", "SLURM_RESTART_COUNT": restarts_so_far}
+    slurm = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "n1", "SLURM_RESTART_COUNT": restarts_so_far}
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", **slurm}
     done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, timeout=20)
     asked = folder / "asked"
     return done.returncode, asked.read_text().split() if asked.exists() else []
