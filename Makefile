@@ -7,11 +7,12 @@ MPI ?= openmpi
 N ?= 2
 RANKS ?= 2 3 4 6
 PYTHON ?= python3
-EXTRAS ?= dev,docs,viz,parity,files
+EXTRAS ?= dev,docs
 
 VENV := $(CURDIR)/.venv$(if $(filter-out openmpi,$(MPI)),-$(MPI))
 BIN := $(VENV)/bin
 MPIEXEC := $(BIN)/mpiexec
+RUNNABLE := $(VENV)/runnable
 INSTALLED := $(VENV)/installed
 
 # One thread per rank. The rest speaks to Open MPI: run as root in containers, run more ranks than cores, yield the core while
@@ -28,12 +29,17 @@ export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 
 install: $(INSTALLED)
 
-$(INSTALLED): setup.cfg constraints.txt
+$(RUNNABLE): setup.cfg constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt $(MPI) -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(MPI) -e '.[viz,parity,files]'
 	touch $@
 
-demo: $(INSTALLED)
+# What the tests need besides.
+$(INSTALLED): $(RUNNABLE)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+demo: $(RUNNABLE)
 	$(MPIEXEC) -n $(N) $(BIN)/hpcml train docs/examples/turbulence.toml --run runs/turbulence
 	$(MPIEXEC) -n $(N) $(BIN)/hpcml rollout runs/turbulence
 	$(BIN)/hpcml export runs/turbulence --png --gif
