@@ -64,9 +64,9 @@ class SnapshotWriter:
     Notes
     -----
     Read the file from another process: HDF5 in the process that writes it marks it again, until the next step, as open for nobody else.
-    Memory is one copy of the rank's block of one field. Until `close` returns, steps survive the death of processes, not that of the
-    machine. The view has one entry per field and rank (``ranks``) or per field and step (``steps``), so a step of very many ranks costs
-    rank 0 some 50 µs for each.
+    Memory is one copy of the rank's block of one field, some more to compress it. Until `close` returns, steps survive the death of
+    processes, not that of the machine. The view has one entry per field and rank (``ranks``) or per field and step (``steps``), so a step
+    of very many ranks costs rank 0 some 60 µs for each.
 
     Examples
     --------
