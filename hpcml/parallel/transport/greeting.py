@@ -9,6 +9,9 @@ from mpi4py import MPI
 from hpcml.parallel.transport.process import Process
 from hpcml.parallel.transport.segment import Segment
 
+TAGS = 1 << 14
+"""Between the tag of an exchange and that of its greeting: what was sent and given up must not be taken for one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -40,7 +43,7 @@ def greet(comm: MPI.Intracomm, tag: int, offers: Mapping[int, Offer]) -> tuple[d
     comm : MPI.Intracomm
         Ranks are counted in it.
     tag : int
-        Of the messages.
+        Of the exchange.
     offers : mapping of int to Offer
         For each peer, which must greet too.
 
@@ -55,6 +58,7 @@ def greet(comm: MPI.Intracomm, tag: int, offers: Mapping[int, Offer]) -> tuple[d
     -------------
     Neighbors: two small messages to and from each.
     """
+    tag += TAGS
     pending = [comm.isend(offer, peer, tag) for peer, offer in offers.items()]
     theirs: dict[int, Offer] = {peer: comm.recv(source=peer, tag=tag) for peer in offers}
     MPI.Request.waitall(pending)

@@ -77,5 +77,5 @@ def tuned() -> Tuned:
         return Tuned(
             {device: {name: tuple((int(n), float(t)) for n, t in curve) for name, curve in by.items()} for device, by in curves.items()}
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not as this version writes it
         return Tuned()
