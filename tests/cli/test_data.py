@@ -1,6 +1,5 @@
 """Datasets as a user makes, changes and learns from them, on real ranks, through kills and mistakes."""
 
-import csv
 import hashlib
 import json
 import os
@@ -78,9 +77,8 @@ def test_the_wells_loader_reads_it(made):
         assert dataset.read(0)[:, 0].mean() == pytest.approx(1.0, rel=1e-6)  # mass is kept; float32 rounds
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_any_number_of_ranks_makes_the_same_files_and_a_kill_does_not_change_them(ranks, made, mpiexec, tmp_path):
-    command = mpiexec.command(ranks, "-m", "hpcml", "data", "generate", made / "case.toml", "--out", tmp_path / "waves")
+def test_any_number_of_ranks_makes_the_same_files_and_a_kill_does_not_change_them(made, mpiexec, tmp_path):
+    command = mpiexec.command(3, "-m", "hpcml", "data", "generate", made / "case.toml", "--out", tmp_path / "waves")
     progress = tmp_path / "waves" / "data" / "train" / "waves.hdf5.progress"
     job = subprocess.Popen(command, env=mpiexec.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     while job.poll() is None and not (progress.exists() and b"x" in progress.read_bytes().splitlines()[-1]):
@@ -90,7 +88,7 @@ def test_any_number_of_ranks_makes_the_same_files_and_a_kill_does_not_change_the
         os.kill(json.loads((progress.parent / ".lock").read_text())["pid"], signal.SIGKILL)
     job.communicate(timeout=60)
     assert killed and progress.with_suffix(".partial").exists()
-    done = hpcml(mpiexec, ranks % 3 + 1, "data", "generate", made / "case.toml", "--out", tmp_path / "waves")
+    done = hpcml(mpiexec, 2, "data", "generate", made / "case.toml", "--out", tmp_path / "waves")
     assert done.returncode == 0 and "8 trajectories, 0 of them" not in done.stdout, done.stderr
     assert digests(tmp_path / "waves") == digests(made / "waves")
     assert not list(tmp_path.rglob("*.partial")) and not list(tmp_path.rglob("*.progress"))
@@ -112,38 +110,19 @@ def test_it_becomes_pdebenchs(made, mpiexec, tmp_path):
             assert np.array_equal(np.moveaxis(groups[f"{trajectory:04d}/data"][()], -1, 1), dataset.read(trajectory))
 
 
-def test_training_on_it_is_the_same_on_any_number_of_ranks(made, mpiexec, tmp_path):
+def test_it_is_trained_on_and_every_rank_reads_its_share(made, mpiexec, tmp_path):
     (tmp_path / "case.toml").write_text(LEARN.format(made / "waves"))
-    rows = {}
-    for ranks in (1, 2):
-        done = hpcml(mpiexec, ranks, "train", tmp_path / "case.toml", "--run", tmp_path / str(ranks))
-        assert done.returncode == 0, done.stderr
-        assert f"rank 0 read 0.{10 // ranks:02d} MB, {100 // ranks}.0 % of the 0.10 MB of waves" in done.stdout, done.stdout
-        with (tmp_path / str(ranks) / "metrics.csv").open(newline="") as file:
-            rows[ranks] = [[float(row[key]) for key in ("train_loss", "valid_loss", "gradient_norm")] for row in csv.DictReader(file)]
-    for one, two in zip(rows[1], rows[2], strict=True):
-        assert two == pytest.approx(one, rel=1e-9)  # float64 sums in another order, through twelve updates
-    assert json.loads((tmp_path / "2" / "evaluation.json").read_text())["relative_l2"].keys() == {f"{made}/waves/data/valid"}
+    done = hpcml(mpiexec, 2, "train", tmp_path / "case.toml", "--run", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "rank 0 read 0.05 MB, 50.0 % of the 0.10 MB of waves" in done.stdout, done.stdout  # once, through two epochs and all statistics
+    (error,) = json.loads((tmp_path / "run" / "evaluation.json").read_text())["relative_l2"].values()
+    assert 0 < error < 1
 
 
-def truncated(folder):
-    path = next((folder / "data" / "train").glob("*.hdf5"))
-    path.write_bytes(path.read_bytes()[:9000])
-
-
-BAD = {
-    "truncated file": (truncated, [], "cannot read the dataset"),
-    "missing field": (None, ["data.inputs=['height']"], "has no field 'height': it has depth, momentum"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_a_mistake_is_told_once(name, made, mpiexec, tmp_path):
-    spoil, overrides, message = BAD[name]
+def test_a_truncated_file_is_told_once(made, mpiexec, tmp_path):
     shutil.copytree(made / "waves", tmp_path / "waves")
-    if spoil:
-        spoil(tmp_path / "waves")
+    path = tmp_path / "waves" / "data" / "train" / "waves.hdf5"
+    path.write_bytes(path.read_bytes()[:9000])
     (tmp_path / "case.toml").write_text(LEARN.format(tmp_path / "waves"))
-    words = [word for override in overrides for word in ("--set", override)]
-    done = hpcml(mpiexec, 2, "train", tmp_path / "case.toml", "--run", tmp_path / "run", *words)
-    assert done.returncode == 2 and done.stderr.count("hpcml: error:") == 1 and message in done.stderr, done.stderr
+    done = hpcml(mpiexec, 2, "train", tmp_path / "case.toml", "--run", tmp_path / "run")
+    assert done.returncode == 2 and done.stderr.count("hpcml: error:") == 1 and "cannot read the dataset" in done.stderr, done.stderr
