@@ -190,7 +190,7 @@ class Exchange:
         buffers = Buffers()
         for transport in self._transports:
             for ends, kept in ((transport.send, buffers.send), (transport.recv, buffers.recv)):
-                kept.update({peer: end.view(dtype) for peer, end in ends[half % len(ends)].items()})
+                kept.update({peer: end if dtype == torch.uint8 else end.view(dtype) for peer, end in ends[half % len(ends)].items()})
         if own.nbytes:
             buffers.send[self.rank] = buffers.recv[self.rank] = own.view(dtype)
         return Buffers(dict(sorted(buffers.send.items())), dict(sorted(buffers.recv.items())))
