@@ -24,6 +24,7 @@ PROBE_LIMIT_S = 60.0
 """How long the processes may take: they import torch, on a cold and shared file system too."""
 SIZES = (4096, 1 << 22)
 """Bytes that go to and fro: below and above what libraries send without asking the receiver first."""
+_SEGMENT = "segment "
 _LAUNCHERS = ("OMPI_COMM", "OMPI_WORLD", "PMI", "PRTE", "PRRTE", "HYD", "MPI_LOCAL", "SLURM", "PALS", "FLUX")
 
 
@@ -93,9 +94,13 @@ def _run(command: Sequence[str], limit_s: float) -> tuple[int | None, str]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            return None, f"the probe did not end within {limit_s:g} s"
+            status = None
         output.seek(0)
-        return status, output.read().decode(errors="replace")
+        text = output.read().decode(errors="replace")
+        for line in text.splitlines():
+            if line.startswith(_SEGMENT):  # those still there are nobody's any more
+                Path(line.removeprefix(_SEGMENT)).unlink(missing_ok=True)
+        return status, text if status is not None else f"the probe did not end within {limit_s:g} s"
 
 
 def _read(status: int | None, output: str) -> tuple[Claim, bool]:
@@ -137,6 +142,19 @@ def transfer(comm: "MPI.Intracomm", device: "torch.device") -> bool:
     return bool(comm.allreduce(right, MPI.LAND))
 
 
+def announce(beginning: str = "begin") -> None:
+    """Print which files of shared memory this process maps, for whoever comes after it, and that it begins to touch GPU memory.
+
+    Open MPI leaves its file behind where no launcher looks after it, and every library does after a crash.
+
+    Communication
+    -------------
+    Local.
+    """
+    mapped = {line[line.index("/dev/shm/") :] for line in Path("/proc/self/maps").read_text().splitlines() if "/dev/shm/" in line}
+    print(*(f"{_SEGMENT}{path}" for path in sorted(mapped)), beginning, sep="\n", flush=True)
+
+
 def _finish(device: "torch.device") -> None:
     """MPI knows nothing of the stream that writes its buffers."""
     import torch
@@ -154,7 +172,7 @@ def main(words: Sequence[str]) -> int:
     """
     if words == ["claim"]:
         said = claim(MpiFacts.of_this_process())
-        print(json.dumps({"answer": said.answer, "reason": said.reason}), flush=True)
+        announce(json.dumps({"answer": said.answer, "reason": said.reason}))
         return 0
     import torch
 
@@ -164,7 +182,7 @@ def main(words: Sequence[str]) -> int:
     device = torch.device("cuda", MPI.COMM_WORLD.rank % torch.cuda.device_count())
     torch.cuda.set_device(device)
     torch.zeros(1, device=device)
-    print("begin", flush=True)
+    announce()
     right = transfer(MPI.COMM_WORLD, device)
     print("right" if right else "wrong", flush=True)
     return 0 if right else 1

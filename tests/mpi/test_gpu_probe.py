@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from hpcml.mpi.gpu_probe import ask, probe, transfer
 
 NO_MEMORY = """
 from mpi4py import MPI
+from hpcml.mpi.gpu_probe import announce
 nowhere = MPI.buffer.fromaddress(4096, 4096)
-print("begin", flush=True)
+announce()
 MPI.COMM_WORLD.Sendrecv(nowhere, MPI.COMM_WORLD.rank, recvbuf=bytearray(4096))
 print("right", flush=True)
 """
@@ -33,9 +35,12 @@ def test_a_library_that_crashes_on_the_memory_is_a_final_no():
     assert "ended the processes with status" in found.reason
 
 
-def test_a_crash_among_launched_processes_is_one_too(mpiexec):
-    found, final = probe(command=[mpiexec.path, "-n", "2", *python(NO_MEMORY)])
+def test_a_crash_among_launched_processes_is_one_too_and_leaves_no_shared_memory(mpiexec, tmp_path):
+    keep_maps = f"import os, shutil; shutil.copy('/proc/self/maps', f'{tmp_path}/{{os.getpid()}}')"
+    found, final = probe(command=[mpiexec.path, "-n", "2", *python(NO_MEMORY.replace("announce()", f"announce(); {keep_maps}"))])
     assert not found.answer and final
+    lines = [line for maps in tmp_path.iterdir() for line in maps.read_text().splitlines() if "/dev/shm/" in line]
+    assert lines and not any(Path(line[line.index("/dev/shm/") :]).exists() for line in lines)
 
 
 @pytest.mark.parametrize(
