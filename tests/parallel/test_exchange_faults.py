@@ -1,0 +1,106 @@
+"""What goes wrong in the middle of an exchange ends with a named error within seconds: no hang, and no crash when MPI finalises."""
+
+import signal
+import time
+
+import pytest
+import torch
+from mpi4py import MPI
+
+from hpcml.core.errors import CommunicationError, ConfigError
+from hpcml.parallel.halo_plan import HaloPlan
+from hpcml.parallel.layout import Layout
+
+BACKENDS = ["shared", "mpi"]
+LIMIT_S = 20.0  # five seconds after the fault, and starting Python on a loaded machine before it
+SURVIVE = ["--runtime-options", "continuous"] if MPI.get_vendor()[0] == "Open MPI" else ["-disable-auto-cleanup"]
+"""Options of the launcher with which a job outlives one of its ranks, so that the others can be heard."""
+PROGRAM = """
+import os, signal, sys
+import torch
+import hpcml.mpi
+from hpcml.parallel import HaloPlan, Layout
+
+comm = hpcml.mpi.world().comm
+u = torch.zeros(6)
+with HaloPlan(comm, Layout.blocks((8,), (2,)), u, periodic=True, backend=sys.argv[1]) as halo:
+    for _ in range(5):
+        halo.exchange(u)
+    if sys.argv[2] == "begun":
+        halo.begin(u)
+    if comm.rank == 1:
+        {fault}
+    halo.end() if sys.argv[2] == "begun" else None
+    halo.exchange(u)
+"""
+FAULTS = {
+    "killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "raises": "raise ArithmeticError('in the middle')",
+    "wrong shape": "halo.exchange(torch.zeros(7))",
+}
+
+
+@pytest.mark.parametrize(
+    ("backend", "fault", "when"),
+    [("shared", "killed", "begun"), ("mpi", "killed", "idle"), ("shared", "raises", "begun"), ("mpi", "wrong shape", "idle")],
+)
+def test_a_rank_that_fails_ends_the_job_with_a_name(mpiexec, tmp_path, backend, fault, when):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(fault=FAULTS[fault]))
+    plain = mpiexec.command
+    mpiexec.command = lambda size, *args: [plain(size)[0], *(SURVIVE if fault == "killed" else []), *plain(size, *args)[1:]]
+    start = time.monotonic()
+    try:
+        result = mpiexec(2, program, backend, when, timeout=60)
+    finally:
+        mpiexec.command = plain
+    assert time.monotonic() - start < LIMIT_S
+    named = {"killed": "CommunicationError: rank 0 waits for rank 1", "raises": "ArithmeticError", "wrong shape": "ShapeError"}[fault]
+    assert named in result.stderr, result.stderr
+    assert result.returncode != 0 or fault == "killed"  # a launcher that lets a job outlive a rank may call that a success
+    assert "Segmentation" not in result.stderr and result.returncode != -signal.SIGSEGV
+
+
+@pytest.mark.parallel([2])
+def test_a_rank_that_gives_up_tells_its_neighbor(comm):
+    layout = Layout.blocks((8,), (2,))
+    u = torch.full((6,), float(comm.rank))
+    with HaloPlan(comm, layout, u, periodic=True, backend="shared") as halo:
+        halo.exchange(u)
+        if comm.rank == 1:
+            halo.close()
+        else:
+            with pytest.raises(CommunicationError, match="waits for rank 1, which has closed"):
+                halo.exchange(u)
+
+
+@pytest.mark.parallel([2])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_patience_ends(comm, backend, monkeypatch):
+    comm = comm.Dup()  # what was given up may still arrive, and must not meet another test
+    layout = Layout.blocks((8,), (2,))
+    u = torch.zeros(6)
+    monkeypatch.setenv("HPCML_PATIENCE_S", "0.3")
+    with HaloPlan(comm, layout, u, periodic=True, backend=backend) as halo:
+        if comm.rank == 0:
+            with pytest.raises(CommunicationError, match="lives but does not come"):
+                halo.exchange(u)
+        comm.Barrier()
+    monkeypatch.setenv("HPCML_PATIENCE_S", "soon")
+    with pytest.raises(ConfigError, match="soon"):
+        HaloPlan(comm, layout, u, periodic=True, backend=backend)
+
+
+@pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_exception_in_between_leaves_nothing_pending(comm, backend):
+    layout = Layout.blocks((8,), (comm.size,))
+    u = torch.full((8 // comm.size + 2,), float(comm.rank))
+    for _ in range(2):  # the second plan works where the first has failed, with the same tag
+        with pytest.raises(ArithmeticError), HaloPlan(comm, layout, u, periodic=True, backend=backend) as halo:
+            halo.exchange(u)
+            halo.begin(u)
+            raise ArithmeticError("in between")
+    with HaloPlan(comm, layout, u, periodic=True, backend=backend) as halo:
+        halo.exchange(u)
+        assert u[0] == (comm.rank - 1) % comm.size
