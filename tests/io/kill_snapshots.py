@@ -7,6 +7,7 @@ view. The reader that follows opens the file again and again while it is written
 """
 
 import argparse
+import atexit
 import itertools
 import os
 import random
@@ -65,6 +66,7 @@ def kill_once(path, size, rng, launcher):
     with path.with_suffix(".log").open("w+") as log:
         command = [launcher, "-n", str(size), sys.executable, __file__, "run", str(path)]
         job = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        atexit.register(end_job, job)
         seen, looks, deadline = 0, 0, time.monotonic() + 60
         while not (acknowledged := newest(log)) and job.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -80,9 +82,15 @@ def kill_once(path, size, rng, launcher):
         try:
             job.wait(timeout=30)
         except subprocess.TimeoutExpired:
-            os.killpg(job.pid, signal.SIGKILL)
-            job.wait()
+            end_job(job)
         return target, newest(log), looks
+
+
+def end_job(job):
+    """Leave no job behind, whatever happens to this script."""
+    if job.poll() is None:
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
 
 
 def ranks_of(path):
@@ -126,6 +134,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng, launcher = random.Random(arguments.seed), shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is registered for the end is run
     outcomes, looked = Counter(), 0
     with tempfile.TemporaryDirectory(prefix="kill-snapshots-") as parent:
         for count in range(1, arguments.kills + 1):
