@@ -12,7 +12,7 @@ from hpcml.parallel.exchange import Exchange
 from hpcml.parallel.transport.moves import move_function
 from hpcml.parallel.transport.tuned import Curve
 
-SIZES = tuple(1 << k for k in range(6, 25, 2))
+SIZES = tuple(1 << k for k in range(6, 23, 2))
 """Bytes: from one cell of a few fields to the face of a large block."""
 
 
