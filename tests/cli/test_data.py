@@ -1,9 +1,8 @@
-"""Datasets as a user makes, changes and learns from them, on real ranks, through kills and mistakes."""
+"""Datasets as a user makes, changes and learns from them, on real ranks, through a kill."""
 
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -117,12 +116,3 @@ def test_it_is_trained_on_and_every_rank_reads_its_share(made, mpiexec, tmp_path
     assert "rank 0 read 0.05 MB, 50.0 % of the 0.10 MB of waves" in done.stdout, done.stdout  # once, through two epochs and all statistics
     (error,) = json.loads((tmp_path / "run" / "evaluation.json").read_text())["relative_l2"].values()
     assert 0 < error < 1
-
-
-def test_a_truncated_file_is_told_once(made, mpiexec, tmp_path):
-    shutil.copytree(made / "waves", tmp_path / "waves")
-    path = tmp_path / "waves" / "data" / "train" / "waves.hdf5"
-    path.write_bytes(path.read_bytes()[:9000])
-    (tmp_path / "case.toml").write_text(LEARN.format(tmp_path / "waves"))
-    done = hpcml(mpiexec, 2, "train", tmp_path / "case.toml", "--run", tmp_path / "run")
-    assert done.returncode == 2 and done.stderr.count("hpcml: error:") == 1 and "cannot read the dataset" in done.stderr, done.stderr

@@ -34,7 +34,8 @@ def test_trajectory_by_trajectory(comm, shared_path, space, values):
     assert go_on() == []
 
 
-def test_two_jobs_do_not_make_one_file(comm, tmp_path, space):
+def test_two_jobs_do_not_make_one_file(comm, tmp_path, space, monkeypatch):
+    monkeypatch.setattr(FolderLock.__init__, "__defaults__", (0.1,))  # its patience, seconds
     other = FolderLock(tmp_path)
     with pytest.raises(CheckpointError, match="is in use by process"):
         GrowingDataset(tmp_path / "a.hdf5", space, "case", comm)
