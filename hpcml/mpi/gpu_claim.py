@@ -40,7 +40,7 @@ class MpiFacts:
 
     Attributes
     ----------
-    library : str
+    product : str
         MPI_Get_library_version.
     vendor, version : str, tuple of int
         As mpi4py reads them off it.
@@ -56,7 +56,7 @@ class MpiFacts:
         The library's ``mpi_memory_alloc_kinds``.
     """
 
-    library: str
+    product: str
     vendor: str
     version: tuple[int, ...]
     standard: tuple[int, ...] = (3, 1)
@@ -91,9 +91,9 @@ def claim(facts: MpiFacts) -> Claim:
     >>> claim(MpiFacts("Open MPI v5.0.3", "Open MPI", (5, 0, 3), queries={"MPIX_Query_cuda_support": True})).answer
     True
     """
-    if "CRAY" in facts.library.upper():
+    if "CRAY" in facts.product.upper():
         claimed = _cray(facts)
-    elif "MVAPICH" in facts.library.upper():
+    elif "MVAPICH" in facts.product.upper():
         switched = next((name for name in _MVAPICH if facts.environ.get(name) == "1"), None)
         claimed = Claim(bool(switched), f"{switched}=1" if switched else f"MVAPICH without {' or '.join(_MVAPICH)} = 1")
     elif facts.vendor == "MPICH":

@@ -4,9 +4,9 @@ import pytest
 
 from hpcml.mpi.gpu_claim import MpiFacts, claim
 
-CRAY = {"library": "MPI VERSION    : CRAY MPICH version 8.1.28.2", "vendor": "MPICH", "version": (8, 1, 28)}
-MPICH = {"library": "MPICH Version: 4.2.1", "vendor": "MPICH", "version": (4, 2, 1)}
-OPEN_MPI = {"library": "Open MPI v5.0.3", "vendor": "Open MPI", "version": (5, 0, 3)}
+CRAY = {"product": "MPI VERSION    : CRAY MPICH version 8.1.28.2", "vendor": "MPICH", "version": (8, 1, 28)}
+MPICH = {"product": "MPICH Version: 4.2.1", "vendor": "MPICH", "version": (4, 2, 1)}
+OPEN_MPI = {"product": "Open MPI v5.0.3", "vendor": "Open MPI", "version": (5, 0, 3)}
 QUERY, GPU_QUERY = "MPIX_Query_cuda_support", "MPIX_GPU_query_support"
 UCX = frozenset({"libucp.so.0", "libuct_cuda.so.0"})
 
@@ -14,9 +14,9 @@ ROWS = {
     "Cray with all": (CRAY, {"environ": {"MPICH_GPU_SUPPORT_ENABLED": "1"}, "loaded": {"libmpi_gtl_cuda.so.0"}}, True),
     "Cray without its library": (CRAY, {"environ": {"MPICH_GPU_SUPPORT_ENABLED": "1"}, "queries": {QUERY: True}}, False),
     "Cray, not switched on": (CRAY, {"loaded": {"libmpi_gtl_cuda.so.0"}, "queries": {QUERY: True}}, False),
-    "MVAPICH2-GDR": ({"library": "MVAPICH2 2.3.7", "vendor": "MVAPICH2", "version": (2, 3, 7)}, {"environ": {"MV2_USE_CUDA": "1"}}, True),
-    "MVAPICH plus": ({"library": "MVAPICH 4.0", "vendor": "MVAPICH", "version": (4, 0)}, {"environ": {"MVP_USE_CUDA": "1"}}, True),
-    "MVAPICH, not switched on": ({"library": "MVAPICH 4.0", "vendor": "MVAPICH", "version": (4, 0)}, {"queries": {QUERY: True}}, False),
+    "MVAPICH2-GDR": ({"product": "MVAPICH2 2.3.7", "vendor": "MVAPICH2", "version": (2, 3, 7)}, {"environ": {"MV2_USE_CUDA": "1"}}, True),
+    "MVAPICH plus": ({"product": "MVAPICH 4.0", "vendor": "MVAPICH", "version": (4, 0)}, {"environ": {"MVP_USE_CUDA": "1"}}, True),
+    "MVAPICH, not switched on": ({"product": "MVAPICH 4.0", "vendor": "MVAPICH", "version": (4, 0)}, {"queries": {QUERY: True}}, False),
     "MPICH says yes": (MPICH, {"queries": {GPU_QUERY: True}}, True),
     "MPICH says no": (MPICH, {"queries": {GPU_QUERY: False, QUERY: True}}, False),
     "MPICH, switched off": (MPICH, {"queries": {GPU_QUERY: True}, "environ": {"MPIR_CVAR_ENABLE_GPU": "0"}}, False),
@@ -34,7 +34,7 @@ ROWS = {
     "UCX without CUDA": (OPEN_MPI, {"queries": {QUERY: True}, "loaded": UCX, "environ": {"UCX_TLS": "rc,sm"}}, False),
     "UCX with all but CUDA": (MPICH, {"queries": {GPU_QUERY: True}, "loaded": UCX, "environ": {"UCX_TLS": "^cuda_ipc,cuda_copy"}}, False),
     "UCX_TLS where UCX is not used": (MPICH, {"queries": {GPU_QUERY: True}, "environ": {"UCX_TLS": "rc,sm"}}, True),
-    "a library that nobody knows": ({"library": "Fabulous MPI", "vendor": "", "version": (1,)}, {"queries": {QUERY: True}}, False),
+    "a library that nobody knows": ({"product": "Fabulous MPI", "vendor": "", "version": (1,)}, {"queries": {QUERY: True}}, False),
 }
 
 
@@ -58,6 +58,6 @@ def test_a_refusal_says_what_is_missing():
 def test_the_library_of_this_process_is_asked():
     """A query that is not found would make a library that can one that cannot; both families have one."""
     facts = MpiFacts.of_this_process()
-    assert facts.vendor in facts.library
+    assert facts.vendor in facts.product
     assert facts.queries
     assert any(name.startswith("libmpi") for name in facts.loaded)
