@@ -5,13 +5,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 
 from hpcml.core.errors import DeviceError
-from hpcml.kernels.cache import built_once
-from hpcml.kernels.compiler import compile_shared, compiler_flags, find_compiler, fingerprint
 from hpcml.kernels.launch import Launch
+from hpcml.kernels.shared_library import shared_library
 
 SPINS = 500
 """Looks at a flag before the core is offered to others: some 20 us, longer than packing a face takes."""
@@ -82,13 +80,9 @@ def may_spin(num_ranks: int) -> bool:
 @lru_cache
 def move_function() -> Callable[[int, int, int], int] | None:
     """The C function behind `Moves`, compiled once per node; None without a compiler."""
-    compiler = find_compiler()
-    if compiler is None:
+    library = shared_library(Path(__file__).with_suffix(".cpp"))
+    if library is None:
         return None
-    source = Path(__file__).with_suffix(".cpp")
-    identity = repr((source.read_text(), compiler, compiler_flags(), fingerprint(compiler)))
-    name = f"moves-{sha256(identity.encode()).hexdigest()[:16]}.so"
-    library = ctypes.CDLL(str(built_once(name, lambda path: compile_shared(compiler, source, path))))
     function = library.hpcml_move
     function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_longlong, ctypes.c_longlong], ctypes.c_longlong
     result: Callable[[int, int, int], int] = function
