@@ -29,8 +29,10 @@ def run(args: argparse.Namespace) -> int:
     ------
     CheckpointError
         Where there is nothing to watch, or a file is missing or damaged.
+    ConfigError
+        Where a mesh shall be drawn.
     """
-    from hpcml.core.errors import CheckpointError
+    from hpcml.core.errors import CheckpointError, ConfigError
     from hpcml.io import find_snapshots, follow
 
     if not args.path.exists() or (args.once and not find_snapshots(args.path)):
@@ -40,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
         for file, step in follow(args.path, args.poll, wait=not args.once):
             print(_line(file, step), flush=True)
             last[file.view.path] = file
+            if args.png and file.view.mesh:
+                raise ConfigError(f"--png draws grids, and {file.view.path} is of a mesh: open {file.view.path.stem}.xdmf in ParaView")
             if args.png and step == len(file.view.times) - 1:
                 _draw(file, step)
     except KeyboardInterrupt:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from hpcml.io.snapshot.field import Field
     from hpcml.io.snapshot.follow import follow
     from hpcml.io.snapshot.geometry import Geometry
+    from hpcml.io.snapshot.location import Location
+    from hpcml.io.snapshot.mesh import Mesh
     from hpcml.io.snapshot.series import Series
     from hpcml.io.snapshot.snapshot_file import SnapshotFile, find_snapshots
     from hpcml.io.snapshot.uniform_grid import UniformGrid
@@ -23,6 +25,8 @@ _HOMES = {
     "snapshot.field": ("Field",),
     "snapshot.follow": ("follow",),
     "snapshot.geometry": ("Geometry",),
+    "snapshot.location": ("Location",),
+    "snapshot.mesh": ("Mesh",),
     "snapshot.series": ("Series",),
     "snapshot.snapshot_file": ("SnapshotFile", "find_snapshots"),
     "snapshot.uniform_grid": ("UniformGrid",),
@@ -36,6 +40,8 @@ __all__ = [
     "Compression",
     "Field",
     "Geometry",
+    "Location",
+    "Mesh",
     "Restored",
     "Rows",
     "SaveInterval",

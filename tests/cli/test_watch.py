@@ -8,7 +8,7 @@ import pytest
 from mpi4py import MPI
 
 from hpcml.cli.main import main
-from hpcml.io import Field, Series, SnapshotWriter, UniformGrid
+from hpcml.io import Field, Mesh, Series, SnapshotWriter, UniformGrid
 
 DIES = """
 import os, sys
@@ -42,6 +42,15 @@ def test_every_step_is_a_line(run, capsys):
 def test_the_newest_step_is_drawn(run):
     assert main(["watch", str(run), "--png", "--once"]) == 0
     assert (run / "snapshots" / "flow.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_mesh_is_watched_but_not_drawn(tmp_path, capsys):
+    mesh = Mesh.joined(np.eye(3), {"triangle": [[0, 1, 2]]}, MPI.COMM_SELF)
+    with SnapshotWriter(tmp_path / "flow.h5", Series(mesh, [Field("u"), Field("p", "Pa", at="cells")]), MPI.COMM_SELF) as snapshots:
+        snapshots.append(0.0, {"u": np.arange(3), "p": np.ones(1)})
+    assert main(["watch", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "flow step 0 t = 0   p 1 to 1, mean 1 Pa   u 0 to 2, mean 1\n"
+    assert main(["watch", str(tmp_path), "--png"]) == 2 and "open flow.xdmf in ParaView" in capsys.readouterr().err
 
 
 def test_a_writer_that_died_is_told(tmp_path, capsys):

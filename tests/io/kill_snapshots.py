@@ -3,7 +3,8 @@
     python tests/io/kill_snapshots.py 50     a kill hits one rank or all ranks; every other writer goes on from what is left
 
 After every kill the file must open, hold every acknowledged step with every value right, and plain HDF5 must read the same through the
-view. The reader that follows opens the file again and again while it is written: each step it is shown must be whole.
+view. Every other file is of a mesh. The reader that follows opens the file again and again while it is written: each step it is shown
+must be whole.
 """
 
 import argparse
@@ -24,16 +25,32 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hpcml.io import Field, Series, SnapshotFile, SnapshotWriter, UniformGrid
+from hpcml.io import Field, Mesh, Series, SnapshotFile, SnapshotWriter, UniformGrid
+from hpcml.topology.block import block_range
 
 CELLS = (64, 48)
-FIELDS = (Field("u", "m/s", dtype="float64"), Field("p", leading=(("sample", 3),)))
+NUM_POINTS = CELLS[0] * CELLS[1]
 
 
-def content(step):
-    """What step number ``step`` must hold: u and p."""
-    u = step + np.arange(CELLS[0] * CELLS[1]).reshape(CELLS) / 4096
+def content(step, mesh):
+    """What step number ``step`` must hold, in the order of the files: u and p, at the points and in the triangles of a mesh."""
+    u = step + np.arange(NUM_POINTS) / 4096
+    if mesh:
+        return {"u": u, "p": np.stack([u, -u, 2 * u])[:, :-2].astype(np.float32)}
+    u = u.reshape(CELLS).T
     return {"u": u, "p": np.stack([u, -u, 2 * u]).astype(np.float32)}
+
+
+def is_mesh(path):
+    """Whether a file is of a mesh: that with an even number."""
+    return int(path.stem) % 2 == 0
+
+
+def strip(comm):
+    """A strip of triangles; the part of this rank."""
+    points, cells = (block_range(n, comm.size, comm.rank) for n in (NUM_POINTS, NUM_POINTS - 2))
+    where, first = np.arange(points.start, points.stop), np.arange(cells.start, cells.stop)
+    return Mesh.joined(np.stack([where, where % 2], 1), {"triangle": np.stack([first, first + 1, first + 2], 1)}, comm)
 
 
 def run(path):
@@ -41,11 +58,15 @@ def run(path):
     from mpi4py import MPI
 
     comm = MPI.COMM_WORLD
-    grid = UniformGrid.dealt(CELLS, (1.0, 1.0), (1, comm.size), (0, comm.rank))
-    columns = slice(grid.block[1].start, grid.block[1].stop)
-    with SnapshotWriter(path, Series(grid, FIELDS), comm, after=np.inf) as snapshots:
+    mesh = is_mesh(path)
+    geometry = strip(comm) if mesh else UniformGrid.dealt(CELLS, (1.0, 1.0), (1, comm.size), (0, comm.rank))
+    fields = (Field("u", "m/s", dtype="float64"), Field("p", leading=(("sample", 3),), at="cells"))
+    series = Series(geometry, fields)
+    boxes = {name: tuple(slice(start, start + size) for start, size in zip(*place, strict=True)) for name, place in series.places().items()}
+    with SnapshotWriter(path, series, comm, after=np.inf) as snapshots:
         for step in itertools.count(len(snapshots.times)):
-            snapshots.append(step, {name: whole[..., columns] for name, whole in content(step).items()})
+            blocks = {name: whole[boxes[name]] for name, whole in content(step, mesh).items()}
+            snapshots.append(step, {name: block if mesh else np.swapaxes(block, -1, -2) for name, block in blocks.items()})
             os.write(1, f"acknowledged {step}\n".encode())
 
 
@@ -56,8 +77,8 @@ def follow(path, seen):
     file = SnapshotFile(path)
     steps = len(file.view.times)
     assert steps >= seen, f"the file went back from {seen} steps to {steps}"
-    for name, whole in content(steps - 1).items():
-        assert np.array_equal(file.read(name, (steps - 1,)), np.swapaxes(whole, -1, -2)), f"step {steps - 1} of {name} is torn"
+    for name, whole in content(steps - 1, is_mesh(path)).items():
+        assert np.array_equal(file.read(name, (steps - 1,)), whole), f"step {steps - 1} of {name} is torn"
     return steps
 
 
@@ -120,8 +141,7 @@ def check(path, acknowledged):
     assert np.array_equal(file.view.times, np.arange(steps)) and not file.view.attributes["complete"]
     with h5py.File(path) as plain:
         for step in range(steps):
-            for name, whole in content(step).items():
-                expected = np.swapaxes(whole, -1, -2)
+            for name, expected in content(step, is_mesh(path)).items():
                 assert np.array_equal(file.read(name, (step,)), expected), f"step {step} of {name}"
                 assert np.array_equal(plain[name][step], expected), f"step {step} of {name} through the view"
     return steps

@@ -17,6 +17,8 @@ class Field:
         Name and size of dims before those of the geometry: ``(("sample", 4),)``.
     dtype : str
         ``float32`` or ``float64``: what is written; values of other types are converted.
+    at : str, optional
+        Where the values sit: ``points`` or ``cells`` of a mesh; by default the first location of the geometry.
 
     Examples
     --------
@@ -28,3 +30,4 @@ class Field:
     units: str = ""
     leading: tuple[tuple[str, int], ...] = ()
     dtype: str = "float32"
+    at: str | None = None

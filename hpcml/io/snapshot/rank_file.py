@@ -9,8 +9,6 @@ import h5py
 import numpy as np
 
 from hpcml.io.snapshot.compression import Compression
-from hpcml.io.snapshot.field import Field
-from hpcml.io.snapshot.geometry import Geometry
 from hpcml.io.snapshot.segment import Place, Segment
 from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
 from hpcml.io.snapshot.superblock import publish, trim
@@ -50,12 +48,13 @@ class RankFile:
     def __init__(self, folder: Path, session: str, rank: int, series: Series, compression: Compression | None = None) -> None:
         path = folder / rank_name(session, rank)
         self._session, self._geometry, self._compression = session, series.geometry, compression
-        self._bytes = sum(_nbytes(field, series.geometry) for field in series.fields)
-        path.write_bytes(_empty_file(series, compression))
+        self._fields = {field.name: np.dtype(field.dtype) for field in series.fields}
+        self._bytes = sum(math.prod(series.places()[name][1]) * dtype.itemsize for name, dtype in self._fields.items())
+        path.write_bytes(_first_image(series, compression))
         self._descriptor = os.open(path, os.O_RDWR)
         try:
             self._file = h5py.File(path, "r+", libver=LIBVER, locking=False)
-            self._datasets = {field.name: _uncached(self._file, field.name) for field in series.fields}
+            self._datasets = {name: _uncached(self._file, name) for name in self._fields if name in self._file}
             self._file.swmr_mode = True
             publish(self._descriptor)
         except BaseException:
@@ -70,7 +69,7 @@ class RankFile:
         step : int
             At most the number of steps written so far; a step that is there already is replaced.
         values : mapping of str to numpy.ndarray
-            (*leading, *local_shape in the order of memory) of every field.
+            (*leading, *block in the order of memory) of every field.
 
         Communication
         -------------
@@ -88,9 +87,15 @@ class RankFile:
                 self._compression.check(block, dataset[step], name)
         publish(self._descriptor)
 
-    def segments(self, count: int, places: Sequence[Place]) -> list[Segment]:
-        """Where the first ``count`` steps of all ranks are, given the place of each rank's block."""
-        return [Segment(rank_name(self._session, rank), 0, count, *place) for rank, place in enumerate(places)]
+    def segments(self, first: int, count: int, places: Sequence[Mapping[str, Place]]) -> dict[str, list[Segment]]:
+        """Where ``count`` steps from number ``first`` on are, and the geometry, given the blocks of each rank."""
+        found: dict[str, list[Segment]] = {}
+        for rank, blocks in enumerate(places):
+            for name, (offset, shape) in blocks.items():
+                if math.prod(shape):
+                    box = ((first, *offset), (count, *shape)) if name in self._fields else (offset, shape)
+                    found.setdefault(name, []).append(Segment(rank_name(self._session, rank), *box))
+        return found
 
     def close(self) -> None:
         self._file.close()
@@ -104,16 +109,21 @@ def rank_name(session: str, rank: int) -> str:
     return f"{session}-{rank:05d}.h5"
 
 
-def _empty_file(series: Series, compression: Compression | None) -> bytes:
-    """A file without steps, made in memory: a disk that is full then says so to us and not to HDF5."""
-    geometry = series.geometry
-    with h5py.File("empty", "w", driver="core", backing_store=False, libver=LIBVER) as file:
-        file.attrs.update(format=f"{FORMAT}-part", format_version=FORMAT_VERSION, offset=geometry.offset)
+def _first_image(series: Series, compression: Compression | None) -> bytes:
+    """A file without steps, made in memory: a disk that is full then says so to us and not to HDF5. Empty blocks are left out."""
+    blocks, packed = series.places(), compression.options() if compression else {}
+    with h5py.File("first", "w", driver="core", backing_store=False, libver=LIBVER) as file:
+        file.attrs.update(format=f"{FORMAT}-part", format_version=FORMAT_VERSION)
         for field in series.fields:
-            shape = (*(size for _, size in field.leading), *geometry.local_shape)
-            chunks = _chunks((1,) * (1 + len(field.leading)) + geometry.local_shape, np.dtype(field.dtype).itemsize)
-            options = compression.options() if compression else {}
-            file.create_dataset(field.name, (0, *shape), field.dtype, maxshape=(None, *shape), chunks=chunks, fletcher32=True, **options)
+            offset, shape = blocks[field.name]
+            if math.prod(shape):
+                chunks = _chunks((1,) * (1 + len(field.leading)) + shape[len(field.leading) :], np.dtype(field.dtype).itemsize)
+                stored = dict(maxshape=(None, *shape), chunks=chunks, fletcher32=True, **packed)
+                file.create_dataset(field.name, (0, *shape), field.dtype, **stored).attrs["offset"] = offset
+        for name, (location, part) in series.geometry.arrays().items():
+            if part.size:
+                stored = dict(chunks=_chunks(part.shape, part.itemsize), fletcher32=True)
+                file.create_dataset(name, data=part, **stored).attrs["offset"] = location.offset
         file.flush()
         return file.id.get_file_image()
 
@@ -123,10 +133,6 @@ def _uncached(file: h5py.File, name: str) -> h5py.Dataset:
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
     access.set_chunk_cache(0, 0, 0.0)
     return h5py.Dataset(h5py.h5d.open(file.id, name.encode(), access))
-
-
-def _nbytes(field: Field, geometry: Geometry) -> int:
-    return math.prod(size for _, size in field.leading) * math.prod(geometry.local_shape) * np.dtype(field.dtype).itemsize
 
 
 def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

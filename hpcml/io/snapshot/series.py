@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from hpcml.core.errors import ConfigError
 from hpcml.io.snapshot.field import Field
 from hpcml.io.snapshot.geometry import Geometry
+from hpcml.io.snapshot.location import Location
+from hpcml.io.snapshot.segment import Place
 
 FORMAT = "hpcml-snapshots"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LIBVER = ("v110", "v110")
 """The oldest HDF5 whose files can be followed; every reader of the last ten years knows it."""
 
@@ -31,7 +33,7 @@ class Series:
     Raises
     ------
     ConfigError
-        For no fields, two of one name, a name that is no variable, or one dim with two sizes.
+        For no fields, two of one name, a name that is no variable, one dim with two sizes, or a location that the geometry does not have.
     """
 
     geometry: Geometry
@@ -42,17 +44,48 @@ class Series:
 
     def __post_init__(self) -> None:
         names = [entry.name for entry in self.fields]
-        taken = {"time", *self.geometry.dims, *(name for entry in self.fields for name, _ in entry.leading)}
+        reserved = {"time", *self.dims, *self.geometry.arrays()}
+        taken = reserved | {name for entry in self.fields for name, _ in entry.leading}
         wrong = [name for name in names if not name.isidentifier() or names.count(name) > 1 or name in taken]
         if wrong or not names:
             raise ConfigError(f"fields of a snapshot need names of their own, letters, digits and _, other than {taken}; got {names}")
         sizes: dict[str, int] = {}
         for entry in self.fields:
+            if entry.at not in (None, *self.geometry.locations):
+                raise ConfigError(f"the field {entry.name} cannot sit at {entry.at!r}: expected {' or '.join(self.geometry.locations)}")
             for name, size in entry.leading:
-                if sizes.setdefault(name, size) != size or name in ("time", *self.geometry.dims):
+                if sizes.setdefault(name, size) != size or name in reserved:
                     raise ConfigError(f"the dim {name} of the field {entry.name} has size {size}, but also another: rename one")
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """All dims of the geometry."""
+        return tuple(name for location in self.geometry.locations.values() for name in location.dims)
 
     @property
     def leading(self) -> dict[str, int]:
         """All dims that stand before those of the geometry, and their sizes."""
         return {name: size for entry in self.fields for name, size in entry.leading}
+
+    def location(self, entry: Field) -> Location:
+        """Where the values of a field sit."""
+        locations = self.geometry.locations
+        return next(iter(locations.values())) if entry.at is None else locations[entry.at]
+
+    def wholes(self) -> dict[str, tuple[int, ...]]:
+        """Global shape of a step of each field, and of each array of the geometry."""
+        fields = {entry.name: _sizes(entry) + self.location(entry).shape for entry in self.fields}
+        return fields | {name: location.shape for name, (location, _) in self.geometry.arrays().items()}
+
+    def places(self) -> dict[str, Place]:
+        """Offset and shape of this rank's block in each of them."""
+        fields = {entry.name: _within(_sizes(entry), self.location(entry)) for entry in self.fields}
+        return fields | {name: _within((), location) for name, (location, _) in self.geometry.arrays().items()}
+
+
+def _sizes(entry: Field) -> tuple[int, ...]:
+    return tuple(size for _, size in entry.leading)
+
+
+def _within(sizes: tuple[int, ...], location: Location) -> Place:
+    return (0,) * len(sizes) + location.offset, sizes + location.local_shape

@@ -42,12 +42,12 @@ class SnapshotFile:
         self.view: View = read_view(only_snapshots(Path(path)))
 
     def read(self, name: str, index: Sequence[Index] = ()) -> np.ndarray:
-        """Read a part of a field.
+        """Read a part of a field, or of an array of a mesh.
 
         Parameters
         ----------
         name : str
-            The field.
+            The field, or ``x``, ``y``, ``z``, ``topology`` of a mesh.
         index : sequence of int or slice
             For the first dims, in NumPy's meaning, steps of slices above zero; the rest is read whole.
 
@@ -56,7 +56,7 @@ class SnapshotFile:
         ndarray
             What `index` selects; nothing else is read but whole chunks.
         """
-        variable = self.view.variables.get(name)
+        variable = self.view.variables.get(name) or self.view.mesh.get(name)
         if variable is None:
             raise ConfigError(f"{self.view.path} has no field {name!r}: it has {', '.join(self.view.variables)}")
         full = [*index, *(slice(None),) * (len(variable.shape) - len(index))]
@@ -65,8 +65,8 @@ class SnapshotFile:
             for entry, size in zip(full, variable.shape, strict=True)
         ]
         result = np.empty([len(part) for part in wanted], variable.dtype)
-        for segment in self.view.segments:
-            places = [_overlap(part, *held) for part, held in zip(wanted, self._bounds(segment, variable.shape), strict=True)]
+        for segment in variable.segments:
+            places = [_overlap(*box) for box in zip(wanted, segment.offset, segment.shape, strict=True)]
             if all(places):
                 into, source = zip(*places, strict=True)  # type: ignore[arg-type]
                 with self._open(segment, name) as dataset:
@@ -75,15 +75,10 @@ class SnapshotFile:
 
     def blocks(self, name: str, step: int) -> Iterator[np.ndarray]:
         """The blocks of one step of a field, one after the other, so that the whole need not fit in memory."""
-        for segment in self.view.segments:
-            if segment.first <= step < segment.first + segment.count:
+        for segment in self.view.variables[name].segments:
+            if segment.offset[0] <= step < segment.offset[0] + segment.shape[0]:
                 with self._open(segment, name) as dataset:
-                    yield dataset[step - segment.first]
-
-    def _bounds(self, segment: Segment, shape: tuple[int, ...]) -> list[tuple[int, int]]:
-        leading = shape[1 : len(shape) - len(segment.shape)]
-        box = [(start, start + size) for start, size in zip(segment.offset, segment.shape, strict=True)]
-        return [(segment.first, segment.first + segment.count), *((0, size) for size in leading), *box]
+                    yield dataset[step - segment.offset[0]]
 
     @contextmanager
     def _open(self, segment: Segment, name: str) -> Iterator[h5py.Dataset]:
@@ -92,16 +87,16 @@ class SnapshotFile:
             check_length(path)
             with h5py.File(path, "r", swmr=True, locking=False) as file:
                 dataset = file[name]
-                if dataset.shape[0] < segment.count or dataset.shape[-len(segment.shape) :] != segment.shape:
+                if dataset.shape[0] < segment.shape[0] or dataset.shape[1:] != segment.shape[1:]:
                     raise CheckpointError(
-                        f"{path} is not what {self.view.path.name} refers to: expected {segment.count} steps of a block {segment.shape} of "
-                        f"{name}, got an array of shape {dataset.shape}; restore the file, or write the snapshots again"
+                        f"{path} is not what {self.view.path.name} refers to: expected {segment.shape} values of {name} or more steps of "
+                        f"them, got an array of shape {dataset.shape}; restore the file, or write the snapshots again"
                     )
                 yield dataset
         except FileNotFoundError:
             raise CheckpointError(
-                f"{path} is missing: {self.view.path} refers to it for {segment.count} steps from step {segment.first}; restore it, or "
-                "write the snapshots again"
+                f"{path} is missing: {self.view.path} refers to it for {segment.shape} values of {name} from {segment.offset}; restore it, "
+                "or write the snapshots again"
             ) from None
         except (OSError, KeyError) as error:
             raise CheckpointError(f"{path} cannot be read, it is damaged: {error}; restore it, or write the snapshots again") from error
@@ -134,10 +129,10 @@ def only_snapshots(path: Path) -> Path:
     return found[0]
 
 
-def _overlap(wanted: range, start: int, stop: int) -> tuple[slice, slice] | None:
-    """Which of the wanted indices lie in [start, stop), as a slice of them and as one of what begins at ``start``."""
+def _overlap(wanted: range, start: int, size: int) -> tuple[slice, slice] | None:
+    """Which of the wanted indices lie in [start, start + size), as a slice of them and as one of what begins at ``start``."""
     first = max(0, -((wanted.start - start) // wanted.step))
-    last = min(len(wanted), -((wanted.start - stop) // wanted.step))
+    last = min(len(wanted), -((wanted.start - start - size) // wanted.step))
     if first >= last:
         return None
     return slice(first, last), slice(wanted[first] - start, wanted[last - 1] - start + 1, wanted.step)

@@ -1,6 +1,7 @@
 """One file per step, written by all ranks together, where h5py was built with MPI."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
 
 
 class StepFiles:
-    """Writes each step into a new file, which gets its name when it is whole.
+    """Writes each step into a new file, which gets its name when it is whole; the arrays of a mesh into one before them.
 
     Parameters
     ----------
@@ -37,36 +38,48 @@ class StepFiles:
     def __init__(self, folder: Path, session: str, comm: MPI.Intracomm, series: Series) -> None:
         self._folder, self._session, self._comm, self._series = folder, session, comm, series
         self._driver = {"driver": "mpio", "comm": comm} if h5py.get_config().mpi else {}
+        if arrays := series.geometry.arrays():
+            self._write(mesh_name(session), {name: part for name, (_, part) in arrays.items()}, ())
 
     def write(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         """Write step number ``step`` of this session."""
-        geometry = self._series.geometry
-        path = self._folder / step_name(self._session, step)
-        partial = path.with_suffix(".partial")
-        box = tuple(slice(start, start + size) for start, size in zip(geometry.offset, geometry.local_shape, strict=True))
-        with h5py.File(partial, "w", libver=LIBVER, **self._driver) as file:
-            file.attrs.update(format=f"{FORMAT}-part", format_version=FORMAT_VERSION, offset=(0,) * len(geometry.shape))
-            for field in self._series.fields:
-                shape = (1, *(size for _, size in field.leading), *geometry.shape)
-                dataset = file.create_dataset(field.name, shape, field.dtype)
-                block = geometry.stored(values[field.name]).astype(dataset.dtype, order="C", copy=False)
-                if self._driver:
-                    with dataset.collective:
-                        dataset[(0, ..., *box)] = block
-                else:
-                    dataset[(0, ..., *box)] = block
-        if self._comm.rank == 0:
-            partial.replace(path)
+        stored = self._series.geometry.stored
+        blocks = {field.name: stored(values[field.name]).astype(field.dtype, order="C", copy=False) for field in self._series.fields}
+        self._write(step_name(self._session, step), blocks, (1,))
 
-    def segments(self, count: int, places: Sequence[Place]) -> list[Segment]:
-        """Where the first ``count`` steps are."""
-        shape = self._series.geometry.shape
-        return [Segment(step_name(self._session, step), step, 1, (0,) * len(shape), shape) for step in range(count)]
+    def segments(self, first: int, count: int, places: Sequence[Mapping[str, Place]]) -> dict[str, list[Segment]]:
+        """Where ``count`` steps from number ``first`` on are, and the geometry."""
+        wholes, found = self._series.wholes(), {}
+        for name in self._series.geometry.arrays():
+            found[name] = [Segment(mesh_name(self._session), (0,) * len(wholes[name]), wholes[name])]
+        for name in (field.name for field in self._series.fields):
+            rest, shape = (0,) * len(wholes[name]), (1, *wholes[name])
+            found[name] = [Segment(step_name(self._session, step), (first + step, *rest), shape) for step in range(count)]
+        return found
 
     def close(self) -> None:
         """Nothing is open between steps."""
+
+    def _write(self, name: str, blocks: Mapping[str, np.ndarray], steps: tuple[int, ...]) -> None:
+        """Make a file of whole arrays from the blocks of all ranks; ``steps`` stands before the shape of each."""
+        path, wholes, places = self._folder / name, self._series.wholes(), self._series.places()
+        partial = path.with_suffix(".partial")
+        with h5py.File(partial, "w", libver=LIBVER, **self._driver) as file:
+            file.attrs.update(format=f"{FORMAT}-part", format_version=FORMAT_VERSION)
+            for key, block in blocks.items():
+                dataset = file.create_dataset(key, steps + wholes[key], block.dtype)
+                box = tuple(slice(start, start + size) for start, size in zip(*places[key], strict=True))
+                with dataset.collective if self._driver else nullcontext():
+                    dataset[(0,) * len(steps) + box] = block
+        if self._comm.rank == 0:
+            partial.replace(path)
 
 
 def step_name(session: str, step: int) -> str:
     """Name of the file of a step."""
     return f"{session}-step-{step:08d}.h5"
+
+
+def mesh_name(session: str) -> str:
+    """Name of the file of the arrays of a mesh."""
+    return f"{session}-mesh.h5"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcml.io.snapshot.location import Location
 from hpcml.topology.block import BlockRange, block_range
 
 _NAMES = "xyz"
@@ -29,7 +30,7 @@ class UniformGrid:
     Examples
     --------
     >>> grid = UniformGrid.dealt((4, 6), (1.0, 3.0))
-    >>> grid.dims, grid.shape, grid.coordinates()["y"]
+    >>> grid.locations["cells"].dims, grid.locations["cells"].shape, grid.coordinates()["y"]
     (('y', 'x'), (6, 4), array([0.25, 0.75, 1.25, 1.75, 2.25, 2.75]))
     """
 
@@ -47,34 +48,26 @@ class UniformGrid:
         return cls(tuple(cells), tuple(extent), block)
 
     @property
-    def dims(self) -> tuple[str, ...]:
-        return tuple(reversed(_NAMES[: len(self.cells)]))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.cells[::-1]
-
-    @property
-    def offset(self) -> tuple[int, ...]:
-        return tuple(part.start for part in reversed(self.block))
-
-    @property
-    def local_shape(self) -> tuple[int, ...]:
-        return tuple(part.size for part in reversed(self.block))
+    def locations(self) -> dict[str, Location]:
+        offset, local_shape = zip(*((part.start, part.size) for part in reversed(self.block)), strict=True)
+        return {"cells": Location(tuple(reversed(_NAMES[: len(self.cells)])), self.cells[::-1], offset, local_shape)}
 
     def coordinates(self) -> dict[str, np.ndarray]:
         sizes = zip(_NAMES, self.cells, self.extent, strict=False)
         return {name: (np.arange(n) + 0.5) * (length / n) for name, n, length in sizes}
 
+    def arrays(self) -> dict[str, tuple[Location, np.ndarray]]:
+        return {}
+
     def stored(self, block: np.ndarray) -> np.ndarray:
         first = block.ndim - len(self.cells)
         return block.transpose(*range(first), *reversed(range(first, block.ndim)))
 
-    def xdmf(self) -> str:
+    def xdmf(self, view: str) -> str:
         widths = [length / n for length, n in zip(self.extent, self.cells, strict=True)]
         points, spacing, origin = (
             " ".join(map(str, [*(fill,) * (3 - len(self.cells)), *values]))
-            for fill, values in ((1, self.shape), (1, widths[::-1]), (0, [dx / 2 for dx in reversed(widths)]))
+            for fill, values in ((1, self.cells[::-1]), (1, widths[::-1]), (0, [dx / 2 for dx in reversed(widths)]))
         )
         return (
             f'<Topology TopologyType="3DCoRectMesh" Dimensions="{points}"/>'

@@ -1,6 +1,6 @@
 """The view: a small HDF5 file that shows all acknowledged steps of all ranks as whole arrays, by reference."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,8 +11,6 @@ import numpy as np
 
 import hpcml
 from hpcml.core.errors import CheckpointError
-from hpcml.io.snapshot.field import Field
-from hpcml.io.snapshot.geometry import Geometry
 from hpcml.io.snapshot.replace_file import replace_file
 from hpcml.io.snapshot.segment import Segment
 from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
@@ -20,24 +18,27 @@ from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One field as a view shows it.
+    """One field as a view shows it, or one array of a mesh.
 
     Attributes
     ----------
     dims : tuple of str
-        Time first.
+        Time first for a field.
     shape : tuple of int
         Of the whole array.
     dtype : numpy.dtype
         Of its values.
     units : str
         Unit.
+    segments : list of Segment
+        Where the values are.
     """
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: np.dtype
     units: str
+    segments: list[Segment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +51,18 @@ class View:
         The view.
     variables : dict of str to Variable
         The fields.
+    mesh : dict of str to Variable
+        Coordinates of the points of a mesh, and ``topology``.
     coordinates : dict of str to (ndarray, str)
         Values and unit of each dim, ``time`` among them.
-    segments : list of Segment
-        Where the values are.
     attributes : dict
         Of the file; ``complete`` says that its writer came to the end.
     """
 
     path: Path
     variables: dict[str, Variable]
+    mesh: dict[str, Variable]
     coordinates: dict[str, tuple[np.ndarray, str]]
-    segments: list[Segment]
     attributes: dict[str, Any]
 
     @property
@@ -80,8 +81,8 @@ def parts_folder(path: Path) -> Path:
     return path.with_suffix(".parts")
 
 
-def write_view(path: Path, series: Series, times: Sequence[float], segments: Sequence[Segment], complete: bool) -> None:
-    """Replace the view by one of these steps, at once: a reader finds the old file or the new one.
+def write_view(path: Path, series: Series, times: Sequence[float], segments: Mapping[str, Sequence[Segment]], complete: bool) -> None:
+    """Replace the view by one of these steps, whose values and mesh are where the segments say: a reader finds the old file or the new one.
 
     Raises
     ------
@@ -94,10 +95,15 @@ def write_view(path: Path, series: Series, times: Sequence[float], segments: Seq
     """
     with h5py.File(path.name, "w", driver="core", backing_store=False, libver=LIBVER) as file:
         file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION, complete=complete, written_by=hpcml.__version__)
-        file.attrs.update(series.attributes, dims=series.geometry.dims)
+        file.attrs.update(series.attributes, dims=series.dims)
         _add_coordinates(file, series, times)
+        wholes, parts = series.wholes(), parts_folder(path).name
+        for name, (location, part) in series.geometry.arrays().items():
+            units = series.length_units if part.dtype.kind == "f" else ""
+            _add(file, name, wholes[name], part.dtype, units, location.dims, segments[name], parts)
         for field in series.fields:
-            _add_field(file, field, series.geometry, segments, parts_folder(path).name)
+            dims = ("time", *(name for name, _ in field.leading), *series.location(field).dims)
+            _add(file, field.name, (len(times), *wholes[field.name]), field.dtype, field.units, dims, segments[field.name], parts)
         file.flush()
         replace_file(path, file.id.get_file_image())
 
@@ -125,21 +131,19 @@ def read_view(path: Path) -> View:
                     f"{path} has format version {attributes['format_version']}, expected at most {FORMAT_VERSION}: install a newer hpcml"
                 )
             scales = {name: data for name, data in file.items() if data.is_scale}
-            fields = {name: data for name, data in file.items() if name not in scales}
             coordinates = {name: (data[:], _units(data)) for name, data in scales.items()}
-            segments = _segments(next(iter(fields.values())), len(attributes["dims"]))
-            variables = {
-                name: Variable(tuple(dim.label for dim in data.dims), data.shape, data.dtype, _units(data)) for name, data in fields.items()
-            }
+            variables = {name: _variable(data) for name, data in file.items() if name not in scales}
+            fields = {name: variable for name, variable in variables.items() if variable.dims[0] == "time"}
+            mesh = {name: variable for name, variable in variables.items() if name not in fields}
     except FileNotFoundError:
         raise CheckpointError(f"there are no snapshots at {path}") from None
-    except (OSError, KeyError, RuntimeError, StopIteration) as error:
+    except (OSError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be read, it is damaged or no HDF5 file: {error}") from error
-    return View(path, variables, coordinates, segments, attributes)
+    return View(path, fields, mesh, coordinates, attributes)
 
 
 def _add_coordinates(file: h5py.File, series: Series, times: Sequence[float]) -> None:
-    units = {"time": series.time_units} | dict.fromkeys(series.geometry.dims, series.length_units)
+    units = {"time": series.time_units} | dict.fromkeys(series.dims, series.length_units)
     values: dict[str, np.ndarray] = {"time": np.asarray(times, np.float64)} | series.geometry.coordinates()
     values |= {name: np.arange(size) for name, size in series.leading.items()}
     for name, array in values.items():
@@ -148,29 +152,36 @@ def _add_coordinates(file: h5py.File, series: Series, times: Sequence[float]) ->
         file[name].attrs["units"] = units.get(name, "")
 
 
-def _add_field(file: h5py.File, field: Field, geometry: Geometry, segments: Sequence[Segment], parts: str) -> None:
-    leading = tuple(size for _, size in field.leading)
-    steps = max(part.first + part.count for part in segments)
-    layout = h5py.VirtualLayout((steps, *leading, *geometry.shape), field.dtype)
+def _add(
+    file: h5py.File,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: Any,
+    units: str,
+    dims: tuple[str, ...],
+    segments: Sequence[Segment],
+    parts: str,
+) -> None:
+    """Add a whole array, by reference."""
+    layout = h5py.VirtualLayout(shape, dtype)
     for part in segments:
         box = tuple(slice(start, start + size) for start, size in zip(part.offset, part.shape, strict=True))
-        source = h5py.VirtualSource(f"{parts}/{part.file}", field.name, (part.count, *leading, *part.shape), field.dtype)
-        layout[(slice(part.first, part.first + part.count), *(slice(None),) * len(leading), *box)] = source
-    dataset = file.create_virtual_dataset(field.name, layout, fillvalue=np.nan)
-    dataset.attrs["units"] = field.units
-    for dim, name in zip(dataset.dims, ("time", *(name for name, _ in field.leading), *geometry.dims), strict=True):
-        dim.label = name
-        if name in file:
-            dim.attach_scale(file[name])
+        layout[box] = h5py.VirtualSource(f"{parts}/{part.file}", name, part.shape, dtype)
+    dataset = file.create_virtual_dataset(name, layout, fillvalue=np.nan if np.dtype(dtype).kind == "f" else -1)
+    dataset.attrs["units"] = units
+    for dim, label in zip(dataset.dims, dims, strict=True):
+        dim.label = label
+        if label in file and file[label].is_scale:
+            dim.attach_scale(file[label])
 
 
-def _segments(dataset: h5py.Dataset, num_dims: int) -> list[Segment]:
+def _variable(data: h5py.Dataset) -> Variable:
     segments = []
-    for source in dataset.virtual_sources():
+    for source in data.virtual_sources():
         start, end = source.vspace.get_select_bounds()
         shape = tuple(stop - first + 1 for first, stop in zip(start, end, strict=True))
-        segments.append(Segment(Path(source.file_name).name, start[0], shape[0], start[-num_dims:], shape[-num_dims:]))
-    return segments
+        segments.append(Segment(Path(source.file_name).name, start, shape))
+    return Variable(tuple(dim.label for dim in data.dims), data.shape, data.dtype, _units(data), segments)
 
 
 def _units(dataset: h5py.Dataset) -> str:

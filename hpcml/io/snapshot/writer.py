@@ -20,6 +20,7 @@ from hpcml.io.snapshot.compression import Compression
 from hpcml.io.snapshot.rank_file import RankFile
 from hpcml.io.snapshot.segment import Segment
 from hpcml.io.snapshot.series import Series
+from hpcml.io.snapshot.snapshot_file import SnapshotFile
 from hpcml.io.snapshot.step_file import StepFiles
 from hpcml.io.snapshot.view import parts_folder, read_view, write_view
 from hpcml.io.snapshot.xdmf import XdmfFile
@@ -92,11 +93,11 @@ class SnapshotWriter:
     ) -> None:
         self.path, self._series, self._comm = Path(path), series, comm
         _check_layout(layout, compression, comm)
-        self._places = comm.gather((series.geometry.offset, series.geometry.local_shape))
+        self._places = comm.gather(series.places())
         self._lock: FolderLock | None = None
         self._xdmf: XdmfFile | None = None
         self._times: list[float] = []
-        self._kept: list[Segment] = []
+        self._kept: dict[str, list[Segment]] = {}
         self._session = comm.bcast(secrets.token_hex(3))
         try:
             self._part = self._open(after, layout, compression)
@@ -177,6 +178,9 @@ class SnapshotWriter:
                 self._keep(after)
         self._times = comm.bcast(self._times)
         self._first = len(self._times)
+        with together(comm, f"comparing the mesh in {self.path}"):
+            if self._times:
+                self._compare_mesh()
         with together(comm, f"making the snapshot files in {parts}"):
             if layout == "steps":
                 return StepFiles(parts, self._session, comm, self._series)
@@ -192,30 +196,46 @@ class SnapshotWriter:
         if after == -math.inf or not self.path.exists():
             return
         view = read_view(self.path)
-        shape = self._series.geometry.shape
-        mine = {field.name: (tuple(size for _, size in field.leading) + shape, field.dtype) for field in self._series.fields}
+        wholes = self._series.wholes()
+        mine = {field.name: (wholes[field.name], field.dtype) for field in self._series.fields}
+        mine |= {name: (wholes[name], str(part.dtype)) for name, (_, part) in self._series.geometry.arrays().items()}
         theirs = {name: (variable.shape[1:], str(variable.dtype)) for name, variable in view.variables.items()}
+        theirs |= {name: (variable.shape, str(variable.dtype)) for name, variable in view.mesh.items()}
         if mine != theirs:
             raise CheckpointError(f"{self.path} holds {theirs}, this run writes {mine}: choose another file, or keep nothing of it")
         self._times = [float(time) for time in view.times if time <= after]
         steps = len(self._times)
-        self._kept = [replace(part, count=min(part.count, steps - part.first)) for part in view.segments if part.first < steps]
+        for name, variable in view.variables.items():
+            parts = [part for part in variable.segments if part.offset[0] < steps]
+            counts = [min(part.shape[0], steps - part.offset[0]) for part in parts]
+            self._kept[name] = [replace(part, shape=(count, *part.shape[1:])) for part, count in zip(parts, counts, strict=True)]
+
+    def _compare_mesh(self) -> None:
+        """Refuse to go on with values on other points or cells than those of the steps that are kept."""
+        kept = SnapshotFile(self.path)
+        for name, (location, part) in self._series.geometry.arrays().items():
+            box = [slice(start, start + size) for start, size in zip(location.offset, location.local_shape, strict=True)]
+            if not np.array_equal(kept.read(name, box), part):
+                raise CheckpointError(
+                    f"{self.path} holds steps on another mesh, {name} differs: number points and cells as before on any number of ranks, "
+                    "choose another file, or keep nothing of it"
+                )
 
     def _checked(self, time: float, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
         if not math.isfinite(time) or (self._times and time <= self._times[-1]):
             last = self._times[-1] if self._times else -math.inf
             raise ConfigError(f"snapshots come in the order of time: expected a time after {last}, got {time}")
-        expected = {field.name: tuple(size for _, size in field.leading) for field in self._series.fields}
+        expected = {field.name: field for field in self._series.fields}
         if set(values) != set(expected):
             raise ConfigError(f"a snapshot of {self.path} has the fields {sorted(expected)}, got {sorted(values)}")
-        arrays, geometry = {}, self._series.geometry
-        for name, leading in expected.items():
-            array = np.asarray(values[name])
-            whole = array.ndim == len(leading) + len(geometry.shape)
-            if not whole or geometry.stored(array).shape != leading + geometry.local_shape:
+        arrays, places = {}, self._series.places()
+        for name, field in expected.items():
+            array, block = np.asarray(values[name]), places[name][1]
+            if array.ndim != len(block) or self._series.geometry.stored(array).shape != block:
                 raise ShapeError(
-                    f"{name} on rank {self._comm.rank}: expected {leading} and then a block that is {geometry.local_shape} in the order "
-                    f"{geometry.dims}, got an array of shape {array.shape}"
+                    f"{name} on rank {self._comm.rank}: expected {tuple(size for _, size in field.leading)} and then a block that is "
+                    f"{self._series.location(field).local_shape} in the order {self._series.location(field).dims}, got an array of shape "
+                    f"{array.shape}"
                 )
             arrays[name] = array
         return arrays
@@ -223,12 +243,12 @@ class SnapshotWriter:
     def _show(self, complete: bool) -> None:
         """Replace the view; on one rank."""
         assert self._places is not None
-        new = self._part.segments(len(self._times) - self._first, self._places)
-        segments = self._kept + [replace(part, first=part.first + self._first) for part in new]
+        new = self._part.segments(self._first, len(self._times) - self._first, self._places)
+        segments = {name: self._kept.get(name, []) + parts for name, parts in new.items()}
         write_view(self.path, self._series, self._times, segments, complete)
         if self._xdmf is None:
             self._xdmf = XdmfFile(self.path.with_suffix(".xdmf"), self.path.name, self._series, self._times)
-            used = {part.file for part in self._kept}
+            used = {part.file for parts in self._kept.values() for part in parts}
             for old in parts_folder(self.path).glob("*.h5"):
                 if not old.name.startswith(self._session) and old.name not in used:
                     old.unlink()

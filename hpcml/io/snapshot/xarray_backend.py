@@ -7,6 +7,7 @@ import numpy as np
 
 from hpcml.core.errors import ConfigError
 from hpcml.io.snapshot.snapshot_file import SnapshotFile
+from hpcml.io.snapshot.view import Variable
 
 if TYPE_CHECKING:
     import xarray
@@ -23,8 +24,9 @@ def open_snapshots(path: Path | str) -> "xarray.Dataset":
     Returns
     -------
     xarray.Dataset
-        A variable per field, dims ``time``, those of the samples if there are any, then ``z``, ``y``, ``x``. What is selected is read, and
-        nothing else. It shows the steps that were acknowledged when it was opened: open it again for those that came since.
+        A variable per field, dims ``time``, those of the samples if there are any, then ``z``, ``y``, ``x``; of a mesh ``point`` or
+        ``cell``, with the coordinates ``x``, ``y``, ``z`` of the points and the ``topology``. What is selected is read, and nothing
+        else. It shows the steps that were acknowledged when it was opened: open it again for those that came since.
 
     Raises
     ------
@@ -48,8 +50,8 @@ def open_snapshots(path: Path | str) -> "xarray.Dataset":
     class Lazy(xarray.backends.BackendArray):
         """Reads what xarray selects."""
 
-        def __init__(self, name: str) -> None:
-            self.name, self.shape, self.dtype = name, view.variables[name].shape, view.variables[name].dtype
+        def __init__(self, name: str, variable: Variable) -> None:
+            self.name, self.shape, self.dtype = name, variable.shape, variable.dtype
 
         def __getitem__(self, key: Any) -> np.ndarray:
             return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
@@ -57,10 +59,12 @@ def open_snapshots(path: Path | str) -> "xarray.Dataset":
         def _read(self, key: tuple[Any, ...]) -> np.ndarray:
             return file.read(self.name, [entry if isinstance(entry, slice) else int(entry) for entry in key])
 
+    def lazy(variables: dict[str, Variable]) -> dict[str, Any]:
+        return {
+            name: (variable.dims, indexing.LazilyIndexedArray(Lazy(name, variable)), {"units": variable.units} if variable.units else {})
+            for name, variable in variables.items()
+        }
+
     coordinates = {name: (name, values, {"units": units} if units else {}) for name, (values, units) in view.coordinates.items()}
-    variables = {
-        name: (variable.dims, indexing.LazilyIndexedArray(Lazy(name)), {"units": variable.units} if variable.units else {})
-        for name, variable in view.variables.items()
-    }
     attributes = {name: value for name, value in view.attributes.items() if name != "dims"}
-    return xarray.Dataset(variables, coordinates, attributes)
+    return xarray.Dataset(lazy(view.variables), coordinates | lazy(view.mesh), attributes)

@@ -65,21 +65,21 @@ class XdmfFile:
 
     def _step(self, step: int, time: float) -> str:
         fields = "".join(self._attribute(step, field) for field in self._series.fields)
-        return f'<Grid GridType="Uniform"><Time Value="{float(time)!r}"/>{self._series.geometry.xdmf()}\n{fields}</Grid>\n'
+        return f'<Grid GridType="Uniform"><Time Value="{float(time)!r}"/>{self._series.geometry.xdmf(self._view)}\n{fields}</Grid>\n'
 
     def _attribute(self, step: int, field: Field) -> str:
-        geometry, text = self._series.geometry, ""
+        location, text = self._series.location(field), ""
         sizes = [size for _, size in field.leading]
-        shape = " ".join(map(str, [step + 1, *sizes, *geometry.shape]))
-        padded = " ".join(map(str, [1] * (3 - len(geometry.shape)) + list(geometry.shape)))
+        shape = " ".join(map(str, [step + 1, *sizes, *location.shape]))
+        padded = " ".join(map(str, [1] * (3 - len(location.shape)) + list(location.shape)))
         precision = np.dtype(field.dtype).itemsize
         for index in product(*map(range, sizes)):
             labels = [f"{name} {i}" for (name, size), i in zip(field.leading, index, strict=True) if size > 1]
-            start = [step, *index, *(0 for _ in geometry.shape)]
-            count = [*(1 for _ in (step, *index)), *geometry.shape]
+            start = [step, *index, *(0 for _ in location.shape)]
+            count = [*(1 for _ in (step, *index)), *location.shape]
             slab = " ".join(map(str, [*start, *(1 for _ in start), *count]))
             text += (
-                f'<Attribute Name="{" ".join([field.name, *labels])}" AttributeType="Scalar" Center="Node">'
+                f'<Attribute Name="{" ".join([field.name, *labels])}" AttributeType="Scalar" Center="{location.center}">'
                 f'<DataItem ItemType="HyperSlab" Dimensions="{padded}">'
                 f'<DataItem Dimensions="3 {len(start)}" Format="XML">{slab}</DataItem>'
                 f'<DataItem Format="HDF" NumberType="Float" Precision="{precision}" Dimensions="{shape}">'

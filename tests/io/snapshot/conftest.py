@@ -44,3 +44,21 @@ def write(path, comm, steps, num_dims=2, ranks=None, **options):
 @pytest.fixture(scope="session")
 def snapshots():
     return SimpleNamespace(content=content, in_files=in_files, series=series, write=write, cells=CELLS, extent=EXTENT)
+
+
+def _steps(path):
+    """Time and data of each step, as VTK's reader gives them."""
+    from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
+
+    reader = pytest.importorskip("vtkmodules.vtkIOXdmf2").vtkXdmfReader()
+    reader.SetFileName(str(path))
+    reader.UpdateInformation()
+    information, key = reader.GetOutputInformation(0), vtkStreamingDemandDrivenPipeline.TIME_STEPS()
+    for time in [information.Get(key, i) for i in range(information.Length(key))]:
+        reader.UpdateTimeStep(time)
+        yield time, reader.GetOutputDataObject(0)
+
+
+@pytest.fixture(scope="session")
+def read_xdmf():
+    return _steps

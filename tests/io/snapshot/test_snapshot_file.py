@@ -11,6 +11,7 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.io import SnapshotFile, find_snapshots
+from hpcml.io.snapshot.series import FORMAT_VERSION
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_source_that_holds_less_than_the_view_says_is_named(path, snapshots, t
     snapshots.write(tmp_path / "other.h5", MPI.COMM_SELF, 3)
     (shorter,) = (tmp_path / "other.parts").glob("*.h5")
     part.write_bytes(shorter.read_bytes())
-    with pytest.raises(CheckpointError, match="expected 4 steps of a block"):
+    with pytest.raises(CheckpointError, match=r"expected \(4, 9, 6\) values of p"):
         SnapshotFile(path).read("p")
 
 
@@ -87,8 +88,8 @@ def test_a_view_that_is_damaged_foreign_or_newer_is_refused(path, tmp_path):
             SnapshotFile(path)
     path.write_bytes(whole)
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
-    with pytest.raises(CheckpointError, match="format version 2, expected at most 1"):
+        file.attrs["format_version"] = FORMAT_VERSION + 1
+    with pytest.raises(CheckpointError, match=f"format version {FORMAT_VERSION + 1}, expected at most {FORMAT_VERSION}"):
         SnapshotFile(path)
     with h5py.File(path, "w") as file:
         file["u"] = 1

@@ -8,29 +8,15 @@ from mpi4py import MPI
 
 from hpcml.io import SnapshotWriter
 
-vtk = pytest.importorskip("vtkmodules.vtkIOXdmf2")
 support = pytest.importorskip("vtkmodules.util.numpy_support")
-
-
-def read(path):
-    """Time and image of each step."""
-    from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
-
-    reader = vtk.vtkXdmfReader()
-    reader.SetFileName(str(path))
-    reader.UpdateInformation()
-    information, key = reader.GetOutputInformation(0), vtkStreamingDemandDrivenPipeline.TIME_STEPS()
-    for time in [information.Get(key, i) for i in range(information.Length(key))]:
-        reader.UpdateTimeStep(time)
-        yield time, reader.GetOutputDataObject(0)
 
 
 @pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("num_dims", [1, 2, 3])
-def test_vtk_reads_what_ranks_wrote(num_dims, comm, shared_path, snapshots):
+def test_vtk_reads_what_ranks_wrote(num_dims, comm, shared_path, snapshots, read_xdmf):
     snapshots.write(shared_path / "run.h5", comm, 2, num_dims)
     if comm.rank == 0:
-        steps = list(read(shared_path / "run.xdmf"))
+        steps = list(read_xdmf(shared_path / "run.xdmf"))
         assert [time for time, _ in steps] == [0.0, 0.5]
         cells, widths = snapshots.cells[:num_dims], [n / c for n, c in zip(snapshots.extent, snapshots.cells, strict=True)][:num_dims]
         image = steps[-1][1]
