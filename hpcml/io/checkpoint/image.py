@@ -13,7 +13,7 @@ import io
 import json
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +24,7 @@ import torch
 from hpcml.io.checkpoint.dtypes import as_tensor, storage_dtype
 from hpcml.io.checkpoint.placement import content
 from hpcml.io.checkpoint.plan import ArraySpec, Piece
+from hpcml.io.checkpoint.streaming_copy import copy_all, streaming_function
 
 FORMAT_VERSION = 1
 _PAGE = 4096  # length of the file is a multiple of it, so that it can be written past the page cache
@@ -63,6 +64,7 @@ class Image:
         os.ftruncate(self.fd, self.nbytes)
         self.memory = mmap.mmap(self.fd, self.nbytes, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
         self._values_place = places.pop()
+        streaming_function()  # compiled here, not while training waits
         self._targets = [
             (piece, as_target(np.ndarray(piece.box.shape, storage_dtype(specs[piece.entry].dtype), self.memory, place), specs[piece.entry]))
             for piece, place in zip(pieces, places, strict=True)
@@ -83,15 +85,17 @@ class Image:
         """
         place = self._values_place
         self.memory[place : place + self.values_capacity] = values.ljust(self.values_capacity)
+        copy_all(self._pairs(leaves, origins))
+
+    def _pairs(self, leaves: Sequence[Any], origins: Sequence[tuple[int, ...] | None]) -> Iterator[tuple[Any, Any]]:
         for piece, target in self._targets:
             source = content(leaves[piece.entry])
-            rows = piece.box.slices(origins[piece.entry] or (0,) * len(piece.box.shape))
+            if isinstance(source, torch.Tensor):
+                source = source.detach()
             if source.shape and source.shape[0] < piece.box.shape[0]:  # Rows: there is room for more
-                target, rows = target[: source.shape[0]], ()
-            if isinstance(target, torch.Tensor):
-                target.copy_(source.detach()[rows])
+                yield target[: source.shape[0]], source
             else:
-                np.copyto(target, source[rows])
+                yield target, source[piece.box.slices(origins[piece.entry] or (0,) * len(piece.box.shape))]
 
     def close(self) -> None:
         """Give the memory back, unless another process still has it."""

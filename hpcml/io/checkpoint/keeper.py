@@ -142,10 +142,10 @@ class Keeper:
             os.close(old.fd)
 
     def _flush_aside(self, slot: Slot) -> None:
-        """Bring one copy to disk at the lowest priority: where every core is taken, the disk waits rather than training."""
+        """Bring one copy to disk in the time that training leaves: where every core is taken, the disk waits."""
 
         def work() -> None:
-            os.setpriority(os.PRIO_PROCESS, 0, 19)  # of this thread alone: what is done for a dead rank is done at once
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # this thread alone: what is done for a dead rank is done at once
             self._flush(slot)
 
         thread = threading.Thread(target=work)

@@ -192,7 +192,9 @@ class KeeperLink:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # what ends the rank's process group must not end it
+                # What ends the rank's process group must not end it. It stays in the session: Linux shares cores out evenly among
+                # sessions (autogroup), so that in another one even what runs only when a core is idle would take half of it.
+                process_group=0,
             )
         self._end = mine
         if self._view is not None:
