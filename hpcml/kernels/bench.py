@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from hpcml.kernels.adam import adam_step
 from hpcml.kernels.box import BoxPlan
+from hpcml.kernels.conv import convolve, weight_gradient
 from hpcml.kernels.krylov import cg_update
 from hpcml.kernels.rdfft import rdfft_
 from hpcml.kernels.segment import Edges, gather_sum
@@ -162,6 +164,22 @@ def _segment() -> Case:
     return f"gathered segment sum, {edges} edges of {width} float32", lambda: gather_sum(x, plan), rivals
 
 
+def _conv() -> Case:
+    x, weight = torch.randn(1, 8, 128, 128), torch.randn(8, 8, 3, 3)
+    dy = torch.randn(1, 8, 128, 128)
+
+    def ours() -> None:
+        convolve(x, weight, padding=(1, 1))
+        convolve(dy, weight, padding=(1, 1), adjoint=True)
+        weight_gradient(dy, x, (3, 3), (1, 1))
+
+    def by_torch() -> None:
+        functional.conv2d(x, weight, padding=1)
+        torch.ops.aten.convolution_backward(dy, x, weight, [8], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, True])
+
+    return "3x3 convolution and its gradients, 128^2, 8 channels of float32", ours, {"conv_vs_torch": by_torch}
+
+
 def _face() -> Case:
     n = 64
     field = torch.randn(n + 2, n + 2, n + 2, dtype=torch.float64)
@@ -212,4 +230,4 @@ def _rdfft() -> Case:
     return "in-place real FFT, 64 rows of 256 float64", in_place, {"rdfft_vs_numpy": lambda: np.fft.rfft(rows)}
 
 
-_CASES: tuple[Callable[[], Case], ...] = (_stencil, _sor, _segment, _face, _cg, _adam, _rdfft)
+_CASES: tuple[Callable[[], Case], ...] = (_stencil, _sor, _segment, _conv, _face, _cg, _adam, _rdfft)

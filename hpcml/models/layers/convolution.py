@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hpcml.kernels import conv
+
 MOST_CHANNELS = 8
 """Up to as many output channels, the gradient of the input is computed as a forward convolution; see `Convolution`."""
 
@@ -37,6 +39,8 @@ class Convolution:
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve."""
+        if self._is_direct and not torch.is_grad_enabled() and conv.suits(x, weight):
+            return conv.convolve(x, weight, bias, self.padding)
         return torch.convolution(x, weight, bias, self.stride, self.padding, self.dilation, self.transposed, self._extra, self.groups)
 
     def forward_any(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -48,16 +52,29 @@ class Convolution:
 
     def backward(self, y: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]) -> Gradients:
         """Gradients of x, weight and bias, those that are wanted, for the gradient y of the output."""
+        if self._is_direct and not torch.is_grad_enabled() and conv.suits(x, weight):
+            return self._direct_backward(y, x, weight, wanted)
         if not wanted[0] or self._adjoint is None or not _has_few_channels(weight):
             return self._backward(y, x, weight, wanted)
         _, weight_grad, bias_grad = self._backward(y, x, weight, (False, *wanted[1:])) if any(wanted[1:]) else (None, None, None)
         return self._adjoint.forward(y, weight.transpose(0, 1).flip(self._kernel_dims), None), weight_grad, bias_grad
+
+    def _direct_backward(self, y: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]) -> Gradients:
+        padding = tuple(k - 1 - p for k, p in zip(self.kernel, self.padding, strict=True))
+        x_grad = conv.convolve(y, weight, None, padding, adjoint=True) if wanted[0] else None
+        weight_grad, bias_grad = conv.weight_gradient(y, x, self.kernel, self.padding) if any(wanted[1:]) else (None, None)
+        return x_grad, weight_grad, bias_grad if wanted[2] else None
 
     def _backward(self, y: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]) -> Gradients:
         channels = [weight.shape[1] * self.groups if self.transposed else weight.shape[0]]
         return torch.ops.aten.convolution_backward.default(
             y, x, weight, channels, self.stride, self.padding, self.dilation, self.transposed, self._extra, self.groups, wanted
         )
+
+    @cached_property
+    def _is_direct(self) -> bool:
+        """Whether `hpcml.kernels.conv` knows such convolutions."""
+        return len(self.kernel) == 2 and set(self.stride + self.dilation) == {1} and self.groups == 1 and not self.transposed
 
     @cached_property
     def _extra(self) -> tuple[int, ...]:
