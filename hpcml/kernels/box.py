@@ -11,7 +11,7 @@ import torch
 from hpcml.core.errors import ShapeError
 from hpcml.kernels.arguments import Array
 from hpcml.kernels.backend import choose_backend
-from hpcml.kernels.box_table import box_table, boxes_overlap, common_word, side_by_side
+from hpcml.kernels.box_table import box_table, boxes_overlap, by_turns, common_word
 from hpcml.kernels.box_twin import accumulate_twin, pack_twin, unpack_twin
 from hpcml.kernels.field_layout import FieldLayout, buffer_address
 from hpcml.kernels.kernel import Kernel
@@ -159,7 +159,7 @@ class BoxPlan:
         """Rows and types of each launch: one for a copy, one per dtype for a sum."""
         if kernel is not ACCUMULATE:
             table = box_table(self.numbers, self.boxes, self.offsets, element)
-            return [({"WORD": WORDS[element]}, side_by_side(table) if backend == "host" else table)] if self.nbytes else []
+            return [({"WORD": WORDS[element]}, by_turns(table) if backend == "host" else table)] if self.nbytes else []
         tables = []
         for c_type, size in dict.fromkeys(_component(self.layouts[number]) for number in self.numbers):
             chosen = [i for i, number in enumerate(self.numbers) if _component(self.layouts[number]) == (c_type, size)]

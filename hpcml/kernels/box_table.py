@@ -14,7 +14,7 @@ LOOPS = 4
 LONG_LOOP = 16
 MAX_WORD = 16  # widest load of a GPU
 LINE = 64  # bytes of a cache line
-PIECE = 4096  # cache lines that the second-level cache of any recent processor keeps beside other things: 256 KiB
+TURN = 32  # cells, whose cache lines stay in the first-level cache beside as many of the buffer
 
 Loop = tuple[int, int, int]  # count, stride in the field, stride in the buffer
 
@@ -105,11 +105,11 @@ def _ordered(loops: list[Loop]) -> list[Loop]:
     return [*loops[:best], *loops[best + 1 :], loops[best]]
 
 
-def side_by_side(table: np.ndarray) -> np.ndarray:
-    """The same copies in pieces, taken from all boxes by turns, where each run touches a cache line of its own.
+def by_turns(table: np.ndarray) -> np.ndarray:
+    """The same copies with neighboring boxes in one row, some cells of the one and some of the other by turns.
 
-    The faces at both ends of the unit-stride dim lie next to each other, the end of a row beside the start of the next one: a piece of the
-    one finds its lines where a piece of the other has brought them.
+    The faces at both ends of the unit-stride dim lie next to each other, the end of a row beside the start of the next one: the one finds
+    its cache lines where the other has just brought them.
 
     Parameters
     ----------
@@ -118,28 +118,43 @@ def side_by_side(table: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray of int64, (more rows, ROW)
-        The table itself for a single box, and for boxes that are short or contiguous.
+    ndarray of int64, (rows, ROW)
+        The table itself where no two rows are such neighbors.
     """
-    counts, strides, element = table[:, 4:8], table[:, 8:12], table[:, 3:4]
-    lines = np.prod(np.where(np.abs(strides * element) < LINE, 1, counts), axis=1)
-    if len(table) < 2 or lines.min() < 2 * PIECE or np.any(np.abs(strides[:, 3] * table[:, 3]) < LINE):
-        return table
-    pieces = [
-        (number / -(-total // PIECE), piece)
-        for row, total in zip(table, lines, strict=True)
-        for number, piece in enumerate(_cut(row, int(-(-total // PIECE))))
-    ]
-    return np.array([piece for _, piece in sorted(pieces, key=lambda entry: entry[0])], dtype=np.int64)
+    rows: list[np.ndarray] = []
+    for row in table:
+        if rows and _are_neighbors(rows[-1], row):
+            rows += _merged(rows.pop(), row)
+        else:
+            rows.append(row)
+    return np.array(rows, dtype=np.int64).reshape(-1, ROW)
 
 
-def _cut(row: np.ndarray, parts: int) -> Iterator[np.ndarray]:
-    """Rows for parts of the longest loop of a row."""
-    loop = int(np.argmax(row[4:8]))
-    edges = np.linspace(0, row[4 + loop], min(parts, int(row[4 + loop])) + 1).astype(np.int64)
-    for first, last in itertools.pairwise(edges.tolist()):
-        piece = row.copy()
-        piece[1] += first * row[8 + loop] * row[3]
-        piece[2] += first * row[12 + loop] * row[3]
-        piece[4 + loop] = last - first
-        yield piece
+def _are_neighbors(row: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two rows differ in their starts only, and touch the same cache lines, one for every cell or so."""
+    element, pitch = int(row[3]), abs(int(row[11] * row[3]))
+    apart, packed_apart = (int(other[k] - row[k]) for k in (1, 2))
+    return (
+        row[0] == other[0]
+        and bool(np.all(row[3:] == other[3:]) and np.all(row[5:7] == 1))
+        and row[7] >= TURN
+        and pitch >= LINE
+        and abs(apart) <= pitch
+        and min(apart % pitch, -apart % pitch) < LINE
+        and apart % element == packed_apart % element == 0
+    )
+
+
+def _merged(row: np.ndarray, other: np.ndarray) -> Iterator[np.ndarray]:
+    """One row for both, with loops over turns, the two and the cells of a turn; then what is left of each."""
+    element, whole = row[3], row[7] // TURN
+    both = row.copy()
+    both[5:8] = whole, 2, TURN
+    for first, start in ((8, 1), (12, 2)):
+        both[first + 1 : first + 3] = TURN * row[first + 3], (other[start] - row[start]) // element
+    yield both
+    if row[7] % TURN:
+        for rest in (row.copy(), other.copy()):
+            rest[1:3] += whole * TURN * rest[[11, 15]] * element
+            rest[7] %= TURN
+            yield rest

@@ -129,14 +129,7 @@ class Exchange:
         pack : Moves, optional
             Packs them first, and raises this rank's flag; by default they are packed already.
         """
-        if self._in_flight:
-            raise CommunicationError("an exchange was started again before it was waited for: call wait() first")
-        if self._closed:
-            raise CommunicationError("this exchange was closed, or given up after an error: make a new plan")
-        traffic.messages += self._messages
-        traffic.bytes += self._bytes
-        step = self.steps = self.steps + 1
-        self._in_flight = True
+        step = self._set_out()
         if self.shared is not None:
             self.shared.start(step, pack)
         elif pack is not None:
@@ -166,6 +159,30 @@ class Exchange:
             raise
         self._in_flight = False
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether all peers are reached through shared memory, so that one call of C can do a whole exchange."""
+        return not self._others
+
+    def run(self, whole: Moves) -> None:
+        """`start` and `wait` in one, where `is_shared`.
+
+        Parameters
+        ----------
+        whole : Moves
+            Packs, raises this rank's flag, waits for those of the neighbors, and unpacks.
+        """
+        step = self._set_out()
+        try:
+            if self.shared is not None:
+                self.shared.start(step, whole)
+            else:
+                whole(step)
+        except BaseException:
+            self.cancel()
+            raise
+        self._in_flight = False
+
     def cancel(self) -> None:
         """Come to rest because an exception unwinds: complete what the peers still take part in, give up the rest.
 
@@ -185,6 +202,18 @@ class Exchange:
             self._closed = True
             for transport in self._transports:
                 transport.close()
+
+    def _set_out(self) -> int:
+        """Number of the step that begins."""
+        if self._in_flight:
+            raise CommunicationError("an exchange was started again before it was waited for: call wait() first")
+        if self._closed:
+            raise CommunicationError("this exchange was closed, or given up after an error: make a new plan")
+        traffic.messages += self._messages
+        traffic.bytes += self._bytes
+        self.steps += 1
+        self._in_flight = True
+        return self.steps
 
     def _buffers(self, half: int, own: torch.Tensor, dtype: torch.dtype) -> Buffers:
         buffers = Buffers()

@@ -117,13 +117,11 @@ class HaloPlan:
 
     def exchange(self, *fields: Array) -> None:
         """Fill the ghost cells."""
-        self.begin(*fields)
-        self.end()
+        self._exchange(self._forward, fields)
 
     def accumulate(self, *fields: Array) -> None:
         """Add every ghost cell to the cell that it is a copy of, and set it to zero: the adjoint of `exchange`."""
-        self.begin_accumulate(*fields)
-        self.end()
+        self._exchange(self._backward(fields), fields)
 
     def begin(self, *fields: Array) -> None:
         """Send the owned cells that others need; until `end`, cells may be read, and those written that no rank has a ghost of."""
@@ -131,9 +129,7 @@ class HaloPlan:
 
     def begin_accumulate(self, *fields: Array) -> None:
         """Send the ghost cells to their owners; until `end`, no ghost may be touched, nor a cell that has one."""
-        if self._adjoint is None:
-            self._adjoint = _Way(self._make_adjoint(), fields, self._ghosts)
-        self._begin(self._adjoint, fields)
+        self._begin(self._backward(fields), fields)
 
     def end(self) -> None:
         """Receive what was begun."""
@@ -180,6 +176,19 @@ class HaloPlan:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def _backward(self, fields: tuple[Array, ...]) -> "_Way":
+        if self._adjoint is None:
+            self._adjoint = _Way(self._make_adjoint(), fields, self._ghosts)
+        return self._adjoint
+
+    def _exchange(self, way: "_Way", fields: tuple[Array, ...]) -> None:
+        if way.whole is None or self._in_flight is not None:
+            self._begin(way, fields)
+            self.end()
+        else:
+            way.point(fields)
+            way.exchange.run(way.whole)
+
     def _begin(self, way: "_Way", fields: tuple[Array, ...]) -> None:
         if self._in_flight is not None:
             raise CommunicationError("begin() again before end(): an exchange of this plan is in flight")
@@ -218,12 +227,13 @@ class _Way:
             zeros = torch.zeros(plan.nbytes, dtype=torch.uint8, device=array_info(fields[0]).device)
             first = plan, zeros
         self.landing = exchange.landing(fields, first)
+        self.whole = exchange.whole(self.packing, self.landing)
         self._fields: tuple[Array, ...] = ()
         self._addresses: list[int] = []
 
     def point(self, fields: tuple[Array, ...]) -> None:
         """Let both sides work on these fields; the same objects at the same addresses are not looked at again."""
-        addresses = [address_of(field) for field in fields]
+        addresses = list(map(address_of, fields))
         if addresses != self._addresses or len(fields) != len(self._fields) or not all(map(is_, fields, self._fields)):
             self.packing.point(fields)
             self.landing.point(fields)

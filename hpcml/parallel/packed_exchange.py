@@ -13,7 +13,7 @@ from hpcml.kernels.box import BoxPlan
 from hpcml.kernels.field_layout import FieldLayout
 from hpcml.kernels.launch import DeviceLaunch, HostLaunch, Launch
 from hpcml.parallel.exchange import Exchange
-from hpcml.parallel.transport.moves import Moves
+from hpcml.parallel.transport.moves import Move, Moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,18 @@ class PackedExchange:
         """Receive, and unpack into the fields that the side points at."""
         self.exchange.wait(side.moves[self.exchange.half])
 
+    def whole(self, packing: "Side", landing: "Side") -> tuple[Moves, ...] | None:
+        """What packs, sends, receives and unpacks in one call of C; None where that takes more than C functions and shared memory."""
+        moves = [move for half in (*packing.parts, *landing.parts) for move in half]
+        if not self.exchange.is_shared or not all(launch is None or launch.native for _, launch in moves):
+            return None
+        pairs = zip(packing.parts, landing.parts, strict=True)
+        return tuple(Moves(before, packing.ready, landing.spin, after) for before, after in pairs)
+
+    def run(self, whole: tuple[Moves, ...]) -> None:
+        """`start` and `wait` in one."""
+        self.exchange.run(whole[self.exchange.half])
+
     def close(self) -> None:
         """Free what the exchange holds."""
         self.exchange.close()
@@ -137,6 +149,7 @@ class Side:
         first: tuple[BoxPlan, Array] | None = None,
     ) -> None:
         self.layouts = tuple(FieldLayout.of(field) for field in fields)
+        self.ready, self.spin = ready, spin
         self._device = array_info(fields[0]).device
         self._addresses = (ctypes.c_uint64 * len(fields))()
         self._pointed: list[Launch] = []
@@ -146,16 +159,17 @@ class Side:
             for peer, boxes in places.items()
             if peer in buffers[0]
         }
-        self.moves = []
+        self.parts: list[list[Move]] = []
         for half in buffers:
-            moves: list[tuple[int, Launch | None]] = []
+            moves: list[Move] = []
             if first is not None:
                 moves += [(0, launch) for launch in self._launches(first[0], "unpack", first[1], fields)]
             for peer in sorted({*plans, *flags}):
                 launches = self._launches(plans[peer], kind, half[peer], fields) if peer in plans else []
                 moves.append((flags.get(peer, 0), launches[0] if launches else None))
                 moves += [(0, launch) for launch in launches[1:]]
-            self.moves.append(Moves(moves, ready, spin))
+            self.parts.append(moves)
+        self.moves = [Moves(moves, ready, spin) for moves in self.parts]
 
     def point(self, fields: Sequence[Array]) -> None:
         """Let the moves read or write these fields.

@@ -1,4 +1,4 @@
-// Packs or unpacks of one step of an exchange, each after its flag: what lies between two calls from Python.
+// Packs, unpacks or both of one step of an exchange, each unpack after its flag: what lies between two calls from Python.
 //
 // A flag is the number of the last step that a rank has packed. Its owner alone writes it, with release order after the bytes; a reader
 // loads it with acquire order before it reads them.
@@ -12,7 +12,8 @@ struct Move {
 };
 struct Moves {
     long long count, spins;
-    long long* ready;            // flag to raise when all is done, or null
+    long long* ready;            // flag to raise after the first so many moves, or null
+    long long first;
     Move move[];
 };
 
@@ -47,13 +48,13 @@ static bool wait_for(const long long* flag, long long step, long long spins)
 }
 
 // Run moves from a number on; 0 when all are done, else the number, counted from 1, of the one whose flag has not come.
-extern "C" long long hpcml_move(const Moves* moves, long long first, long long step)
+extern "C" long long hpcml_move(const Moves* moves, long long from, long long step)
 {
-    for (long long i = first; i < moves->count; ++i) {
+    for (long long i = from;; ++i) {
+        if (moves->ready && i == moves->first) __atomic_store_n(moves->ready, step, __ATOMIC_RELEASE);
+        if (i == moves->count) return 0;
         const Move& move = moves->move[i];
         if (move.flag && !wait_for(move.flag, step, moves->spins)) return i + 1;
         if (move.run) move.run(move.arguments);
     }
-    if (moves->ready) __atomic_store_n(moves->ready, step, __ATOMIC_RELEASE);
-    return 0;
 }

@@ -26,9 +26,11 @@ class Moves:
     moves : sequence of (int, Launch or None)
         Flag and launch.
     ready : int
-        Address of the flag to raise at the end, or 0.
+        Address of the flag to raise after them, or 0.
     spin : bool
         Whether every rank of the node has a core to itself, so that it may spin.
+    then : sequence of (int, Launch or None)
+        What to do after the flag was raised: all of it native.
 
     Raises
     ------
@@ -41,7 +43,8 @@ class Moves:
     flags have come.
     """
 
-    def __init__(self, moves: Sequence[Move], ready: int = 0, spin: bool = True) -> None:
+    def __init__(self, moves: Sequence[Move], ready: int = 0, spin: bool = True, then: Sequence[Move] = ()) -> None:
+        num_before, moves = len(moves), [*moves, *then]
         launches = [launch for _, launch in moves if launch is not None]
         function = move_function()
         native = function is not None and all(launch.native for launch in launches)
@@ -52,7 +55,7 @@ class Moves:
         if waits and function is None:
             raise DeviceError("flags in shared memory need a C++ compiler: install g++ or set HPCML_CXX, or set HPCML_HALO_BACKEND=mpi")
         self._function = function if native or waits else None
-        words = [len(moves), SPINS if spin else 0, ready]
+        words = [len(moves), SPINS if spin else 0, ready, num_before]
         for flag, launch in moves:
             words += [*(launch.native if native and launch is not None and launch.native else (0, 0)), flag]
         self._plan = (ctypes.c_uint64 * len(words))(*words)
