@@ -10,11 +10,12 @@ import mmap
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
+from hpcml.io.replacing import replacing
 
 try:
     from isal.isal_zlib import crc32 as _crc32
@@ -53,9 +54,13 @@ def write_bytes(path: Path, memory: memoryview) -> None:
     -------------
     Local.
     """
-    with _temporary(path) as (descriptor, direct):
-        os.posix_fallocate(descriptor, 0, len(memory))
-        pour(descriptor, memory, direct)
+    with replacing(path) as partial:
+        descriptor, direct = open_direct(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            os.posix_fallocate(descriptor, 0, len(memory))
+            pour(descriptor, memory, direct)
+        finally:
+            os.close(descriptor)
 
 
 def open_direct(path: Path, flags: int) -> tuple[int, bool]:
@@ -124,10 +129,10 @@ def write_small(path: Path, data: bytes) -> None:
     -------------
     Local.
     """
-    with _temporary(path, direct=False) as (descriptor, _):
+    with replacing(path) as partial, partial.open("wb", buffering=0) as file:
         while data:
-            data = data[os.write(descriptor, data) :]
-        os.fsync(descriptor)
+            data = data[file.write(data) :]
+        os.fsync(file.fileno())
     sync_folder(path.parent)
 
 
@@ -174,23 +179,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _temporary(path: Path, direct: bool = True) -> Iterator[tuple[int, bool]]:
-    """Open a new file beside `path`; on success it takes the name `path`, on failure it is gone."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    descriptor, direct = open_direct(temporary, flags) if direct else (os.open(temporary, flags, 0o644), False)
-    try:
-        try:
-            yield descriptor, direct
-        finally:
-            os.close(descriptor)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _drop_direct(descriptor: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hpcml.io.checkpoint.catalog import SPARE
 from hpcml.io.checkpoint.durable import open_direct, pour, sync_folder, write_bytes
+from hpcml.io.replacing import replacing
 
 
 class Spares:
@@ -74,8 +75,7 @@ def _write_anew(spare: Path, path: Path, memory: memoryview) -> bool:
         pour(descriptor, memory, direct)
     finally:
         os.close(descriptor)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    os.link(spare, temporary)
-    temporary.replace(path)
+    with replacing(path) as partial:
+        partial.unlink(missing_ok=True)
+        os.link(spare, partial)
     return True

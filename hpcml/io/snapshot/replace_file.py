@@ -1,7 +1,8 @@
 """Replace a small file at once."""
 
-import os
 from pathlib import Path
+
+from hpcml.io.replacing import replacing
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -16,10 +17,5 @@ def replace_file(path: Path, data: bytes) -> None:
     -------------
     Local.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as partial:
         partial.write_bytes(data)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

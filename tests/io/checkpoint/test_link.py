@@ -107,3 +107,10 @@ def test_signals_to_the_whole_job_do_not_end_a_keeper(tmp_path, links):
             link._process.send_signal(number)
     assert steps_after_death(tmp_path, links) == [10]
     assert [link._process.returncode for link in links] == [0, 0]
+
+
+def test_a_keeper_is_in_no_group_that_is_killed_with_the_rank_and_in_the_session_that_shares_its_cores(tmp_path, links):
+    for link in links:
+        keeper = link._process.pid
+        assert os.getpgid(keeper) == keeper and os.getsid(keeper) == os.getsid(0)
+        link.close(clean=True)
