@@ -53,7 +53,7 @@ def strip(comm):
     return Mesh.joined(np.stack([where, where % 2], 1), {"triangle": np.stack([first, first + 1, first + 2], 1)}, comm)
 
 
-def run(path):
+def run(path, layout):
     """The victim: writes steps for ever, and says when one is acknowledged; goes on from the last step before."""
     from mpi4py import MPI
 
@@ -63,7 +63,7 @@ def run(path):
     fields = (Field("u", "m/s", dtype="float64"), Field("p", leading=(("sample", 3),), at="cells"))
     series = Series(geometry, fields)
     boxes = {name: tuple(slice(start, start + size) for start, size in zip(*place, strict=True)) for name, place in series.places().items()}
-    with SnapshotWriter(path, series, comm, after=np.inf) as snapshots:
+    with SnapshotWriter(path, series, comm, after=np.inf, layout=layout) as snapshots:
         for step in itertools.count(len(snapshots.times)):
             blocks = {name: whole[boxes[name]] for name, whole in content(step, mesh).items()}
             snapshots.append(step, {name: block if mesh else np.swapaxes(block, -1, -2) for name, block in blocks.items()})
@@ -82,10 +82,10 @@ def follow(path, seen):
     return steps
 
 
-def kill_once(path, size, rng, launcher):
+def kill_once(path, size, rng, launcher, layout):
     """Write, follow, kill; return what was killed, the steps acknowledged on some rank, and the steps the reader looked at."""
     with path.with_suffix(".log").open("w+") as log:
-        command = [launcher, "-n", str(size), sys.executable, __file__, "run", str(path)]
+        command = [launcher, "-n", str(size), sys.executable, __file__, "run", str(path), layout]
         job = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         atexit.register(end_job, job)
         seen, looks, deadline = 0, 0, time.monotonic() + 60
@@ -151,6 +151,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kills", type=int)
     parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--layout", choices=("ranks", "steps"), default="ranks")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng, launcher = random.Random(arguments.seed), shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -159,7 +160,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="kill-snapshots-") as parent:
         for count in range(1, arguments.kills + 1):
             path = Path(parent) / f"{(count + 1) // 2}.h5"  # the second writer goes on from what the first left
-            target, acknowledged, looks = kill_once(path, arguments.ranks, rng, launcher)
+            target, acknowledged, looks = kill_once(path, arguments.ranks, rng, launcher, arguments.layout)
             steps = check(path, acknowledged)
             outcomes[target] += 1
             looked += looks
@@ -169,6 +170,6 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["run"]:
-        run(Path(sys.argv[2]))
+        run(Path(sys.argv[2]), sys.argv[3])
     else:
         main()

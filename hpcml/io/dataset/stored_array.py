@@ -45,8 +45,8 @@ class StoredArray:
         return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
 
-def reserve(group: h5py.Group, name: str, shape: Sequence[int]) -> h5py.Dataset:
-    """Make a float32 dataset whose bytes have their place in the file at once, to be written there by any rank.
+def reserve(group: h5py.Group, name: str, shape: Sequence[int], dtype: str | np.dtype = "<f4") -> h5py.Dataset:
+    """Make a dataset whose bytes have their place in the file at once, to be written there by any rank.
 
     Communication
     -------------
@@ -58,5 +58,5 @@ def reserve(group: h5py.Group, name: str, shape: Sequence[int]) -> h5py.Dataset:
     plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     plan.set_obj_track_times(False)  # the same content shall be the same file
     space = h5py.h5s.create_simple(tuple(shape))
-    h5py.h5d.create(group.id, name.encode(), h5py.h5t.IEEE_F32LE, space, plan)
+    h5py.h5d.create(group.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, plan)
     return group[name]

@@ -11,7 +11,7 @@ import numpy as np
 from hpcml.io.snapshot.compression import Compression
 from hpcml.io.snapshot.segment import Place, Segment
 from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
-from hpcml.io.snapshot.superblock import publish, trim
+from hpcml.io.snapshot.superblock import image, publish, trim
 
 _MOST_CHUNK_BYTES = 256 << 20
 _ROOM_BYTES = 1 << 18  # for what HDF5 writes beside the values; its index grows by blocks of at most some ten kilobytes
@@ -54,8 +54,8 @@ class RankFile:
         self._descriptor = os.open(path, os.O_RDWR)
         try:
             self._file = h5py.File(path, "r+", libver=LIBVER, locking=False)
+            self._file.swmr_mode = True  # before: in HDF5 1.10 it gives open datasets a cache again
             self._datasets = {name: _uncached(self._file, name) for name in self._fields if name in self._file}
-            self._file.swmr_mode = True
             publish(self._descriptor)
         except BaseException:
             os.close(self._descriptor)
@@ -124,8 +124,7 @@ def _first_image(series: Series, compression: Compression | None) -> bytes:
             if part.size:
                 stored = dict(chunks=_chunks(part.shape, part.itemsize), fletcher32=True)
                 file.create_dataset(name, data=part, **stored).attrs["offset"] = location.offset
-        file.flush()
-        return file.id.get_file_image()
+        return image(file)
 
 
 def _uncached(file: h5py.File, name: str) -> h5py.Dataset:

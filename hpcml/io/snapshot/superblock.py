@@ -10,6 +10,8 @@ import os
 import struct
 from pathlib import Path
 
+import h5py
+
 from hpcml.core.errors import CheckpointError
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -30,10 +32,24 @@ def publish(descriptor: int) -> None:
     Local.
     """
     block = bytearray(os.pread(descriptor, _BYTES, 0))
-    block[_FLAGS] = 0
     struct.pack_into("<Q", block, _EOF, os.fstat(descriptor).st_size)
-    struct.pack_into("<I", block, _CHECKSUM, lookup3(bytes(block[:_CHECKSUM])))
-    os.pwrite(descriptor, block, 0)
+    os.pwrite(descriptor, _unmarked(block), 0)
+
+
+def image(file: h5py.File) -> bytes:
+    """Content of a file that HDF5 keeps in memory, as it is to be on disk.
+
+    Communication
+    -------------
+    Local.
+
+    Notes
+    -----
+    HDF5 itself clears the mark of the writer there, but version 1.10 leaves the checksum as it was, and then refuses the file.
+    """
+    file.flush()
+    content = file.id.get_file_image()
+    return bytes(_unmarked(bytearray(content[:_BYTES]))) + content[_BYTES:]
 
 
 def trim(descriptor: int) -> None:
@@ -97,6 +113,13 @@ def lookup3(data: bytes) -> int:
         c = ((c ^ b) - _rotated(b, shift)) & _MASK
         a, b, c = b, c, a
     return b
+
+
+def _unmarked(block: bytearray) -> bytearray:
+    """The superblock without the mark of a writer, with a checksum that fits."""
+    block[_FLAGS] = 0
+    struct.pack_into("<I", block, _CHECKSUM, lookup3(bytes(block[:_CHECKSUM])))
+    return block
 
 
 def _rotated(word: int, shift: int) -> int:

@@ -14,6 +14,7 @@ from hpcml.core.errors import CheckpointError
 from hpcml.io.snapshot.replace_file import replace_file
 from hpcml.io.snapshot.segment import Segment
 from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
+from hpcml.io.snapshot.superblock import image
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,7 @@ def write_view(path: Path, series: Series, times: Sequence[float], segments: Map
         for field in series.fields:
             dims = ("time", *(name for name, _ in field.leading), *series.location(field).dims)
             _add(file, field.name, (len(times), *wholes[field.name]), field.dtype, field.units, dims, segments[field.name], parts)
-        file.flush()
-        replace_file(path, file.id.get_file_image())
+        replace_file(path, image(file))
 
 
 def read_view(path: Path) -> View:

@@ -249,7 +249,7 @@ class SnapshotWriter:
         if self._xdmf is None:
             self._xdmf = XdmfFile(self.path.with_suffix(".xdmf"), self.path.name, self._series, self._times)
             used = {part.file for parts in self._kept.values() for part in parts}
-            for old in parts_folder(self.path).glob("*.h5"):
+            for old in parts_folder(self.path).glob("*-*"):
                 if not old.name.startswith(self._session) and old.name not in used:
                     old.unlink()
         elif not complete:

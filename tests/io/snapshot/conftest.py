@@ -3,6 +3,7 @@
 import math
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 
@@ -39,6 +40,14 @@ def write(path, comm, steps, num_dims=2, ranks=None, **options):
         for step in range(len(snapshots.times), steps):
             snapshots.append(0.5 * step, {name: whole[index] for name, whole in content(step, num_dims).items()})
     return snapshots
+
+
+@pytest.fixture(params=["ranks", "steps"])
+def layout(request, comm):
+    """Each layout that these ranks can write."""
+    if request.param == "steps" and comm.size > 1 and not h5py.get_config().mpi:
+        pytest.skip("several ranks write one file where h5py was built with MPI")
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -70,8 +70,8 @@ def assert_holds(path, num_dims, steps):
 
 @pytest.mark.parallel([1, 2, 3, 4])
 @pytest.mark.parametrize("num_dims", [2, 3])
-def test_what_ranks_write_is_there_whole(num_dims, comm, shared_path):
-    write(shared_path / "run.h5", num_dims, comm, 2)
+def test_what_ranks_write_is_there_whole(num_dims, comm, shared_path, layout):
+    write(shared_path / "run.h5", num_dims, comm, 2, layout=layout)
     assert_holds(shared_path / "run.h5", num_dims, 2)
 
 
@@ -110,13 +110,13 @@ def test_xarray_has_the_points_as_coordinates(tmp_path, comm):
 
 
 @pytest.mark.parallel([2, 3])
-def test_other_ranks_go_on(comm, shared_path):
+def test_other_ranks_go_on(comm, shared_path, layout):
     path = shared_path / "run.h5"
-    write(path, 2, comm, 3)
+    write(path, 2, comm, 3, layout=layout)
     if comm.rank == 0:
         write(path, 2, MPI.COMM_SELF, 4, after=0.5)
     comm.Barrier()
-    write(path, 2, comm, 5, after=math.inf)
+    write(path, 2, comm, 5, after=math.inf, layout=layout)
     assert_holds(path, 2, 5)
 
 
