@@ -35,7 +35,7 @@ MEGABYTES = 96
 TENSOR_BYTES = 4 << 20
 ROUNDS = 5
 STEP_S = 0.1
-STEPS = 8  # between two looks at the clock, per way of saving and round
+STEPS = 16  # between two looks at the clock, per way of saving and round
 NAP_S = 0.05
 Samples = dict[str, list[float]]
 RATIOS = {
@@ -118,8 +118,8 @@ def _measure(comm: MPI.Intracomm, folder: Path) -> Samples:
             written = lazy.writes
             for name, each in ways.every_step().items():
                 samples.setdefault(name, []).append(_step_seconds(comm, work, each))
+                ways.finish()
             samples.setdefault("written share", []).append((lazy.writes - written) / STEPS)
-        ways.finish()
     dist.destroy_process_group()
     return samples
 
@@ -139,9 +139,9 @@ class _Ways:
             "hpcml": self._lazy_save,
             "eager": self._eager_save,
             "async_save": self._async_save,
-            "dcp_save": lambda once: self._timed(lambda: save(self._mine, checkpoint_id=self._new("dcp", once))),
-            "torch_save": lambda once: self._timed(lambda: self._torch_save(self._new("torch", once))),
-            "h5py": lambda once: self._timed(lambda: self._h5py(self._new("h5py", once))),
+            "dcp_save": lambda once: self._timed(self._new("dcp", once), lambda path: save(self._mine, checkpoint_id=path)),
+            "torch_save": lambda once: self._timed(self._new("torch", once), self._torch_save),
+            "h5py": lambda once: self._timed(self._new("h5py", once), self._h5py),
         }
 
     def every_step(self) -> dict[str, Callable[[int], None]]:
@@ -153,6 +153,9 @@ class _Ways:
         }
 
     def finish(self) -> None:
+        """Wait for what is still saved in the background: it must not disturb the next way."""
+        self._lazy.wait()
+        self._eager.wait()
         if self._pending is not None:
             self._pending.result()
 
@@ -165,10 +168,16 @@ class _Ways:
         self._comm.Barrier()
         return path
 
-    def _timed(self, write: Callable[[], Any]) -> tuple[float, float]:
+    def _calm(self) -> None:
+        """Let the file system do what it has put off: the next one to force bytes to the disk would wait for what others removed."""
+        if self._comm.rank == 0:
+            os.sync()
         self._comm.Barrier()
+
+    def _timed(self, folder: Path, write: Callable[[Path], Any]) -> tuple[float, float]:
+        self._calm()
         start = time.perf_counter()
-        write()
+        write(folder)
         seconds = self._slowest(start)
         return seconds, seconds
 
@@ -208,7 +217,7 @@ class _Ways:
         return blocking, durable
 
     def _save_and_wait(self, checkpointer: Checkpointer) -> tuple[float, float, float]:
-        self._comm.Barrier()
+        self._calm()
         start = time.perf_counter()
         self._save(checkpointer)
         blocking = self._slowest(start)
@@ -223,7 +232,7 @@ class _Ways:
 
     def _async_save(self, once: int) -> tuple[float, float]:
         path = self._new("async", once)
-        self._comm.Barrier()
+        self._calm()
         start = time.perf_counter()
         future: Any = async_save(self._mine, checkpoint_id=path)
         blocking = self._slowest(start)
