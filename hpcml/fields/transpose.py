@@ -27,8 +27,8 @@ class Transpose:
 
     Communication
     -------------
-    Construction: local. `Passage.finish`: every pair of ranks whose boxes share cells, one contiguous message each, persistent requests;
-    deterministic. A rank sends its block without the cells that it keeps.
+    Construction: local. `Passage.finish`: every pair of ranks whose boxes share cells, one contiguous message each, through shared memory
+    or persistent requests; deterministic. A rank sends its block without the cells that it keeps.
     """
 
     def __init__(self, comm: MPI.Intracomm, source: Layout, target: Layout, tag: int) -> None:
@@ -59,20 +59,19 @@ class Passage:
     def __init__(self, plan: Transpose, rows: int, dtype: torch.dtype, device: torch.device) -> None:
         rank = plan.comm.rank
         send, receive = ({p: rows * _count(box) for p, box in boxes.items() if p != rank} for boxes in (plan.outgoing, plan.incoming))
-        self.exchange = Exchange(plan.comm, send, receive, dtype, device, plan.tag, backend="mpi")
-        (buffers,) = self.exchange.halves
+        self.exchange = Exchange(plan.comm, send, receive, dtype, device, plan.tag)
         self.moved = torch.empty((rows, *plan.target_shape), dtype=dtype, device=device)
-        self.places = [(plan.outgoing[peer], _as_box(buffer, rows, plan.outgoing[peer])) for peer, buffer in buffers.send.items()]
-        if rank in plan.outgoing:
-            self.places.append((plan.outgoing[rank], self.moved[_index(plan.incoming[rank])]))
-        self.arrivals = [
-            (self.moved[_index(box)], _as_box(buffers.recv[peer], rows, box)) for peer, box in plan.incoming.items() if peer != rank
-        ]
+        kept = [(plan.outgoing[rank], self.moved[_index(plan.incoming[rank])])] if rank in plan.outgoing else []
+        peers = {peer: box for peer, box in plan.incoming.items() if peer != rank}
+        self.places, self.arrivals = [], []  # for both halves of memory that is shared, in turn
+        for buffers in self.exchange.halves:
+            self.places.append([(plan.outgoing[p], _as_box(sent, rows, plan.outgoing[p])) for p, sent in buffers.send.items()] + kept)
+            self.arrivals.append([(self.moved[_index(box)], _as_box(buffers.recv[p], rows, box)) for p, box in peers.items()])
 
     def put(self, cells: Tensor, first_row: int, dim: int, start: int) -> None:
         """Hand over cells (rows, *local) of this rank's source box: all but a run of rows, and of one dim, from where they start."""
         rows = slice(first_row, first_row + len(cells))
-        for box, place in self.places:
+        for box, place in self.places[self.exchange.half]:
             low, high = box[dim]
             low_here, high_here = max(low, start), min(high, start + cells.shape[1 + dim])
             if low_here < high_here:
@@ -81,9 +80,10 @@ class Passage:
 
     def finish(self) -> Tensor:
         """Exchange; give this rank's target box (rows, *local), which is valid until the next use of the plan."""
+        arrivals = self.arrivals[self.exchange.half]
         self.exchange.start()
         self.exchange.wait()
-        for place, buffer in self.arrivals:
+        for place, buffer in arrivals:
             place.copy_(buffer)
         return self.moved
 

@@ -1,15 +1,14 @@
 """How fast the kernels are on this CPU, next to NumPy and torch in the same run and on one thread."""
 
-import ctypes
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from hpcml.core.malloc import keep_results_below
 from hpcml.kernels.adam import adam_step
 from hpcml.kernels.box import BoxPlan
 from hpcml.kernels.conv import convolve, weight_gradient
@@ -20,7 +19,7 @@ from hpcml.kernels.sor import bind_sor_half_sweep
 from hpcml.kernels.stencil import bind_star_stencil
 
 Work = Callable[[], object]
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt, from malloc.h
+STENCIL_BYTES = 9 << 20  # results of the stencil are larger, all others smaller
 IN_A_ROW = 5  # calls of one way before the next has its turn: the first finds the others' data in the caches
 
 
@@ -86,20 +85,8 @@ def _seconds(work: Work) -> float:
     return time.perf_counter() - start
 
 
-def _results_from_the_system() -> None:
-    """Let results as large as those of the stencil come from the system each time, as a program that does nothing else has them.
-
-    Whether the C library keeps such memory in the process depends on what was freed before, and torch's time on that by a factor of five.
-    Smaller results, those of all other rivals, stay in the process.
-    """
-    with suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(_MMAP_THRESHOLD, 9 << 20)
-        library.mallopt(_TRIM_THRESHOLD, 64 << 20)
-
-
 def _stencil() -> Case:
-    _results_from_the_system()
+    keep_results_below(STENCIL_BYTES)
     n, weights = 128, (-6.0, (1.0, 1.0, 1.0))
     u = np.random.default_rng(0).standard_normal((n + 2, n + 2, n + 2))
     other, pair = np.empty((2, n, n, n))
