@@ -1,4 +1,4 @@
-"""``hpcml rollout``: step on with a trained model, beside the solver that it learned from."""
+"""``hpcml rollout``: step on with a trained model, beside the solver or the trajectories that it learned from."""
 
 import argparse
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import Any
 
 def add_parser(subparsers: Any) -> None:
     """Add ``rollout``."""
-    parser = subparsers.add_parser("rollout", help="step on with a trained model from held-out states, beside its solver")
+    parser = subparsers.add_parser("rollout", help="step on with a trained model from held-out states, beside solver or data")
     parser.add_argument("directory", type=Path, metavar="RUN", help="run directory of `hpcml train`")
     parser.add_argument("--steps", type=int, metavar="N", help="steps of the model, default output.rollout_steps of the case")
+    parser.add_argument("--trajectories", type=int, metavar="N", help="start from the first N that were held out, default all")
     parser.set_defaults(run=run)
 
 
@@ -21,5 +22,5 @@ def run(args: argparse.Namespace) -> int:
 
     from hpcml.training.rollout_case import rollout_case
 
-    rollout_case(args.directory, world, args.steps)
+    rollout_case(args.directory, world, args.steps, args.trajectories)
     return 0

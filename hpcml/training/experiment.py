@@ -69,7 +69,7 @@ class Experiment:
 def build_surrogate(case: Case, domain: Domain, in_channels: int, out_channels: int) -> Surrogate:
     """Make the untrained model of a case on a domain; it predicts the change of a state where the case steps in time."""
     network = build_network(case.model, domain, in_channels, out_channels, case.training.seed, dtype_of(case))
-    return Surrogate(network, in_channels, out_channels, residual=_steps_in_time(case)).to(dtype_of(case))
+    return Surrogate(network, in_channels, out_channels, residual=steps_in_time(case)).to(dtype_of(case))
 
 
 def load_surrogate(case: Case, domain: Domain, state: Mapping[str, Any]) -> Surrogate:
@@ -88,7 +88,8 @@ def load_surrogate(case: Case, domain: Domain, state: Mapping[str, Any]) -> Surr
     return model.eval()
 
 
-def _steps_in_time(case: Case) -> bool:
+def steps_in_time(case: Case) -> bool:
+    """Whether a model of the case takes a state to a later one, so that it can go on from what it predicts."""
     if isinstance(case.data, Dataset):
         return case.data.stride > 0 and case.data.inputs == case.data.targets
     return isinstance(case.data, Simulation) and case.equation is not None and case.equation.name != "darcy"

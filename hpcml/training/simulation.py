@@ -103,6 +103,11 @@ def trajectories(
             yield snapshot
 
 
+def snapshot_time(data: case.Simulation, step: int) -> float:
+    """Time of state number ``step``: the first comes after the spin-up, which takes whole intervals."""
+    return (math.ceil(data.spin_up / data.interval) + step) * data.interval
+
+
 def solver_between(equation: Equation, domain: Domain, interval: float, state: Tensor) -> tuple[Solver, int]:
     """Solver whose step divides the time between two snapshots and is at most half the stable one, and the number of steps."""
     steps = max(1, math.ceil(interval / (0.5 * equation.stable_step(domain, state))))
@@ -114,9 +119,10 @@ def _written(
 ) -> Iterator[Tensor]:
     """The same states, each on disk before it is given on."""
     channels = equation.channels(domain.num_dims)
+    assert isinstance(spec.data, case.Simulation)
     with TrajectoryWriter(path, spec, domain, {name: name for name in channels}, num_samples) as writer:
         for step, state in enumerate(states):
-            writer.write(step, dict(zip(channels, state.unbind(1), strict=True)))
+            writer.write(snapshot_time(spec.data, step), dict(zip(channels, state.unbind(1), strict=True)))
             yield state
 
 

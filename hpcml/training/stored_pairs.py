@@ -100,6 +100,18 @@ class StoredPairs(Samples):
         yield from waiting
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the channels of an input."""
+        return tuple(self.dataset.description.channels[self._channels[place]] for place in self._inputs)
+
+    def states(self, trajectories: range, times: range) -> Iterator[Tensor]:
+        """Inputs of some trajectories at one time after the other, (trajectory, channel, *local_shape)."""
+        channels = [self._channels[place] for place in self._inputs]
+        for time in times:
+            read = (self.dataset.read(number, range(time, time + 1), self.domain.block, channels)[0] for number in trajectories)
+            yield self._tensor(list(read))
+
+    @property
     def traffic(self) -> str:
         """What this rank has read so far, in words."""
         read, whole = self.dataset.bytes_read, self.dataset.num_bytes

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -10,43 +11,10 @@ import time
 import h5py
 import numpy as np
 import pytest
+import tomli_w
 from the_well.data import WellDataset
 
 from hpcml.io.dataset import open_dataset
-
-PROBLEM = """
-[grid]
-shape = [16, 16]
-
-[equation]
-name = "shallow_water"
-
-[data]
-kind = "simulation"
-trajectories = 8
-held_out = 2
-snapshots = 4
-interval = 0.02
-"""
-
-LEARN = """
-[data]
-kind = "dataset"
-path = "{0}/data/train"
-test = ["{0}/data/valid"]
-
-[model]
-name = "fno"
-channels = 4
-modes = 3
-layers = 2
-
-[training]
-epochs = 2
-batch_size = 4
-dtype = "float64"
-"""
-
 
 def hpcml(mpiexec, ranks, *words):
     return mpiexec(ranks, "-m", "hpcml", *words)
@@ -57,10 +25,12 @@ def digests(folder):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, mpiexec):
+def made(tmp_path_factory, mpiexec, small_case):
     """The dataset, made on one rank."""
     folder = tmp_path_factory.mktemp("made")
-    (folder / "case.toml").write_text(PROBLEM)
+    waves = {"trajectories": 8, "held_out": 2, "interval": 0.02}
+    tables = {"grid": small_case["grid"], "equation": {"name": "shallow_water"}, "data": small_case["data"] | waves}
+    (folder / "case.toml").write_text(tomli_w.dumps(tables))
     done = hpcml(mpiexec, 1, "data", "generate", folder / "case.toml", "--out", folder / "waves")
     assert done.returncode == 0 and "complete: " in done.stdout, done.stderr
     return folder
@@ -109,10 +79,56 @@ def test_it_becomes_pdebenchs(made, mpiexec, tmp_path):
             assert np.array_equal(np.moveaxis(groups[f"{trajectory:04d}/data"][()], -1, 1), dataset.read(trajectory))
 
 
-def test_it_is_trained_on_and_every_rank_reads_its_share(made, mpiexec, tmp_path):
-    (tmp_path / "case.toml").write_text(LEARN.format(made / "waves"))
-    done = hpcml(mpiexec, 2, "train", tmp_path / "case.toml", "--run", tmp_path / "run")
+@pytest.fixture(scope="module")
+def learned(made, mpiexec, small_case):
+    """A run that has learned from the dataset, on two ranks."""
+    data = {"kind": "dataset", "path": f"{made}/waves/data/train", "test": [f"{made}/waves/data/valid"]}
+    (made / "learn.toml").write_text(tomli_w.dumps({"data": data, "model": small_case["model"], "training": small_case["training"]}))
+    done = hpcml(mpiexec, 2, "train", made / "learn.toml", "--run", made / "run")
     assert done.returncode == 0, done.stderr
-    assert "rank 0 read 0.05 MB, 50.0 % of the 0.10 MB of waves" in done.stdout, done.stdout  # once, through two epochs and all statistics
-    (error,) = json.loads((tmp_path / "run" / "evaluation.json").read_text())["relative_l2"].values()
+    return made / "run", done.stdout
+
+
+def test_it_is_trained_on_and_every_rank_reads_its_share(learned, mpiexec):
+    run, text = learned
+    assert "rank 0 read 0.05 MB, 50.0 % of the 0.10 MB of waves" in text, text  # once, through two epochs and all statistics
+    (error,) = json.loads((run / "evaluation.json").read_text())["relative_l2"].values()
     assert 0 < error < 1
+    (run / "evaluation.json").unlink()
+    done = hpcml(mpiexec, 1, "evaluate", run)
+    assert done.returncode == 0, done.stderr
+    (again,) = json.loads((run / "evaluation.json").read_text())["relative_l2"].values()
+    assert again == pytest.approx(error, rel=1e-9)  # float64 sums in another order
+
+
+def test_what_learned_from_it_is_rolled_out_beside_it_in_either_layout(made, learned, mpiexec):
+    run, _ = learned
+    valid = made / "waves" / "data" / "valid"
+    done = hpcml(mpiexec, 2, "rollout", run, "--steps", "3")
+    assert done.returncode == 0 and "step 3: relative L2 error" in done.stdout, done.stderr
+    errors = json.loads((run / "rollout.json").read_text())
+    with open_dataset(valid) as dataset, h5py.File(run / "snapshots" / "rollout.h5") as file:
+        assert file["time"][:] == pytest.approx([0, 0.02, 0.04, 0.06]) and file["prediction_depth"].shape == (4, 2, 16, 16)
+        names = dataset.description.channels
+        for sample in range(2):
+            stored = dataset.read(sample)
+            for number, name in enumerate(names):
+                assert np.array_equal(file[f"truth_{name}"][:, sample].swapaxes(1, 2), stored[:, number])
+        predicted = {name: file[f"prediction_{name}"][()] for name in names}
+        assert all(np.array_equal(found[0], file[f"truth_{name}"][0]) for name, found in predicted.items())
+    shutil.copytree(run, made / "other")
+    config = made / "other" / "config.toml"
+    assert hpcml(mpiexec, 1, "data", "convert", valid, made / "valid.h5", "--to", "pdebench").returncode == 0
+    config.write_text(config.read_text().replace(str(valid), str(made / "valid.h5")))
+    done = hpcml(mpiexec, 1, "rollout", made / "other", "--steps", "3", "--trajectories", "1")
+    assert done.returncode == 0, done.stderr
+    with h5py.File(made / "other" / "snapshots" / "rollout.h5") as file:
+        names = [name for name in file if name.startswith("prediction_")]
+        for name, found in zip(sorted(names), (predicted[key] for key in sorted(predicted)), strict=True):
+            assert np.allclose(file[name][:, 0], found[:, 0], rtol=0, atol=1e-12), name  # the same sums in another order
+    assert errors["model"][0] < 1 and len(errors["persistence"]) == 3
+
+
+def test_a_rollout_beyond_what_is_stored_is_refused_once(learned, mpiexec):
+    done = hpcml(mpiexec, 2, "rollout", learned[0], "--steps", "4")
+    assert done.returncode == 2 and done.stderr.count("has 4 times, enough to compare 3 steps") == 1, done.stderr

@@ -1,0 +1,102 @@
+"""What a roll-out starts from and is compared with: the solver of the case, or trajectories that are stored."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mpi4py import MPI
+from torch import Tensor
+
+from hpcml.core.case import Case, Dataset, Ranks, Simulation
+from hpcml.core.errors import ConfigError
+from hpcml.equations import build_equation
+from hpcml.fields.domain import Domain
+from hpcml.training.experiment import dtype_of, steps_in_time
+from hpcml.training.simulation import snapshot_time, trajectories
+from hpcml.training.stored_pairs import StoredPairs, open_pairs
+from hpcml.training.tensor_files import domain_of
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Held-out trajectories, state by state.
+
+    Attributes
+    ----------
+    domain : Domain
+        Where they live, on all ranks.
+    channels : tuple of str
+        Names.
+    times : tuple of float
+        Time of each state.
+    states : iterator of Tensor
+        (trajectory, channel, *local_shape), each made or read when it is asked for.
+    """
+
+    domain: Domain
+    channels: tuple[str, ...]
+    times: tuple[float, ...]
+    states: Iterator[Tensor]
+
+
+def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None = None) -> Truth:
+    """Begin at held-out states of a case.
+
+    Parameters
+    ----------
+    case : Case
+        Of a model that steps in time.
+    comm : MPI.Intracomm
+        All ranks, in any number.
+    steps : int
+        Steps of the model that there shall be a truth for.
+    most : int, optional
+        Trajectories, the first ones; by default all that are held out.
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        On every rank: the case does not step in time, or what is stored is too short or of no use.
+
+    Communication
+    -------------
+    Collective over comm; stored states are read by each rank for itself.
+    """
+    if steps < 1 or (most is not None and most < 1):
+        raise ConfigError(f"a roll-out has one step and one trajectory or more, got {steps} and {most}")
+    if not steps_in_time(case):
+        raise ConfigError("this is no run of a model that steps in time, from fields to the same fields: see `hpcml evaluate`")
+    ranks = case.ranks.model_copy(update={"domain": "auto", "data": 1})
+    if isinstance(case.data, Dataset):
+        return _stored(case, case.data, ranks, comm, steps, most)
+    assert isinstance(case.data, Simulation) and case.grid is not None and case.equation is not None
+    equation = build_equation(case.equation)
+    domain = domain_of(case.grid.shape, case.grid, ranks, comm)
+    count = min(case.data.held_out, most or case.data.held_out)
+    samples = range(case.data.trajectories, case.data.trajectories + count)
+    times = tuple(snapshot_time(case.data, step) for step in range(steps + 1))
+    states = trajectories(equation, case.data, domain, samples, steps + 1)
+    return Truth(domain, equation.channels(domain.num_dims), times, (state.to(dtype_of(case)) for state in states))
+
+
+def _stored(case: Case, data: Dataset, ranks: Ranks, comm: MPI.Intracomm, steps: int, most: int | None) -> Truth:
+    if not data.test:
+        raise ConfigError("the case names no trajectories that were held out: roll out from data.test, which is empty")
+    pairs = open_pairs(data.test[0], data, case.grid, ranks, comm, dtype_of(case))
+    space = pairs.dataset.description
+    there = (space.num_times - 1) // data.stride
+    if steps > there:
+        raise ConfigError(
+            f"{data.test[0]} has {space.num_times} times, enough to compare {there} steps of data.stride = {data.stride}, got {steps}: "
+            f"take --steps {there}"
+        )
+    count = min(space.num_trajectories, most or space.num_trajectories)
+    times = tuple(space.times[step * data.stride] for step in range(steps + 1))
+    return Truth(pairs.domain, pairs.input_names, times, _read(pairs, range(count), range(0, steps * data.stride + 1, data.stride)))
+
+
+def _read(pairs: StoredPairs, trajectories: range, times: range) -> Iterator[Tensor]:
+    """Give the states, then close the files."""
+    try:
+        yield from pairs.states(trajectories, times)
+    finally:
+        pairs.close()
