@@ -16,6 +16,7 @@ from the_well.data import WellDataset
 
 from hpcml.io.dataset import open_dataset
 
+
 def hpcml(mpiexec, ranks, *words):
     return mpiexec(ranks, "-m", "hpcml", *words)
 

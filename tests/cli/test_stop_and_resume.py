@@ -10,34 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import tomli_w
 import torch
 
-CASE = """
-[grid]
-shape = [16, 16]
-
-[equation]
-name = "navier_stokes"
-
-[data]
-kind = "simulation"
-trajectories = 3
-held_out = 1
-snapshots = 4
-interval = 0.05
-
-[model]
-name = "fno"
-channels = 4
-modes = 3
-layers = 2
-
-[training]
-epochs = 60
-batch_size = 4
-dtype = "float64"
-checkpoint_share = 0.5
-"""
 LAST = 180  # updates: three an epoch
 FURTHER = 20  # at least, after each restart
 
@@ -94,10 +69,11 @@ def arrays(tree):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, mpiexec):
+def runs(tmp_path_factory, mpiexec, small_case):
     """Folder with the run that never stopped and, cut short at an update within an epoch, the one that was killed and told to stop."""
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "case.toml").write_text(CASE)
+    training = small_case["training"] | {"epochs": 60, "checkpoint_share": 0.5}
+    (folder / "case.toml").write_text(tomli_w.dumps(small_case | {"training": training}))
     whole = start(mpiexec, 2, folder, folder / "whole")
     assert whole.wait(timeout=100) == 0, whole.communicate()[0]
     job = start(mpiexec, 2, folder, folder / "parts")

@@ -8,43 +8,15 @@ import time
 
 import h5py
 import pytest
+import tomli_w
 import torch
-
-CASE = """
-[grid]
-shape = [16, 16]
-
-[equation]
-name = "navier_stokes"
-
-[data]
-kind = "simulation"
-trajectories = 3
-held_out = 1
-snapshots = 4
-interval = 0.05
-
-[model]
-name = "fno"
-channels = 4
-modes = 3
-layers = 2
-
-[training]
-epochs = 2
-batch_size = 4
-dtype = "float64"
-
-[output]
-rollout_steps = 3
-"""
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, mpiexec):
+def runs(tmp_path_factory, mpiexec, small_case):
     """Folder with the case, trained on one rank and on two."""
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "case.toml").write_text(CASE)
+    (folder / "case.toml").write_text(tomli_w.dumps(small_case | {"output": {"rollout_steps": 3}}))
     for ranks in (1, 2):
         done = hpcml(mpiexec, ranks, "train", folder / "case.toml", "--run", folder / str(ranks))
         assert done.returncode == 0, done.stderr
