@@ -10,8 +10,10 @@ runs/NAME/
 """
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
@@ -60,10 +62,21 @@ class RunDirectory:
         -------------
         Collective over comm; rank 0 writes.
         """
+        self._on_the_first(lambda: self._write(case), comm)
+
+    def describe(self, comm: MPI.Intracomm) -> None:
+        """Write `environment.json`, once no other job can be at this run.
+
+        Errors and communication are those of `begin`.
+        """
+        library = MPI.Get_library_version().strip("\x00").splitlines()[0].strip()
+        self._on_the_first(lambda: write_environment(self.path, library), comm)
+
+    def _on_the_first(self, write: Callable[[], Any], comm: MPI.Intracomm) -> None:
         error: Exception | None = None
         if comm.rank == 0:
             try:
-                self._write(case)
+                write()
             except (ConfigError, OSError) as caught:
                 error = caught if isinstance(caught, ConfigError) else ConfigError(f"cannot make the run directory {self.path}: {caught}")
         agree_on_error(error, comm)
@@ -95,5 +108,5 @@ class RunDirectory:
             )
         for folder in (self.path, self.log, self.checkpoints, self.snapshots):
             folder.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(text, encoding="utf-8")
-        write_environment(self.path, MPI.Get_library_version().strip("\x00").splitlines()[0].strip())
+        if not self.config.exists():
+            self.config.write_text(text, encoding="utf-8")

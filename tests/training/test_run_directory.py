@@ -20,6 +20,7 @@ def test_it_keeps_the_case_and_the_environment(comm, shared_path):
     directory = RunDirectory(shared_path / "run")
     directory.begin(case(epochs=3), comm)
     assert directory.case() == case(epochs=3)
+    directory.describe(comm)
     assert json.loads((directory.path / "environment.json").read_text())["mpi_library"]
     directory.begin(case(epochs=3), comm)
 
