@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
     add_case_arguments(generate)
     generate.add_argument("--out", type=Path, metavar="DIR", help="folder of the dataset, default: the case's name in datasets/")
     generate.set_defaults(run=_generate)
-    convert = actions.add_parser("convert", help="write a dataset in another layout")
+    convert = actions.add_parser("convert", help="write a dataset in another layout; started again, go on where it stopped")
     convert.add_argument("source", type=Path, metavar="IN", help="file, or folder of files that follow one another")
     convert.add_argument("target", type=Path, metavar="OUT", help="file to be made; for pdebench *.hdf5 has arrays, *.h5 groups")
     convert.add_argument("--to", required=True, choices=("the-well", "pdebench"), help="layout")

@@ -8,9 +8,9 @@ from mpi4py import MPI
 
 from hpcml.core.errors import ConfigError
 from hpcml.io.dataset import pdebench, pdebench_groups, the_well
-from hpcml.io.dataset.create import create_dataset
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
+from hpcml.io.dataset.growing import GrowingDataset
 from hpcml.mpi.agreement import raise_together
 from hpcml.topology.block import block_range
 
@@ -45,14 +45,14 @@ def layout_of(family: str, path: str | os.PathLike[str]) -> str:
 def convert(
     source: str | os.PathLike[str], target: str | os.PathLike[str], family: str, comm: MPI.Intracomm = MPI.COMM_SELF
 ) -> Description:
-    """Write a dataset in another layout.
+    """Write a dataset in another layout; called again after an interruption, go on with the trajectories that are missing.
 
     Parameters
     ----------
     source : str or path
         File or folder of any layout known.
     target : str or path
-        File to be made; it appears under this name when it is complete.
+        File to be made; it appears under this name when it is complete. Until then ``NAME.unfinished/`` holds what is done.
     family : str
         ``the-well``, or ``pdebench``: arrays if the name ends in ``.hdf5``, groups for ``.h5``.
     comm : MPI.Intracomm
@@ -66,32 +66,32 @@ def convert(
     Raises
     ------
     ConfigError, CheckpointError
-        On every rank; nothing is left under the name ``target``.
+        On every rank; nothing is left under the name ``target``. Among them: it exists already, or the unfinished work is of a source that
+        has changed since.
 
     Communication
     -------------
     Collective over comm, once at the beginning and at the end; each rank reads and writes its own trajectories.
     """
     layout, target = layout_of(family, target), Path(target)
-    partial = target.with_name(target.name + ".partial")
     with open_dataset(source, comm) as old:
-        with raise_together(comm):
-            if comm.rank == 0:
-                if target.exists():
-                    raise ConfigError(f"{target} exists already: remove it, or choose another name")
-                partial.unlink(missing_ok=True)
-        with create_dataset(partial, layout, old.description, comm) as new, raise_together(comm):
-            share = block_range(old.description.num_trajectories, comm.size, comm.rank)
-            for trajectory in range(share.start, share.stop):
+        origin = comm.bcast(_stamps(Path(source)) if comm.rank == 0 else None)
+        work = target.with_name(target.name + ".unfinished")
+        with GrowingDataset(target, old.description, f"{layout} from {origin}", comm, layout, work) as new, raise_together(comm):
+            share = block_range(len(new.missing), comm.size, comm.rank)
+            for trajectory in new.missing[share.start : share.stop]:
                 _copy(old, new, trajectory)
-            new.sync()
-    if comm.rank == 0:
-        partial.replace(target)
-    comm.Barrier()
+                new.finish(trajectory, MPI.COMM_SELF)
     return old.description
 
 
-def _copy(old: Dataset, new: Dataset, trajectory: int) -> None:
+def _stamps(source: Path) -> list[tuple[str, int, int]]:
+    """What tells whether a file, or the files of a folder, are still the same: names, sizes, times of the last change."""
+    files = sorted([*source.glob("*.hdf5"), *source.glob("*.h5")]) if source.is_dir() else [source]
+    return [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def _copy(old: Dataset, new: GrowingDataset, trajectory: int) -> None:
     space = old.description
     one = len(space.channels) * int(np.prod(space.grid_shape)) * 8
     step = max(1, _PIECE_BYTES // one)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,7 +27,7 @@ _DONE, _MISSING = b"x", b"."
 
 
 class GrowingDataset:
-    """A file of The Well's layout that appears under its name once every trajectory is in it.
+    """A file that appears under its name once every trajectory is in it.
 
     Until then there are ``NAME.partial``, whole in structure from the beginning, and ``NAME.progress``: one line of JSON that says what the
     file is of, and then one character for each trajectory, ``x`` if it is complete and on the disk.
@@ -40,6 +42,11 @@ class GrowingDataset:
         What the values are computed from; goes into the file. Work that an interruption left is gone on with only if it has the same.
     comm : MPI.Intracomm
         All ranks that write.
+    layout : str
+        ``the-well``, ``pdebench`` or ``pdebench-groups``.
+    work : Path, optional
+        Folder for what is unfinished, removed in the end; `origin` is then kept there and does not go into the file. By default all is
+        beside the file.
 
     Attributes
     ----------
@@ -49,7 +56,7 @@ class GrowingDataset:
     Raises
     ------
     ConfigError
-        On every rank: file or unfinished work of another origin.
+        On every rank: file or unfinished work of another origin, or a layout that cannot hold it.
     CheckpointError
         On every rank: the file cannot be made, or another job makes it.
 
@@ -62,9 +69,11 @@ class GrowingDataset:
     If an exception ends the block, the unfinished work stays for the next time.
     """
 
-    def __init__(self, path: Path, description: Description, origin: str, comm: MPI.Intracomm) -> None:
-        self._path, self._comm = path, comm
-        self._partial, self._progress = (path.with_name(path.name + suffix) for suffix in (".partial", ".progress"))
+    def __init__(
+        self, path: Path, description: Description, origin: str, comm: MPI.Intracomm, layout: str = "the-well", work: Path | None = None
+    ) -> None:
+        self._path, self._comm, self._layout, self._work = path, comm, layout, work
+        self._partial, self._progress = ((work or path.parent) / f"{path.name}{suffix}" for suffix in (".partial", ".progress"))
         self._head = json.dumps({"format_version": 1, "origin": origin}).encode() + b"\n"
         self._count = description.num_trajectories
         self._lock: FolderLock | None = None
@@ -82,7 +91,7 @@ class GrowingDataset:
             self._dataset = open_dataset(self._partial, comm, writable=True)
             self._marks = os.open(self._progress, os.O_WRONLY)
 
-    def write(self, trajectory: int, first_time: int, values: np.ndarray, block: tuple[BlockRange, ...]) -> None:
+    def write(self, trajectory: int, first_time: int, values: np.ndarray, block: Sequence[BlockRange] | None = None) -> None:
         """Put this rank's cells of some times in their place, as `Dataset.write`."""
         assert self._dataset is not None
         self._dataset.write(trajectory, first_time, values, block)
@@ -118,18 +127,17 @@ class GrowingDataset:
 
     def _begin(self, description: Description, origin: str) -> list[int]:
         try:
-            self._lock = FolderLock(self._path.parent)
+            self._lock = FolderLock(self._work or self._path.parent)
             if self._path.exists():
-                with h5py.File(self._path, "r", locking=False) as file:
-                    if file.attrs.get(ORIGIN) != origin:
-                        raise ConfigError(f"{self._path} holds data of another case: remove it, or choose another folder with --out")
+                self._check_origin(origin)
                 self._progress.unlink(missing_ok=True)
                 return []
             if not self._progress.exists():
                 self._partial.unlink(missing_ok=True)
-                create_file(self._partial, "the-well", description)
-                with h5py.File(self._partial, "r+") as file:
-                    file.attrs[ORIGIN] = origin
+                create_file(self._partial, self._layout, description)
+                if self._work is None:
+                    with h5py.File(self._partial, "r+") as file:
+                        file.attrs[ORIGIN] = origin
                 self._sync_partial()
                 write_small(self._progress, self._head + _MISSING * self._count)
             text = self._progress.read_bytes()
@@ -137,10 +145,20 @@ class GrowingDataset:
             raise CheckpointError(f"cannot make {self._path}: {error}{remedy(error.errno)}") from None
         if not text.startswith(self._head) or not self._partial.exists():
             raise ConfigError(
-                f"{self._progress} is of the unfinished data of another case: go on with that one, remove {self._partial.name} and "
-                f"{self._progress.name}, or choose another folder with --out"
+                f"{self._progress} is of unfinished data of another case: go on with that one, remove {self._partial.name} and "
+                f"{self._progress.name}, or choose another place"
             )
         return self._unfinished(text)
+
+    def _check_origin(self, origin: str) -> None:
+        """Accept a file that is complete only if it is what would be made."""
+        if self._work is not None:
+            if not self._progress.exists() or not self._progress.read_bytes().startswith(self._head):
+                raise ConfigError(f"{self._path} exists already: remove it, or choose another name")
+            return
+        with h5py.File(self._path, "r", locking=False) as file:
+            if file.attrs.get(ORIGIN) != origin:
+                raise ConfigError(f"{self._path} holds data of another case: remove it, or choose another folder with --out")
 
     def _unfinished(self, text: bytes) -> list[int]:
         marks = text[len(self._head) :]
@@ -164,5 +182,7 @@ class GrowingDataset:
 
     def _unlock(self) -> None:
         if self._lock is not None:
+            if self._work is not None and not self._progress.exists():
+                shutil.rmtree(self._work, ignore_errors=True)
             self._lock.close()
             self._lock = None

@@ -1,5 +1,6 @@
 """From one layout to another and back, any number of ranks make the same file."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,22 @@ import pytest
 
 from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.io.dataset import convert, create_dataset, open_dataset
+from hpcml.io.dataset.growing import GrowingDataset
+
+DIES = """
+import os, sys, time
+from hpcml.io.dataset.growing import GrowingDataset
+from hpcml.cli.main import main
+finish = GrowingDataset.finish
+def dies(self, trajectory, comm):
+    if trajectory == 2:
+        time.sleep(30)
+    finish(self, trajectory, comm)
+    if trajectory == 0:
+        os.kill(os.getpid(), 9)
+GrowingDataset.finish = dies
+main(["data", "convert", *sys.argv[1:], "--to", "the-well"])
+"""
 
 
 @pytest.mark.parallel([1, 2, 3])
@@ -38,3 +55,25 @@ def test_a_mistake_leaves_nothing_behind(comm, shared_path, space):
         convert(shared_path / "none.hdf5", shared_path / "b.hdf5", "the-well", comm)
     comm.Barrier()
     assert [path.name for path in shared_path.iterdir()] == ["a.hdf5"]
+
+
+def test_a_conversion_that_was_killed_goes_on(mpiexec, tmp_path, space, values, monkeypatch):
+    source, target = tmp_path / "a.hdf5", tmp_path / "b.hdf5"
+    with create_dataset(source, "the-well", space) as dataset:
+        for trajectory, run in enumerate(values):
+            dataset.write(trajectory, 0, run)
+    done = mpiexec(2, "-c", DIES, source, target)  # the other rank writes, but waits before it says so
+    assert done.returncode != 0 and not target.exists()
+    assert (tmp_path / "b.hdf5.unfinished" / "b.hdf5.progress").read_bytes().splitlines()[-1] == b"x.."
+    finished, finish = [], GrowingDataset.finish
+    monkeypatch.setattr(GrowingDataset, "finish", lambda self, number, comm: finished.append(number) or finish(self, number, comm))
+    stamp = source.stat().st_mtime_ns
+    os.utime(source, ns=(stamp, stamp + 1))
+    with pytest.raises(ConfigError, match="is of unfinished data of another case"):
+        convert(source, target, "the-well")
+    os.utime(source, ns=(stamp, stamp))
+    assert convert(source, target, "the-well") == space and finished == [1, 2]
+    assert target.read_bytes() == source.read_bytes() and sorted(path.name for path in tmp_path.iterdir()) == ["a.hdf5", "b.hdf5"]
+    with pytest.raises(ConfigError, match="exists already"):
+        convert(source, target, "the-well")
+    assert not (tmp_path / "b.hdf5.unfinished").exists()
