@@ -14,7 +14,7 @@ from hpcml.io.dataset.growing import GrowingDataset
 from hpcml.mpi.agreement import raise_together
 from hpcml.topology.block import block_range
 
-FAMILIES = (the_well.NAME, pdebench.NAME)
+_WELL, _ARRAYS, _GROUPS = the_well.LAYOUT.name, pdebench.LAYOUT.name, pdebench_groups.LAYOUT.name
 _PIECE_BYTES = 64 << 20
 
 
@@ -30,12 +30,9 @@ def layout_of(family: str, path: str | os.PathLike[str]) -> str:
     -------------
     Local.
     """
-    suffixes = {
-        the_well.NAME: {".hdf5": the_well.NAME, ".h5": the_well.NAME},
-        pdebench.NAME: {".hdf5": pdebench.NAME, ".h5": pdebench_groups.NAME},
-    }
+    suffixes = {_WELL: {".hdf5": _WELL, ".h5": _WELL}, _ARRAYS: {".hdf5": _ARRAYS, ".h5": _GROUPS}}
     if family not in suffixes:
-        raise ConfigError(f"there is no layout {family!r}: expected {' or '.join(FAMILIES)}")
+        raise ConfigError(f"there is no layout {family!r}: expected {' or '.join(suffixes)}")
     suffix = Path(path).suffix
     if suffix not in suffixes[family]:
         raise ConfigError(f"a dataset's name ends in .hdf5 or .h5 (PDEBench: arrays or groups), got {path}")

@@ -15,17 +15,7 @@ VERSION_ATTRIBUTE = "hpcml_dataset_version"
 VERSION = 1
 """Of what hpcml adds to the layouts; the layouts themselves have none."""
 
-_KNOWN = (
-    (the_well.NAME, the_well.is_the_well, the_well.describe, "The Well's (groups dimensions and t0_fields)"),
-    (pdebench.NAME, pdebench.is_pdebench, pdebench.describe, "PDEBench's arrays (tensor, or density)"),
-    (pdebench_groups.NAME, pdebench_groups.is_pdebench_groups, pdebench_groups.describe, "PDEBench's groups (0000/data)"),
-    (
-        pdebench_incompressible.NAME,
-        pdebench_incompressible.is_incompressible,
-        pdebench_incompressible.describe,
-        "PDEBench's incompressible flow (velocity and particles)",
-    ),
-)
+_KNOWN = (the_well.LAYOUT, pdebench.LAYOUT, pdebench_groups.LAYOUT, pdebench_incompressible.LAYOUT)
 
 Found = tuple[str, Description, tuple[Variable, ...]]
 
@@ -42,7 +32,7 @@ def create_file(path: Path, layout: str, description: Description) -> None:
     -------------
     Local; one rank makes the file, then all may open it for writing.
     """
-    makers = {the_well.NAME: the_well.create, pdebench.NAME: pdebench.create, pdebench_groups.NAME: pdebench_groups.create}
+    makers = {known.name: known.create for known in _KNOWN if known.create}
     makers[layout](path, description)
     with h5py.File(path, "r+") as file:
         file.attrs[VERSION_ATTRIBUTE] = VERSION
@@ -77,13 +67,13 @@ def _describe_file(path: Path) -> Found:
         version = int(file.attrs.get(VERSION_ATTRIBUTE, VERSION))
         if version > VERSION:
             raise CheckpointError(f"{path} was written by a newer hpcml (version {version}; this one knows {VERSION}): upgrade hpcml")
-        for name, recognises, describe, _ in _KNOWN:
-            if recognises(file):
+        for layout in _KNOWN:
+            if layout.recognises(file):
                 try:
-                    return name, *describe(file)
+                    return layout.name, *layout.describe(file)
                 except KeyError as error:
-                    raise CheckpointError(f"{path} is of the layout {name}, but lacks a part of it: {error.args[0]}") from None
-        known = ", ".join(text for *_, text in _KNOWN)
+                    raise CheckpointError(f"{path} is of the layout {layout.name}, but lacks a part of it: {error.args[0]}") from None
+        known = ", ".join(layout.shows for layout in _KNOWN)
         raise CheckpointError(f"{path} is of no known layout: expected {known}, got {', '.join(file) or 'an empty file'}")
 
 

@@ -11,31 +11,19 @@ import numpy as np
 
 from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.io.dataset.description import DIMS, Description, Field
+from hpcml.io.dataset.layout import Layout
 from hpcml.io.dataset.origin import read_origin, write_origin
 from hpcml.io.dataset.stored_array import StoredArray, reserve
 from hpcml.io.dataset.variable import Variable
 
-NAME = "pdebench"
 _VELOCITY = ("Vx", "Vy", "Vz")
 
 
-def is_pdebench(file: h5py.File) -> bool:
-    """Whether a file has the arrays of this layout."""
+def _recognises(file: h5py.File) -> bool:
     return isinstance(file.get("tensor", file.get("density")), h5py.Dataset)
 
 
-def describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
-    """Index space of a file, and where its channels lie.
-
-    Raises
-    ------
-    CheckpointError
-        If something that the layout demands is absent or does not fit.
-
-    Communication
-    -------------
-    Local.
-    """
+def _describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
     main = file["tensor" if "tensor" in file else "density"]
     if main.ndim < 3:
         raise CheckpointError(f"{file.filename}: {main.name} should be (trajectory, time, cells, ...), got shape {main.shape}")
@@ -56,18 +44,7 @@ def describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
     return description, tuple(_variable(_member(file, name), channel, description) for channel, name in enumerate(_names(description)))
 
 
-def create(path: Path, description: Description) -> None:
-    """Make a file with all structure and no values yet.
-
-    Raises
-    ------
-    ConfigError
-        If the fields are none that this layout can name.
-
-    Communication
-    -------------
-    Local; one rank makes the file, then all may open it for writing.
-    """
+def _create(path: Path, description: Description) -> None:
     names = _names(description)
     with h5py.File(path, "w") as file:
         for name in names:
@@ -119,3 +96,6 @@ def _variable(dataset: h5py.Dataset, channel: int, space: Description) -> Variab
     if dataset.shape != expected:
         raise CheckpointError(f"{dataset.file.filename}: {dataset.name} should be of shape {expected}, got {dataset.shape}")
     return Variable(channel, 1, (StoredArray.of(dataset),), (space.num_trajectories,), True, has_time, (True,) * space.num_dims)
+
+
+LAYOUT = Layout("pdebench", "PDEBench's arrays (tensor, or density)", _recognises, _describe, _create)

@@ -8,31 +8,19 @@ import numpy as np
 
 from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.io.dataset.description import DIMS, Description, Field
+from hpcml.io.dataset.layout import Layout
 from hpcml.io.dataset.origin import read_origin, write_origin
 from hpcml.io.dataset.stored_array import StoredArray, reserve
 from hpcml.io.dataset.variable import Variable
 
-NAME = "pdebench-groups"
 _NUMBER = re.compile(r"^\s*(\w+):\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*$", re.MULTILINE)
 
 
-def is_pdebench_groups(file: h5py.File) -> bool:
-    """Whether a file has the groups of this layout."""
+def _recognises(file: h5py.File) -> bool:
     return any(name.isdecimal() and "data" in file[name] for name in file)
 
 
-def describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
-    """Index space of a file, and where its channels lie.
-
-    Raises
-    ------
-    CheckpointError
-        If something that the layout demands is absent or does not fit.
-
-    Communication
-    -------------
-    Local.
-    """
+def _describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
     groups = [file[name] for name in sorted(filter(str.isdecimal, file), key=int)]
     first = groups[0]
     shape = first["data"].shape
@@ -57,18 +45,7 @@ def describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
     return read_origin(file, description), (variable,)
 
 
-def create(path: Path, description: Description) -> None:
-    """Make a file with all structure and no values yet.
-
-    Raises
-    ------
-    ConfigError
-        If a field does not vary in time, which this layout cannot say.
-
-    Communication
-    -------------
-    Local; one rank makes the file, then all may open it for writing.
-    """
+def _create(path: Path, description: Description) -> None:
     space = description
     steady = [entry.name for entry in space.fields if not entry.varies_in_time]
     if steady:
@@ -99,3 +76,6 @@ def _constants(groups: list[h5py.Group]) -> dict[str, tuple[float, ...]]:
 
 def _shape(group: h5py.Group) -> str:
     return str(group["data"].shape) if "data" in group else "none"
+
+
+LAYOUT = Layout("pdebench-groups", "PDEBench's groups (0000/data)", _recognises, _describe, _create)

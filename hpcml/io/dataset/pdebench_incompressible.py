@@ -6,31 +6,19 @@ import h5py
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io.dataset.description import Description, Field
+from hpcml.io.dataset.layout import Layout
 from hpcml.io.dataset.pdebench_groups import numbers_in
 from hpcml.io.dataset.stored_array import StoredArray
 from hpcml.io.dataset.variable import Variable
 
-NAME = "pdebench-incompressible"
 _FIELDS = (Field("velocity", 1), Field("particles"), Field("force", 1, varies_in_time=False))
 
 
-def is_incompressible(file: h5py.File) -> bool:
-    """Whether a file has the arrays of this layout."""
+def _recognises(file: h5py.File) -> bool:
     return "velocity" in file and "particles" in file
 
 
-def describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
-    """Index space of a file, and where its channels lie.
-
-    Raises
-    ------
-    CheckpointError
-        If something that the layout demands is absent or does not fit.
-
-    Communication
-    -------------
-    Local.
-    """
+def _describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
     shape = file["velocity"].shape
     if len(shape) != 5:
         raise CheckpointError(f"{file.filename}: /velocity should be (trajectory, time, cells, cells, 2), got shape {shape}")
@@ -53,3 +41,6 @@ def describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
         constants={name: (value,) for name, value in numbers_in(file).items()},
     )
     return description, tuple(variables)
+
+
+LAYOUT = Layout("pdebench-incompressible", "PDEBench's incompressible flow (velocity and particles)", _recognises, _describe)

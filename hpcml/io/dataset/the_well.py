@@ -11,32 +11,20 @@ import numpy as np
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io.dataset.description import DIMS, Description, Field
+from hpcml.io.dataset.layout import Layout
 from hpcml.io.dataset.origin import read_origin, write_origin
 from hpcml.io.dataset.stored_array import StoredArray, reserve
 from hpcml.io.dataset.variable import Variable
 
-NAME = "the-well"
 GROUPS = ("t0_fields", "t1_fields", "t2_fields")
 _TEXT = h5py.string_dtype()
 
 
-def is_the_well(file: h5py.File) -> bool:
-    """Whether a file has the groups of this layout."""
+def _recognises(file: h5py.File) -> bool:
     return "dimensions" in file and "t0_fields" in file
 
 
-def describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
-    """Index space of a file, and where its channels lie.
-
-    Raises
-    ------
-    CheckpointError
-        If something that the layout demands is absent or does not fit.
-
-    Communication
-    -------------
-    Local.
-    """
+def _describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
     dims = [str(name) for name in file["dimensions"].attrs["spatial_dims"]]
     if file.attrs.get("grid_type", "cartesian") != "cartesian":
         raise CheckpointError(f"{file.filename} is on a {file.attrs['grid_type']} grid: only cartesian ones can be read")
@@ -65,13 +53,7 @@ def describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
     return description, tuple(variables)
 
 
-def create(path: Path, description: Description) -> None:
-    """Make a file with all structure and no values yet: these are zero until they are written.
-
-    Communication
-    -------------
-    Local; one rank makes the file, then all may open it for writing.
-    """
+def _create(path: Path, description: Description) -> None:
     space, dims = description, DIMS[: description.num_dims]
     with h5py.File(path, "w") as file:
         file.attrs["dataset_name"] = space.name
@@ -161,3 +143,6 @@ def _write_fields(group: h5py.Group, fields: list[Field], space: Description) ->
         _mark(dataset, sample=True, time=entry.varies_in_time)
         if entry.order == 2:
             dataset.attrs["symmetric"] = dataset.attrs["antisymmetric"] = False
+
+
+LAYOUT = Layout("the-well", "The Well's (groups dimensions and t0_fields)", _recognises, _describe, _create)
