@@ -14,11 +14,17 @@ def add_parser(subparsers: Any) -> None:
     """Add ``info``."""
     parser = subparsers.add_parser("info", help="versions, MPI library, host, processors and threads")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--cite", action="store_true", help="print how to cite hpcml, for BibTeX, and nothing else")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the environment as a table or as JSON."""
+    """Print the environment as a table or as JSON, or how to cite."""
+    if args.cite:
+        from hpcml.core.citation import citation
+
+        print(citation())
+        return 0
     from hpcml.core.environment import capture_environment
 
     library = _mpi_library()

@@ -33,6 +33,15 @@ def test_mpi_is_named_but_not_started():
     assert ("Open MPI" in library or "MPICH" in library) and started == "False"
 
 
+def test_it_says_how_to_cite_this_version_without_starting_anything():
+    code = "import sys; from hpcml.cli.main import main; main(['info', '--cite']); print(*{'mpi4py', 'torch', 'numpy'} & {*sys.modules})"
+    text = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert text == (
+        "@software{hpcml,\n  author = {{The hpcml developers}},\n  title = {hpcml: MPI-native scientific machine learning},\n"
+        f"  version = {{{hpcml.__version__}}},\n  license = {{Apache-2.0}},\n}}\n\n"
+    )
+
+
 def test_a_machine_without_mpi_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     assert info._mpi_library().startswith("none: ")

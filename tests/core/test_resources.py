@@ -65,6 +65,7 @@ def test_a_wheel(checkout, tmp_path):
     package = tmp_path / "site" / "hpcml"
     assert _look(tmp_path / "site") == ([str(package / "_kernels"), str(package / "_jobs")], NAMES)
     assert (tmp_path / "site" / "hpcml" / "py.typed").exists()
+    assert (tmp_path / "site" / "hpcml" / "CITATION.cff").read_bytes() == (ROOT / "CITATION.cff").read_bytes()
     shipped = {path.relative_to(tmp_path / "site") for path in (tmp_path / "site" / "hpcml").rglob("*.py")}
     left_out = {path.relative_to(checkout) for path in (checkout / "hpcml").rglob("*.py")} - shipped
     assert not left_out, f"not in the wheel, since a folder has no __init__.py: {sorted(map(str, left_out))}"
