@@ -1,4 +1,4 @@
-"""What goes wrong in the middle of an exchange ends with a named error within seconds: no hang, and no crash when MPI finalises."""
+"""What goes wrong in the middle of an exchange ends with a named error within five seconds: no hang, no crash when MPI finalises."""
 
 import signal
 import time
@@ -12,11 +12,14 @@ from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
 
 BACKENDS = ["shared", "mpi"]
-LIMIT_S = 20.0  # five seconds after the fault, and starting Python on a loaded machine before it
+LIMIT_S = 5.0
+"""From the fault to the end of the launcher, which comes after that of every rank: it takes 1.5 to 3.2 s, of which 3 are waits."""
 SURVIVE = ["--runtime-options", "continuous"] if MPI.get_vendor()[0] == "Open MPI" else ["-disable-auto-cleanup"]
 """Options of the launcher with which a job outlives one of its ranks, so that the others can be heard."""
+SHIELD = [] if MPI.get_vendor()[0] == "Open MPI" else ["sh", "-c", 'trap "" USR1; "$@"; exit $?', "sh"]
+"""MPICH's launcher all the same ends the survivors by a signal, more often than not, when it sees one of its own children killed."""
 PROGRAM = """
-import os, signal, sys
+import os, pathlib, signal, sys, time
 import torch
 import hpcml.mpi
 from hpcml.parallel import HaloPlan, Layout
@@ -29,6 +32,7 @@ with HaloPlan(comm, Layout.blocks((8,), (2,)), u, periodic=True, backend=sys.arg
     if sys.argv[2] == "begun":
         halo.begin(u)
     if comm.rank == 1:
+        pathlib.Path(sys.argv[3]).write_text(str(time.monotonic()))
         {fault}
     halo.end() if sys.argv[2] == "begun" else None
     halo.exchange(u)
@@ -48,13 +52,16 @@ def test_a_rank_that_fails_ends_the_job_with_a_name(mpiexec, tmp_path, backend, 
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.format(fault=FAULTS[fault]))
     plain = mpiexec.command
-    mpiexec.command = lambda size, *args: [plain(size)[0], *(SURVIVE if fault == "killed" else []), *plain(size, *args)[1:]]
-    start = time.monotonic()
+    if fault == "killed":
+        mpiexec.command = lambda size, *args: [plain(0)[0], *SURVIVE, "-n", str(size), *SHIELD, *plain(size, *args)[3:]]
+    moment = tmp_path / "moment"
     try:
-        result = mpiexec(2, program, backend, when, timeout=60)
+        result = mpiexec(2, program, backend, when, moment, timeout=60)
+        end = time.monotonic()  # one clock for all processes
     finally:
         mpiexec.command = plain
-    assert time.monotonic() - start < LIMIT_S
+    took = end - float(moment.read_text())
+    assert 0 < took < LIMIT_S
     named = {"killed": "CommunicationError: rank 0 waits for rank 1", "raises": "ArithmeticError", "wrong shape": "ShapeError"}[fault]
     assert named in result.stderr, result.stderr
     assert result.returncode != 0 or fault == "killed"  # a launcher that lets a job outlive a rank may call that a success
