@@ -168,6 +168,22 @@ def shared_path(tmp_path, comm):
     return comm.bcast(tmp_path)
 
 
+@pytest.fixture
+def small_disk(tmp_path, mpiexec):
+    """``small_disk(script)`` runs a shell script beside a file system of 6 MB of its own, ``$DISK``, and returns the finished process."""
+    unshare, disk = [shutil.which("unshare") or "unshare", "--map-root-user", "--mount", "sh", "-c"], tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=6m none {disk}"
+    if not shutil.which("unshare") or subprocess.run([*unshare, mount], capture_output=True).returncode:
+        pytest.skip("this system does not let a user mount a file system of its own")
+
+    def run(script):
+        env = mpiexec.env | {"DISK": str(disk)}
+        return subprocess.run([*unshare, f"{mount}\n{script}"], capture_output=True, text=True, timeout=100, env=env)
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def mpiexec():
     """``mpiexec(3, "script.py", ...)`` runs Python on 3 new ranks and returns the finished process with its output."""

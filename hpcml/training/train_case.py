@@ -51,11 +51,11 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float] | Non
     directory = RunDirectory(folder)
     directory.begin(case, world.comm)
     with ExitStack() as stack:
-        stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))
-        stop = stack.enter_context(StopSignal(world.comm))  # a signal that comes while data are simulated counts at the first update
-        # First of all that writes, as it refuses a run that another job is at.
+        # First of all that writes, as it refuses a run that another job is at, or that cannot be written to.
         checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm, lazy=True))
         directory.describe(world.comm)
+        stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))
+        stop = stack.enter_context(StopSignal(world.comm))  # a signal that comes while data are simulated counts at the first update
         experiment = open_experiment(case, world.comm, directory.snapshots / "simulation.h5")
         domain = stack.enter_context(experiment.domain)
         stack.callback(experiment.close)

@@ -175,12 +175,14 @@ def one_round(folder, size, rng, launcher, target):
 
 
 def assert_nothing_left(folder):
+    def left():
+        # the copies are anonymous memory of these processes: only something with a name could be left besides
+        return any(processes_of(folder)) or list(Path("/dev/shm").glob("*hpcml*"))
+
     deadline = time.monotonic() + LINGER_SECONDS + END_SECONDS
-    while any(processes_of(folder)) and time.monotonic() < deadline:
+    while left() and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(processes_of(folder)), f"left running: {processes_of(folder)}"
-    # the copies are anonymous memory of the processes just looked for: only something with a name could be left
-    assert not list(Path("/dev/shm").glob("*hpcml*")), "shared memory was left behind"
+    assert not left(), f"left behind: {processes_of(folder)}, {left()}"
 
 
 def main():

@@ -59,7 +59,7 @@ class Copies:
         changed = self._layout is None or not self._layout.fits(flat)
         outgrown = not self._images or len(_values(flat, step)) > self._images[0].values_capacity
         encoding = self._redundancy is not None and self._redundancy.busy()
-        flags = np.array([changed, outgrown, bool(self._link.flushing()), encoding])
+        flags = np.array([changed, outgrown, self._link.occupied(), encoding])
         self._comm.Allreduce(MPI.IN_PLACE, flags, op=MPI.LOR)
         self._idle = not flags[2:].any()
         if self._redundancy is not None and not flags[3]:
@@ -141,7 +141,7 @@ class Copies:
             return True
         self.finish()
         self._link.listen()
-        return bool(self._link.flushing()) or (self._redundancy is not None and self._redundancy.busy())
+        return self._link.occupied() or (self._redundancy is not None and self._redundancy.busy())
 
     def drain(self) -> None:
         """Bring the newest copy to disk, and its parity to the keepers, and wait until this rank has done its part."""

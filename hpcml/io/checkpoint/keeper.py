@@ -26,6 +26,7 @@ from typing import Any
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import catalog
 from hpcml.io.checkpoint.channel import receive, send
+from hpcml.io.checkpoint.core_time import seconds_without_core
 from hpcml.io.checkpoint.durable import checksums, read_record, write_record, write_small
 from hpcml.io.checkpoint.handover import hand_over, open_point
 from hpcml.io.checkpoint.kept_parity import KeptParity
@@ -142,10 +143,10 @@ class Keeper:
             os.close(old.fd)
 
     def _flush_aside(self, slot: Slot) -> None:
-        """Bring one copy to disk in the time that training leaves: where every core is taken, the disk waits."""
+        """Bring one copy to disk at the lowest priority: where every core is taken, the disk waits rather than training."""
 
         def work() -> None:
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # this thread alone: what is done for a dead rank is done at once
+            os.setpriority(os.PRIO_PROCESS, 0, 19)  # of this thread alone: what is done for a dead rank is done at once
             self._flush(slot)
 
         thread = threading.Thread(target=work)
@@ -156,7 +157,7 @@ class Keeper:
         """Bring one copy to disk and tell the rank."""
         header = slot.header
         assert header is not None
-        path = self._path(header)
+        path, waited = self._path(header), seconds_without_core()
         try:
             path.mkdir(exist_ok=True)
             with memoryview(slot.memory) as memory:
@@ -169,7 +170,7 @@ class Keeper:
             return
         self._written.add(header["sequence"])
         self._uncommitted = [*self._uncommitted, header][-_MOST_UNCOMMITTED:]
-        self._tell({"written": header["sequence"]})
+        self._tell({"written": header["sequence"], "waited": seconds_without_core() - waited})
 
     def _commit(self) -> None:
         """Commit what every rank has written, newest first; what is older than a committed checkpoint is given up."""

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -81,6 +82,7 @@ class KeeperLink:
     """Slot by sequence of the copies on their way to disk."""
     _uncommitted: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Headers, by sequence, of what the first rank's keeper has still to commit."""
+    _rest_until: float = 0.0
     _failure: str | None = None
     _losses: int = 0
     _process: subprocess.Popen[bytes] | None = None
@@ -148,6 +150,10 @@ class KeeperLink:
         """Slots whose copies are on their way to disk."""
         return set(self._flushing.values())
 
+    def occupied(self) -> bool:
+        """Whether a copy is on its way to disk, or was so at a time when every core was taken: then as long a rest follows."""
+        return bool(self._flushing) or time.monotonic() < self._rest_until
+
     def listen(self) -> None:
         """Hear what the keeper has to say, without waiting."""
         while select.select([self._end], [], [], 0)[0]:
@@ -193,7 +199,7 @@ class KeeperLink:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 # What ends the rank's process group must not end it. It stays in the session: Linux shares cores out evenly among
-                # sessions (autogroup), so that in another one even what runs only when a core is idle would take half of it.
+                # sessions (autogroup), and its low priority would mean nothing to a rank in another one.
                 process_group=0,
             )
         self._end = mine
@@ -243,6 +249,7 @@ class KeeperLink:
             _log.error("the process that keeps this rank's checkpoints failed:\n%s", message["crashed"])
         elif "written" in message:
             self._flushing.pop(message["written"], None)
+            self._rest_until = time.monotonic() + message["waited"]
             self._losses = 0
         elif "encoded" in message and self._encoding is not None:
             self._parity_headers[self._encoding[0]] = self._encoding[1]

@@ -1,9 +1,7 @@
 """The keeper is never missed: it may be killed, the disk may fill up, and at the end it is gone."""
 
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -62,19 +60,6 @@ def keepers(folder):
     return found
 
 
-def on_small_disk(tmp_path, program):
-    """Run a program with a file system of 6 MB in a mount namespace of its own."""
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "program.py").write_text(program)
-    mount = f"mount -t tmpfs -o size=6m none {tmp_path}/disk"
-    unshare = [shutil.which("unshare") or "unshare", "--map-root-user", "--mount", "sh", "-c"]
-    if not shutil.which("unshare") or subprocess.run([*unshare, mount], capture_output=True).returncode:
-        pytest.skip("this system does not let a user mount a file system of its own")
-    root = {"PYTHONPATH": str(Path(__file__).parents[3])}
-    command = f"{mount} && exec {sys.executable} {tmp_path}/program.py {tmp_path}/disk"
-    return subprocess.run([*unshare, command], capture_output=True, text=True, timeout=100, env=os.environ | root)
-
-
 def test_a_keeper_that_is_killed_is_replaced(tmp_path, caplog):
     with Checkpointer(tmp_path, MPI.COMM_SELF, keep=9) as checkpointer:
         for step in range(1, 5):
@@ -114,13 +99,18 @@ def test_an_exception_leaves_the_last_save_on_disk_and_no_process(tmp_path):
     assert (restore(tmp_path, MPI.COMM_SELF).state["w"] == 7).all()
 
 
-def test_a_full_disk_is_one_clear_error_and_the_last_checkpoint_stays(tmp_path):
-    done = on_small_disk(tmp_path, SMALL_DISK)
+def run_on(small_disk, tmp_path, program):
+    (tmp_path / "program.py").write_text(program)
+    return small_disk(f"exec {sys.executable} {tmp_path}/program.py $DISK")
+
+
+def test_a_full_disk_is_one_clear_error_and_the_last_checkpoint_stays(small_disk, tmp_path):
+    done = run_on(small_disk, tmp_path, SMALL_DISK)
     assert done.stdout.count("the disk is full: free some space, or keep fewer checkpoints") == 2, done.stdout + done.stderr
     assert "latest 1 131072.0" in done.stdout and done.returncode == 0, done.stderr
 
 
-def test_a_read_only_folder_is_one_clear_error_and_can_be_read(tmp_path):
-    done = on_small_disk(tmp_path, READ_ONLY)
+def test_a_read_only_folder_is_one_clear_error_and_can_be_read(small_disk, tmp_path):
+    done = run_on(small_disk, tmp_path, READ_ONLY)
     assert "the file system is read-only: choose another folder" in done.stdout, done.stdout + done.stderr
     assert "restored 1" in done.stdout

@@ -1,0 +1,103 @@
+"""Runs whose checkpoints are damaged, whose disk is full or read-only, or that another job is at: one clear error, and nothing is lost."""
+
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+import tomli_w
+
+from hpcml.io.checkpoint.durable import read_record, write_record
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, mpiexec, small_case):
+    """Folder with a case and a run of it, whose last two updates are saved."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "case.toml").write_text(tomli_w.dumps(small_case))
+    done = mpiexec(2, "-m", "hpcml", "train", folder / "case.toml", "--run", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def newest(run):
+    return max((run / "checkpoints").glob("step-*"))
+
+
+def cut_short(checkpoint):
+    file = checkpoint / "rank-00001.h5"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip_a_bit(checkpoint):
+    data = bytearray((checkpoint / "rank-00001.h5").read_bytes())
+    data[len(data) // 2] ^= 4
+    (checkpoint / "rank-00001.h5").write_bytes(data)
+
+
+def lose_a_file(checkpoint):
+    (checkpoint / "rank-00001.h5").unlink()
+
+
+def of_the_future(checkpoint):
+    record = read_record(checkpoint / "commit.json")
+    write_record(checkpoint / "commit.json", {**record, "format_version": 99, "written_by": "7.0"})
+
+
+FAULTS = {
+    cut_short: "rank-00001.h5 holds .* bytes, .* were written",
+    flip_a_bit: "rank-00001.h5 .rank 1. does not match its checksum",
+    lose_a_file: "rank-00001.h5 is missing .rank 1 of 2",
+    of_the_future: "format version 99, this hpcml reads up to 1: restart with hpcml 7.0",
+}
+
+
+@pytest.mark.parametrize("spoil", FAULTS, ids=lambda spoil: spoil.__name__)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(spoil, trained, mpiexec, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    spoil(newest(tmp_path / "run"))
+    done = mpiexec(1, "-m", "hpcml", "train", trained / "case.toml", "--run", tmp_path / "run")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 and re.search(r"resuming after update [0-5] ", done.stdout), said
+    assert len(re.findall(FAULTS[spoil], said)) == 1 and "skipped" in said, said
+
+
+def test_a_full_or_read_only_disk_is_one_clear_error_and_the_checkpoint_before_stays(trained, small_disk, mpiexec):
+    train = shlex.join(mpiexec.command(2, "-m", "hpcml", "train", trained / "case.toml", "--run")) + " $DISK/run"
+    done = small_disk(f"""
+        cp -r {trained}/run $DISK/ && rm -r $DISK/run/checkpoints/{newest(trained / "run").name}
+        dd if=/dev/zero of=$DISK/filler bs=4k 2>/dev/null; truncate -s -128K $DISK/filler   # less than a checkpoint
+        {train}; echo status $?
+        rm $DISK/filler
+        mount -o remount,ro $DISK; {train}; echo status $?
+        mount -o remount,rw $DISK; {train}; echo status $?""")
+    said = done.stdout + done.stderr
+    assert re.findall(r"status (\d+)", done.stdout) == ["2", "2", "0"], said
+    assert done.stderr.count("hpcml: error:") == 2 and "Traceback" not in said, said
+    assert done.stderr.count("the disk is full: free some space") == 1, said
+    assert done.stderr.count("the file system is read-only: choose another folder") == 1, said
+    assert done.stdout.count("resuming after update 5 ") == 2, said  # before the disk was full, and afterwards
+
+
+def test_a_run_that_another_job_is_at_is_refused_and_goes_on(mpiexec, tmp_path, small_case):
+    endless = small_case | {"training": small_case["training"] | {"epochs": 100_000}}
+    (tmp_path / "case.toml").write_text(tomli_w.dumps(endless))
+    run = tmp_path / "run"
+    command = mpiexec.command(2, "-m", "hpcml", "train", tmp_path / "case.toml", "--run", run)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, env=mpiexec.env, **streams) as job:
+        while not list(run.glob("checkpoints/step-*/commit.json")) and job.poll() is None:
+            time.sleep(0.01)
+        before = (run / "environment.json").read_bytes()
+        second = mpiexec(2, "-m", "hpcml", "train", tmp_path / "case.toml", "--run", run)
+        job.send_signal(signal.SIGUSR1)
+        out, _ = job.communicate(timeout=60)
+    assert second.returncode == 2 and second.stderr.count("hpcml: error:") == 1, second.stderr
+    assert re.search(r"checkpoints is in use by process \d+ on .*: give this run a folder of its own", second.stderr), second.stderr
+    assert (run / "environment.json").read_bytes() == before
+    assert job.returncode == 85 and "WARNING" not in out, out
+    stopped = re.search(r"stopped as asked after update (\d+), which is saved", out)[1]
+    assert read_record(newest(run) / "commit.json")["step"] == int(stopped)
