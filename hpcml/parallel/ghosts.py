@@ -1,5 +1,6 @@
 """The ghost cells of a block as one tensor, which can be kept, extrapolated and compared before it is put around a block."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -34,9 +35,13 @@ class Ghosts:
         Of the messages.
     bits : int
         8: values travel as 8-bit numbers with one scale for each sample, channel and neighbor. Otherwise they travel as they are.
+    strip : (int, int)
+        Which of how many strips of the cells to and from each neighbor travel; by default the only one, all of them.
 
     Attributes
     ----------
+    fetched : Tensor
+        Numbers, among all ghost cells, of those that `finish` gives.
     rounding : Tensor or None
         Largest difference in each channel, (channel,), between what this rank sent last and what arrives of it; None if nothing is rounded.
 
@@ -59,6 +64,7 @@ class Ghosts:
         block: Tensor,
         tag: int,
         bits: int = 32,
+        strip: tuple[int, int] = (0, 1),
     ) -> None:
         target = source.widened(widths)
         self._incoming, self._outgoing = transfers(source, target, boundary, comm.rank)
@@ -72,7 +78,11 @@ class Ghosts:
         self._rows = self._lead[0] * self._lead[1]
         self._bits, self._rank = bits, comm.rank
         self.rounding: Tensor | None = None
-        send, recv = ({p: self._num_bytes(_count(boxes), block.dtype) for p, boxes in d.items()} for d in (self._outgoing, self._incoming))
+        self._given, self._taken = ({p: _part(_count(boxes), *strip) for p, boxes in d.items()} for d in (self._outgoing, self._incoming))
+        send, recv = ({p: self._num_bytes(len(cells), block.dtype) for p, cells in d.items()} for d in (self._given, self._taken))
+        starts = itertools.accumulate((_count(boxes) for boxes in self._incoming.values()), initial=0)
+        numbers = [start + i for start, cells in zip(starts, self._taken.values(), strict=False) for i in cells]
+        self.fetched = torch.tensor(numbers, dtype=torch.int64, device=block.device)
         self._exchange = Exchange(comm, send, recv, torch.uint8, block.device, tag)
         self._buffers = Buffers()
 
@@ -84,13 +94,16 @@ class Ghosts:
         if self._bits == 8:
             self.rounding = block.new_zeros(self._lead[1])
         for peer, boxes in self._outgoing.items():
-            cells = torch.cat([block[box.source].reshape(*self._lead, -1) for box in boxes], -1)
+            part = self._given[peer]
+            if not part:
+                continue
+            cells = torch.cat([block[box.source].reshape(*self._lead, -1) for box in boxes], -1)[..., part.start : part.stop]
             values, scales = self._parts(self._buffers.send[peer], cells.shape[-1], block.dtype)
             if scales is None:
                 values.copy_(cells)
                 continue
             assert self.rounding is not None
-            q, scale = quantise(cells, bucket=cells.shape[-1])
+            q, scale = quantise(cells.contiguous(), bucket=cells.shape[-1])
             values.copy_(q)
             scales.copy_(scale)
             lost = (cells - dequantise(q, scale, cells.shape[-1])).abs().amax((0, 2))
@@ -98,15 +111,15 @@ class Ghosts:
         self._exchange.start()
 
     def finish(self) -> Tensor:
-        """Give what has arrived: (batch, channel, number of ghost cells)."""
+        """Give what has arrived: (batch, channel, number of ghost cells in the strip)."""
         self._exchange.wait()
         dtype = self._expected[1]
         arrived = []
-        for peer, boxes in self._incoming.items():
-            num_cells = _count(boxes)
-            values, scales = self._parts(self._buffers.recv[peer], num_cells, dtype)
-            arrived.append(values.clone() if scales is None else dequantise(values.contiguous(), scales, num_cells))
-        return torch.cat(arrived, -1) if arrived else torch.empty((*self._lead, 0), dtype=dtype)
+        for peer, part in self._taken.items():
+            if part:
+                values, scales = self._parts(self._buffers.recv[peer], len(part), dtype)
+                arrived.append(values.clone() if scales is None else dequantise(values.contiguous(), scales, len(part)))
+        return torch.cat(arrived, -1) if arrived else torch.empty((*self._lead, 0), dtype=dtype, device=self.fetched.device)
 
     def cancel(self) -> None:
         """Come to rest because an exception unwinds."""
@@ -142,6 +155,11 @@ class Ghosts:
             return buffer.view(dtype).view(shape), None
         end = self._rows * num_cells
         return buffer[:end].view(torch.int8).view(shape), buffer[_aligned(end) :].view(dtype)
+
+
+def _part(num_cells: int, number: int, strips: int) -> range:
+    """Cells of one of several strips of about equal length."""
+    return range(number * num_cells // strips, (number + 1) * num_cells // strips)
 
 
 def _count(boxes: Sequence[Box]) -> int:

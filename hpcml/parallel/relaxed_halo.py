@@ -6,7 +6,7 @@ With g(n) the ghost cells of step n as their owners have them, the block of step
     stale          e(n) = g(n-1)                                          compute while g(n) travels;  error dt
     extrapolated   e(n) = 2 g(n-1) - g(n-2)                               error dt²
                    e(n) = 3 g(n-1) - 3 g(n-2) + g(n-3)                    error dt³
-    partial        in step n one channel in m is g(n), the others are as old as up to m steps
+    partial        in step n one channel in m, or one strip of each face in m, is g(n), the others are as old as up to m steps
     quantised      g(n) rounded to 8 bits
 """
 
@@ -40,20 +40,30 @@ class Freshness:
         Of the channels that take turns; 1: all channels travel in each step.
     bits : int
         32: values travel in their own dtype; 8: quantised.
+    strips : int
+        Of the cells that travel to a neighbor, one after the other along its faces, that take turns; 1: all cells travel in each step.
+        With parts too, every strip takes its turn with every part.
 
     Raises
     ------
     ConfigError
-        For other numbers, and for parts that are to be extrapolated: their channels have ages of their own.
+        For other numbers, and for parts or strips that are to be extrapolated: their cells have ages of their own.
     """
 
     order: int = 0
     parts: int = 1
     bits: int = 32
+    strips: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.order <= MOST_ORDER or self.parts < 1 or self.bits not in (8, 32) or (self.parts > 1 and self.order > 1):
-            raise ConfigError(f"halos are of order 0 to 3, of 1 part or more (with order 0 or 1) and of 8 or 32 bits, got {self}")
+        possible = 0 <= self.order <= MOST_ORDER and min(self.parts, self.strips) >= 1 and self.bits in (8, 32)
+        if not possible or (self.turns > 1 and self.order > 1):
+            raise ConfigError(f"halos are of order 0 to 3, of 1 part and strip or more (with order 0 or 1) and of 8 or 32 bits, got {self}")
+
+    @property
+    def turns(self) -> int:
+        """Steps in which every cell of every channel travels once."""
+        return self.parts * self.strips
 
 
 FRESH = Freshness()
@@ -133,8 +143,8 @@ class RelaxedHalo:
         self.tolerance, self.growth, self.every = tolerance, growth, every
         self.error, self._least = 0.0, torch.inf
         self.called_at: int | None = None
-        self._make = lambda block, bits: Ghosts(comm, layout, widths, boundary, block, tag + (bits == 8), bits)
-        self._ghosts: dict[tuple[int, int], Ghosts] = {}
+        self._make = lambda block, bits, strip: Ghosts(comm, layout, widths, boundary, block, tag + (bits == 8), bits, strip)
+        self._ghosts: dict[tuple[object, ...], Ghosts] = {}
         self._known: list[Tensor] = []  # the newest first
         self._steps = 0
         self._errors: Tensor | None = None
@@ -192,11 +202,13 @@ class RelaxedHalo:
         self.close()
 
     def _step(self, block: Tensor, step: Step) -> Tensor:
-        order, parts = self.freshness.order, self.freshness.parts
-        ready = len(self._known) == max(order, int(parts > 1))  # enough is known to estimate from
+        order, parts, strips = self.freshness.order, self.freshness.parts, self.freshness.strips
+        partial = self.freshness.turns > 1
+        ready = len(self._known) == max(order, int(partial))  # enough is known to estimate from
         turn = slice(self._steps % parts, None, parts) if ready else slice(None)
+        strip = (self._steps // parts % strips, strips) if ready else (0, 1)
         self._steps += 1
-        ghosts = self._of(block[:, turn], self.freshness.bits if ready else FRESH.bits)
+        ghosts = self._of(block[:, turn], self.freshness.bits if ready else FRESH.bits, strip)
         estimate = extrapolated(self._known[: max(order, 1)]) if ready and self._known else None
         ghosts.start(block[:, turn])
         try:
@@ -205,18 +217,18 @@ class RelaxedHalo:
             ghosts.cancel()
             raise
         cells = ghosts.finish()
-        if ready and parts > 1:
+        if ready and partial:
             part, cells = cells, self._known[0].clone()
-            cells[:, turn] = part
+            cells[:, turn, ghosts.fetched] = part
         if self.freshness != FRESH:
             self._look(cells, estimate, ghosts.rounding, turn)
-        self._known = [cells, *self._known][: max(order, int(parts > 1))]
+        self._known = [cells, *self._known][: max(order, int(partial))]
         return step(ghosts.around(block, cells)) if early is None else early
 
-    def _of(self, block: Tensor, bits: int) -> Ghosts:
-        key = block.shape[1], bits
+    def _of(self, block: Tensor, bits: int, strip: tuple[int, int]) -> Ghosts:
+        key = block.shape[1], bits, strip
         if key not in self._ghosts:
-            self._ghosts[key] = self._make(block, bits)
+            self._ghosts[key] = self._make(block, bits, strip)
         return self._ghosts[key]
 
     def _look(self, cells: Tensor, estimate: Tensor | None, rounding: Tensor | None, turn: slice) -> None:

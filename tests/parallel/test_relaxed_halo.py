@@ -16,6 +16,7 @@ from hpcml.topology.process_grid import choose_dims
 
 SHAPE, CHANNELS, WIDTHS = (9, 8), 4, ((2, 1), (1, 1))
 RELAXED = [Freshness(*f) for f in [(1, 1, 32), (2, 1, 32), (3, 1, 32), (0, 2, 32), (0, 4, 32), (0, 1, 8), (1, 3, 8), (3, 1, 8)]]
+RELAXED += [Freshness(strips=3), Freshness(order=1, parts=2, bits=8, strips=2)]
 ENDLESS = float("inf")
 
 
@@ -109,11 +110,25 @@ def test_parts_and_bits_are_what_travels(comm, rng):
     whole, _ = sent(FRESH)
     assert sent(Freshness(order=2))[0] == whole
     assert sent(Freshness(parts=4))[0] * 4 == whole
+    assert sent(Freshness(strips=4))[0] * 4 == whole  # four steps send every cell once
+    assert sent(Freshness(parts=2, strips=2))[0] * 4 == whole
     quantised, error = sent(Freshness(bits=8))
     # An eighth, a scale per channel and neighbor, and the round to whole cache lines.
     assert quantised < whole / 2
     # Half of one of 254 levels between minus and plus the largest value, which spans at most twice the range of the ghost cells.
     assert 0 < error < 2 / 254
+
+
+@pytest.mark.parallel([2, 3])
+@pytest.mark.parametrize("freshness", [Freshness(strips=3), Freshness(parts=2, strips=2)], ids=str)
+def test_strips_and_parts_take_turns(comm, freshness):
+    """Of a field that counts steps, some ghost cells are of this step, as many of the one before, and none older than a round."""
+    block, windows = torch.zeros(1, CHANNELS, *block_2d(comm, torch.zeros(SHAPE)).shape), []
+    with halo_2d(comm, freshness, tolerance=ENDLESS) as halo:
+        halo.run(block, lambda window: windows.append(window) or window[..., 2:-1, 1:-1] + 1, num_steps=7)
+    ages, counts = torch.unique(6 - windows[6], return_counts=True)
+    assert ages.tolist() == list(range(freshness.turns))
+    assert counts[1:].max() - counts[1:].min() <= CHANNELS * 2 * comm.size  # one cell of each strip, from each of at most so many boxes
 
 
 # ---- 1-D advection and diffusion: u_t + u_x = u_xx / N, central differences and steps of Euler's method, cell Peclet number 1 ----
