@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from hpcml.io.checkpoint import channel
 from hpcml.io.checkpoint.catalog import survey
 from hpcml.io.checkpoint.link import KeeperLink
 
@@ -113,4 +114,19 @@ def test_a_keeper_is_in_no_group_that_is_killed_with_the_rank_and_in_the_session
     for link in links:
         keeper = link._process.pid
         assert os.getpgid(keeper) == keeper and os.getsid(keeper) == os.getsid(0)
+        link.close(clean=True)
+
+
+def test_the_disk_rests_for_as_long_as_a_copy_waited_for_a_core(tmp_path, links, monkeypatch):
+    for link, waited in zip(links, (0.0, 0.3), strict=True):
+        link.complete(0, header(1), flush=True)
+        assert link.occupied()
+        with monkeypatch.context() as context:
+            context.setattr(channel, "receive", lambda end, waited=waited: ({"written": 1, "waited": waited}, []))
+            start = time.monotonic()
+            link._hear()
+        assert link.flushing() == set() and link.occupied() == (waited > 0)
+        while link.occupied():
+            time.sleep(0.01)
+        assert time.monotonic() - start >= waited
         link.close(clean=True)
