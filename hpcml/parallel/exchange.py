@@ -15,6 +15,7 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError, DeviceError
 from hpcml.parallel.transport.connect import Transport, connect
+from hpcml.parallel.transport.datatypes import DatatypeTransport
 from hpcml.parallel.transport.moves import Moves
 from hpcml.parallel.transport.shared import SharedTransport
 
@@ -63,6 +64,8 @@ class Exchange:
         Tells plans in flight at the same time apart.
     backend : str, optional
         One of `hpcml.parallel.transport.choice.BACKENDS`, the same on all ranks; by default chosen for each pair of ranks.
+    in_place : bool
+        Whether the caller can describe the messages in its fields to ``in_place`` below, for peers that then have no buffers.
 
     Attributes
     ----------
@@ -71,6 +74,8 @@ class Exchange:
     half : int
         Which of them the exchange that is in flight, or else the next one, uses: write ``halves[half].send`` before `start`, read
         ``recv`` of the same after `wait`.
+    in_place : DatatypeTransport or None
+        Reaches those peers.
     routes : dict of int to str
         Back end for each peer.
 
@@ -101,6 +106,7 @@ class Exchange:
         device: torch.device,
         tag: int = 0,
         backend: str | None = None,
+        in_place: bool = False,
     ) -> None:
         if device.type not in ("cpu", "cuda"):
             raise DeviceError(f"an exchange moves memory of the host or of a GPU, got a tensor on {device}: move the field to the CPU")
@@ -108,10 +114,12 @@ class Exchange:
         sizes = [{peer: n * dtype.itemsize for peer, n in sorted(counts.items()) if n} for counts in (send, recv)]
         own = torch.empty(sizes[0].pop(self.rank, 0), dtype=torch.uint8, device=device)
         sizes[1].pop(self.rank, None)
-        self._transports: list[Transport] = connect(comm, sizes[0], sizes[1], device, tag, backend)
+        self._transports: list[Transport] = connect(comm, sizes[0], sizes[1], device, tag, backend, in_place)
         self.shared = next((t for t in self._transports if isinstance(t, SharedTransport)), None)
+        self.in_place = next((t for t in self._transports if isinstance(t, DatatypeTransport)), None)
         self._others = [t for t in self._transports if t is not self.shared]
         self.routes = {peer: t.way for t in self._transports for peer in {**t.send[0], **t.recv[0]}}
+        self.routes |= dict.fromkeys(self.in_place.peers, self.in_place.way) if self.in_place else {}
         self.halves = tuple(self._buffers(half, own, dtype) for half in range(2 if self.shared else 1))
         self._messages, self._bytes = len(sizes[0]), sum(sizes[0].values())
         self._in_flight = self._closed = False

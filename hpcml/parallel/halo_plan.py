@@ -109,7 +109,7 @@ class HaloPlan:
         take, recv = _places(ghosts, infos)
         give, send = _places(owned, infos)
         device = torch.device(infos[0].device)
-        self._forward = _Way(PackedExchange(comm, give, take, send, recv, "unpack", device, tag, backend), fields)
+        self._forward = _Way(PackedExchange(comm, give, take, send, recv, "unpack", device, tag, backend, in_place=True), fields)
         self._make_adjoint = lambda: PackedExchange(comm, take, give, recv, send, "accumulate", device, tag + 1, backend)
         self._adjoint: _Way | None = None
         self._ghosts = [place for places in take.values() for place in places]
@@ -237,6 +237,8 @@ class _Way:
         if addresses != self._addresses or len(fields) != len(self._fields) or not all(map(is_, fields, self._fields)):
             self.packing.point(fields)
             self.landing.point(fields)
+            if self.exchange.exchange.in_place is not None:
+                self.exchange.exchange.in_place.point(addresses)
             self._fields, self._addresses = fields, addresses
 
 

@@ -49,6 +49,8 @@ class PackedExchange:
         Of the messages.
     backend : str, optional
         As for `Exchange`.
+    in_place : bool
+        Whether messages that are unpacked may go from field to field, by ``datatype``; the caller then points the exchange at the fields.
 
     Communication
     -------------
@@ -66,14 +68,19 @@ class PackedExchange:
         device: torch.device,
         tag: int = 0,
         backend: str | None = None,
+        in_place: bool = False,
     ) -> None:
-        self.exchange = Exchange(comm, send, recv, torch.uint8, device, tag, backend)
+        self.exchange = Exchange(comm, send, recv, torch.uint8, device, tag, backend, in_place)
         self._give, self._take, self._landing = give, take, landing
 
     def packing(self, fields: Sequence[Array]) -> "Side":
         """The side that gives, for fields of these layouts."""
         shared = self.exchange.shared
         buffers = [half.send for half in self.exchange.halves]
+        if self.exchange.in_place is not None:
+            layouts = [FieldLayout.of(field) for field in fields]
+            boxes = [{peer: [(p.field, layouts[p.field].box(p.index)) for p in d[peer]] for peer in d} for d in (self._give, self._take)]
+            self.exchange.in_place.describe(*boxes)
         return Side("pack", fields, self._give, buffers, {}, shared.ready if shared else 0)
 
     def landing(self, fields: Sequence[Array], first: tuple[BoxPlan, Array] | None = None) -> "Side":

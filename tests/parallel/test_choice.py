@@ -56,6 +56,20 @@ def test_what_cannot_be_gives_way(measured, monkeypatch):
     assert choice.choose_backend(64, CPU, "shared") == "mpi"
 
 
+def test_datatypes_are_taken_only_where_they_were_measured_to_be_best(measured, monkeypatch):
+    monkeypatch.setattr(choice, "datatypes_possible", lambda: True)
+    assert choice.choose_backend(2048, CPU, None, in_place=True) == "mpi"  # not measured
+    curves = CURVES["cpu"] | {"datatype": ((1024, 1e-7), (16384, 1e-7))}
+    monkeypatch.setattr(choice, "tuned", lambda: Tuned({"cpu": curves}))
+    assert choice.choose_backend(2048, CPU, None, in_place=True) == "datatype"
+    assert choice.choose_backend(2048, CPU, None) == "mpi" and choice.choose_backend(2048, CPU, "datatype") == "mpi"
+    assert choice.choose_backend(2048, CPU, "datatype", in_place=True) == "datatype"
+    monkeypatch.setattr(choice, "datatypes_possible", lambda: False)
+    assert choice.choose_backend(2048, CPU, None, in_place=True) == "mpi"
+    with pytest.raises(ConfigError, match="MPICH"):
+        choice.choose_backend(2048, CPU, "datatype", in_place=True)
+
+
 def test_a_name_that_means_nothing_is_refused(monkeypatch):
     monkeypatch.setenv("HPCML_HALO_BACKEND", "auto")
     assert choice.asked_backend() is None

@@ -14,9 +14,10 @@ from hpcml.parallel.deep_halo import DeepHalo
 from hpcml.parallel.exchange import traffic
 from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
+from hpcml.parallel.transport.choice import datatypes_possible
 from hpcml.topology.process_grid import choose_dims
 
-BACKENDS = ["shared", "mpi", "staged"]
+BACKENDS = ["shared", "mpi", "staged", *(["datatype"] if datatypes_possible() else [])]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.complex64]
 SHAPES = [(9,), (9, 5), (7, 4, 5)]
 OUTSIDE = 99.0  # what a cell outside the grid holds, and a ghost that nobody fills
@@ -65,6 +66,7 @@ def test_exchange_is_the_serial_pad_and_accumulate_its_adjoint(comm, shape, back
             with HaloPlan(comm, layout, *blocks, widths=width, periodic=periodic, corners=corners, backend=backend) as halo:
                 for block in blocks:
                     block[halo.interior] = whole[tuple(slice(*r) for r in layout.box(comm.rank))].to(dtype)
+                assert set(halo.routes.values()) <= {backend}
                 for _ in range(3):  # both halves, and the first again
                     halo.exchange(*blocks)
                 for block in blocks:
@@ -88,7 +90,7 @@ class NoOperation(TorchDispatchMode):
 
 
 @pytest.mark.parallel([1, 2, 4])
-@pytest.mark.parametrize("backend", BACKENDS[:2])
+@pytest.mark.parametrize("backend", BACKENDS[:2] + BACKENDS[3:])
 def test_a_call_allocates_nothing(comm, backend):
     layout = Layout.blocks((128, 128), choose_dims((128, 128), comm.size))
     u = torch.zeros([n + 2 for n in layout.local_shape(comm.rank)], dtype=torch.float64)
@@ -109,14 +111,15 @@ def test_a_call_allocates_nothing(comm, backend):
 
 @pytest.mark.parallel([1, 2, 4])
 @pytest.mark.parametrize("array", [np.zeros, torch.zeros], ids=["numpy", "torch"])
-def test_fields_may_change_and_be_laid_out_in_any_way(comm, array):
+@pytest.mark.parametrize("backend", [None, *BACKENDS[3:]])
+def test_fields_may_change_and_be_laid_out_in_any_way(comm, array, backend):
     shape = (8, 6)
     layout = Layout.blocks(shape, choose_dims(shape, comm.size))
     rows, columns = (n + 2 for n in layout.local_shape(comm.rank))
     whole = field(shape)
     expected = padded(whole, 1, True)[tuple(slice(a, b + 2) for a, b in layout.box(comm.rank))]
     both = [array((columns, rows)).T for _ in range(2)]
-    with HaloPlan(comm, layout, both[0], periodic=True) as halo:
+    with HaloPlan(comm, layout, both[0], periodic=True, backend=backend) as halo:
         for u in [*both, both[0]]:
             u[halo.interior] = whole[tuple(slice(*r) for r in layout.box(comm.rank))]
             halo.exchange(u)

@@ -7,6 +7,7 @@ import torch
 from mpi4py import MPI
 
 from hpcml.parallel.transport.choice import asked_backend, choose_backend
+from hpcml.parallel.transport.datatypes import DatatypeTransport
 from hpcml.parallel.transport.greeting import Offer, greet
 from hpcml.parallel.transport.messages import MessageTransport
 from hpcml.parallel.transport.process import Process
@@ -45,7 +46,9 @@ class Transport(Protocol):
         """Free what is held."""
 
 
-def connect(comm: MPI.Intracomm, send: Sizes, recv: Sizes, device: torch.device, tag: int, backend: str | None) -> list[Transport]:
+def connect(
+    comm: MPI.Intracomm, send: Sizes, recv: Sizes, device: torch.device, tag: int, backend: str | None, in_place: bool
+) -> list[Transport]:
     """Make the transports of an exchange.
 
     Parameters
@@ -60,6 +63,8 @@ def connect(comm: MPI.Intracomm, send: Sizes, recv: Sizes, device: torch.device,
         Of the messages.
     backend : str, optional
         As for `hpcml.parallel.exchange.Exchange`.
+    in_place : bool
+        Likewise.
 
     Returns
     -------
@@ -72,7 +77,7 @@ def connect(comm: MPI.Intracomm, send: Sizes, recv: Sizes, device: torch.device,
     """
     asked = backend or asked_backend()
     peers = sorted({*send, *recv})
-    ways = {peer: choose_backend(max(send.get(peer, 0), recv.get(peer, 0)), device, asked) for peer in peers}
+    ways = {peer: choose_backend(max(send.get(peer, 0), recv.get(peer, 0)), device, asked, in_place) for peer in peers}
     starts, nbytes = segment_layout({peer: send.get(peer, 0) for peer, way in ways.items() if way == "shared"})
     memory = _own_memory(nbytes) if starts else None
     process = Process.own()
@@ -91,6 +96,8 @@ def connect(comm: MPI.Intracomm, send: Sizes, recv: Sizes, device: torch.device,
     for way in ("mpi", "staged", "one-shot"):
         if chosen := [peer for peer in peers if ways[peer] == way]:
             transports.append(MessageTransport(comm, _of(send, chosen), _of(recv, chosen), device, way, tag, watch))
+    if chosen := [peer for peer in peers if ways[peer] == "datatype"]:
+        transports.append(DatatypeTransport(comm, chosen, tag, watch))
     if device.type == "cuda" and asked == "nccl":
         from hpcml.parallel.transport.nccl import NcclTransport
 

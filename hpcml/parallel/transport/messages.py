@@ -63,7 +63,7 @@ class MessageTransport:
         self.recv: tuple[dict[int, Any], ...] = (ends[1],)
         self._wires = wires
         self._event = torch.cuda.Event() if device.type == "cuda" else None
-        self._peers = [*recv, *send]
+        self._peers, self._num_receives = [*recv, *send], len(recv)
         receives = [comm.Recv_init([_visible(wire), MPI.BYTE], peer, tag) for peer, wire in wires[1].items()]
         sends = [comm.Send_init([_visible(wire), MPI.BYTE], peer, tag) for peer, wire in wires[0].items()]
         self._requests: list[MPI.Prequest] = [*receives, *sends]
@@ -99,7 +99,7 @@ class MessageTransport:
         """Wait no longer than until a deadline; tell whether all is done. What is not is given up."""
         while not MPI.Request.Testall(self._requests):
             if time.monotonic() > deadline:
-                receives = self._requests[: len(self.recv[0])]
+                receives = self._requests[: self._num_receives]
                 for request in receives:
                     request.Cancel()
                 MPI.Request.Waitall(receives)
