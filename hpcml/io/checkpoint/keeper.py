@@ -4,9 +4,7 @@
     rank <-- written, failed, committed - keeper       (the first rank's keeper also writes commit.json)
 
 When its rank dies the keeper writes what was complete in memory, so that nothing is lost, waits for a restarted run to ask for the memory,
-and ends; the memory ends with it.
-
-Standard library only: it starts in a few hundredths of a second and takes about 10 MB beside the state itself.
+and ends; the memory ends with it. Standard library only: it starts in some hundredths of a second and takes 10 MB beside the state.
 """
 
 import json
