@@ -1,7 +1,7 @@
 """Read snapshots, from the files that hold the values and not through the view, so that nothing missing can look like data."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
@@ -13,6 +13,7 @@ from hpcml.io.snapshot.superblock import check_length
 from hpcml.io.snapshot.view import View, read_view
 
 Index = int | slice
+_TRIES = 5  # one seldom fails on a file that is written all the time
 
 
 class SnapshotFile:
@@ -85,7 +86,7 @@ class SnapshotFile:
         path = self.view.parts / segment.file
         try:
             check_length(path)
-            with h5py.File(path, "r", swmr=True, locking=False) as file:
+            with _opened(path) as file:
                 dataset = file[name]
                 if dataset.shape[0] < segment.shape[0] or dataset.shape[1:] != segment.shape[1:]:
                     raise CheckpointError(
@@ -127,6 +128,14 @@ def only_snapshots(path: Path) -> Path:
     if len(found) != 1:
         raise CheckpointError(f"there are no snapshots at {path}" if not found else f"name one of {', '.join(map(str, found))}")
     return found[0]
+
+
+def _opened(path: Path) -> h5py.File:
+    """Open a file, again if need be: HDF5 1.10 looks at the size before the superblock, between which a live file may have grown."""
+    for _ in range(_TRIES - 1):
+        with suppress(OSError):
+            return h5py.File(path, "r", swmr=True, locking=False)
+    return h5py.File(path, "r", swmr=True, locking=False)
 
 
 def _overlap(wanted: range, start: int, size: int) -> tuple[slice, slice] | None:

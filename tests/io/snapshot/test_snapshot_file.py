@@ -44,6 +44,18 @@ def test_blocks_make_up_a_step(path, snapshots):
     assert sum(block.sum() for block in SnapshotFile(path).blocks("p", 2)) == snapshots.content(2)["p"].sum()
 
 
+def test_a_file_that_grows_while_it_is_opened_is_opened_again(path, snapshots, monkeypatch):
+    file, fails, opened = SnapshotFile(path), iter([True] * 2), h5py.File
+
+    def grows(*words, **options):
+        if next(fails, False):
+            raise OSError("truncated file")
+        return opened(*words, **options)
+
+    monkeypatch.setattr(h5py, "File", grows)
+    assert np.array_equal(file.read("p", (2,)), snapshots.in_files(2)["p"]) and next(fails, None) is None
+
+
 def test_a_missing_file_is_named(path):
     (part,) = path.with_suffix(".parts").glob("*.h5")
     part.unlink()
