@@ -10,8 +10,9 @@ from mpi4py import MPI
 from hpcml.core.errors import CommunicationError, ConfigError
 from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
+from hpcml.parallel.transport.choice import datatypes_possible
 
-BACKENDS = ["shared", "mpi"]
+BACKENDS = ["shared", "mpi", *(["datatype"] if datatypes_possible() else [])]
 LIMIT_S = 5.0
 """From the fault to the end of the launcher, which comes after that of every rank: it takes 1.5 to 3.2 s, of which 3 are waits."""
 SURVIVE = ["--runtime-options", "continuous"] if MPI.get_vendor()[0] == "Open MPI" else ["-disable-auto-cleanup"]
