@@ -120,7 +120,7 @@ class Exchange:
         self._others = [t for t in self._transports if t is not self.shared]
         self.routes = {peer: t.way for t in self._transports for peer in {**t.send[0], **t.recv[0]}}
         self.routes |= dict.fromkeys(self.in_place.peers, self.in_place.way) if self.in_place else {}
-        self.halves = tuple(self._buffers(half, own, dtype) for half in range(2 if self.shared else 1))
+        self.halves = tuple(self._buffers(half, own, dtype) for half in range(max((len(t.send) for t in self._transports), default=1)))
         self._messages, self._bytes = len(sizes[0]), sum(sizes[0].values())
         self._in_flight = self._closed = False
 

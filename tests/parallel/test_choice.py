@@ -47,7 +47,7 @@ def test_without_a_table_that_can_be_read_shared_memory_is_first(measured, text)
 def test_what_cannot_be_gives_way(measured, monkeypatch):
     assert choice.choose_backend(choice.MOST_SHARED + 1, CPU, "shared") == "mpi"
     assert choice.choose_backend(64, CPU, "nccl") == "mpi"
-    assert choice.choose_backend(64, GPU, "shared") == "staged"
+    assert choice.choose_backend(64, GPU, "shared") == "shared" and choice.choose_backend(64, GPU, "datatype") == "staged"
     monkeypatch.setattr(choice, "gpu_aware", lambda: False)
     assert choice.choose_backend(64, GPU, "mpi") == "staged" and choice.choose_backend(64, GPU, None) == "one-shot"
     monkeypatch.setattr(choice, "gpu_aware", lambda: True)

@@ -51,7 +51,8 @@ def choose_backend(nbytes: int, device: torch.device, asked: str | None, in_plac
     Returns
     -------
     str
-        ``shared`` only if the other rank of the pair agrees and lives on the same node, else ``mpi`` takes its place.
+        ``shared`` only if the other rank of the pair agrees and lives on the same node, else ``mpi`` takes its place, and ``staged``
+        between GPUs, where it is chosen only if asked for.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def choose_backend(nbytes: int, device: torch.device, asked: str | None, in_plac
         if asked is not None:
             return asked if asked in here else "mpi"
         return tuned().best("cpu", nbytes, tuple(name for name in ("shared", "mpi", "datatype") if name in here))
-    if asked in ("staged", "one-shot", "nccl") or (asked == "mpi" and gpu_aware()):
+    if asked in ("shared", "staged", "one-shot", "nccl") or (asked == "mpi" and gpu_aware()):
         return asked
     possible = ("mpi", "one-shot", "staged") if gpu_aware() else ("one-shot", "staged")
     return tuned().best("cuda", nbytes, possible) if asked is None else "staged"

@@ -9,10 +9,11 @@ from mpi4py import MPI
 from hpcml.parallel.transport.choice import asked_backend, choose_backend
 from hpcml.parallel.transport.datatypes import DatatypeTransport
 from hpcml.parallel.transport.greeting import Offer, greet
+from hpcml.parallel.transport.ipc import DeviceMemory, IpcTransport
 from hpcml.parallel.transport.messages import MessageTransport
 from hpcml.parallel.transport.process import Process
 from hpcml.parallel.transport.segment import Segment
-from hpcml.parallel.transport.shared import SharedTransport, segment_layout
+from hpcml.parallel.transport.shared import HEADER, SharedTransport, segment_layout
 from hpcml.parallel.transport.watch import Watch
 
 Sizes = Mapping[int, int]
@@ -79,10 +80,13 @@ def connect(
     peers = sorted({*send, *recv})
     ways = {peer: choose_backend(max(send.get(peer, 0), recv.get(peer, 0)), device, asked, in_place) for peer in peers}
     starts, nbytes = segment_layout({peer: send.get(peer, 0) for peer, way in ways.items() if way == "shared"})
+    on_gpu = DeviceMemory(nbytes, device) if starts and device.type == "cuda" else None
+    nbytes = HEADER if on_gpu else nbytes
     memory = _own_memory(nbytes) if starts else None
     process = Process.own()
+    opens = on_gpu.offer if on_gpu else None
     offers = {
-        peer: Offer(process, memory.name, nbytes, starts[peer]) if memory is not None and peer in starts else Offer(process)
+        peer: Offer(process, memory.name, nbytes, starts[peer], opens) if memory is not None and peer in starts else Offer(process)
         for peer in peers
     }
     try:
@@ -90,7 +94,8 @@ def connect(
     finally:
         if memory is not None:
             memory.unlink()
-    ways = {peer: "mpi" if way == "shared" and peer not in shared else way for peer, way in ways.items()}
+    otherwise = "mpi" if device.type == "cpu" else "staged"
+    ways = {peer: otherwise if way == "shared" and peer not in shared else way for peer, way in ways.items()}
     watch = Watch(comm.rank, {peer: offer.process for peer, offer in theirs.items()})
     transports: list[Transport] = []
     for way in ("mpi", "staged", "one-shot"):
@@ -103,10 +108,28 @@ def connect(
 
         transports.append(NcclTransport(comm, send, recv, device))
     if shared and memory is not None:
-        mine = {peer: (*starts[peer], send.get(peer, 0)) for peer in shared}
-        neighbors = {peer: (segment, theirs[peer].starts, recv.get(peer, 0)) for peer, segment in shared.items()}
-        transports.append(SharedTransport(memory, mine, neighbors, watch))
+        transports.append(_shared(memory, on_gpu, {p: (*starts[p], send.get(p, 0)) for p in shared}, shared, theirs, recv, watch, device))
     return transports
+
+
+def _shared(
+    memory: Segment,
+    on_gpu: DeviceMemory | None,
+    mine: Mapping[int, tuple[int, int, int]],
+    segments: Mapping[int, Segment],
+    theirs: Mapping[int, Offer],
+    recv: Sizes,
+    watch: Watch,
+    device: torch.device,
+) -> Transport:
+    """Through memory of the node, or of its GPUs with the flags in that of the node."""
+    there = {peer: (theirs[peer].starts, 0 if on_gpu else recv.get(peer, 0)) for peer in segments}
+    here = {peer: (even, odd, 0 if on_gpu else size) for peer, (even, odd, size) in mine.items()}
+    flags = SharedTransport(memory, here, {peer: (segments[peer], *there[peer]) for peer in segments}, watch)
+    if on_gpu is None:
+        return flags
+    neighbors = {peer: (offer, theirs[peer].starts, recv.get(peer, 0)) for peer in segments if (offer := theirs[peer].device)}
+    return IpcTransport(flags, on_gpu, mine, neighbors, device)
 
 
 def _own_memory(nbytes: int) -> Segment | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mpi4py import MPI
 
+from hpcml.parallel.transport.ipc import DeviceOffer
 from hpcml.parallel.transport.process import Process
 from hpcml.parallel.transport.segment import Segment
 
@@ -26,13 +27,16 @@ class Offer:
     nbytes : int
         Size of that memory.
     starts : (int, int)
-        First byte in it of both halves of the buffer for the other.
+        First byte in it, or in that of the GPU, of both halves of the buffer for the other.
+    device : DeviceOffer, optional
+        What opens memory of its GPU.
     """
 
     process: Process
     segment: str = ""
     nbytes: int = 0
     starts: tuple[int, int] = (0, 0)
+    device: DeviceOffer | None = None
 
 
 def greet(comm: MPI.Intracomm, tag: int, offers: Mapping[int, Offer]) -> tuple[dict[int, Offer], dict[int, Segment]]:

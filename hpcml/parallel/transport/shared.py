@@ -118,6 +118,10 @@ class SharedTransport:
         if reason is not None and _number(theirs, READY) < self._step:  # it may have left after it packed
             raise reason
 
+    def is_alone(self) -> bool:
+        """Whether all neighbors have left."""
+        return all(_number(theirs, CLOSED) for theirs, *_ in self._neighbors.values())
+
     def close(self) -> None:
         """Leave; neighbors that still read this rank's memory keep it."""
         self.memory.bytes[CLOSED] = 1
