@@ -29,7 +29,7 @@ def build_view(layout: Layout) -> int:
     `hpcml inspect` and `hpcml.io.restore` see what is missing, other readers do not.
     """
     fd = os.memfd_create("hpcml-view")
-    with os.fdopen(fd, "r+b", buffering=0, closefd=False) as raw, h5py.File(raw, "w", libver="latest") as file:
+    with os.fdopen(fd, "r+b", buffering=0, closefd=False) as raw, h5py.File(raw, "w", libver=("v110", "v110")) as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
         file.create_dataset("structure", data=np.frombuffer(to_json(layout.head()), np.uint8))
