@@ -20,6 +20,7 @@ from hpcml.io.checkpoint import channel
 from hpcml.io.checkpoint.durable import remedy
 
 _log = logging.getLogger(__name__)
+_REST = 3.0  # times as long as a write had to wait for a core, the disk rests from writing
 _MOST_LOSSES = 3  # in a row, without a copy brought to disk between them: then it is no accident
 
 
@@ -151,7 +152,7 @@ class KeeperLink:
         return set(self._flushing.values())
 
     def occupied(self) -> bool:
-        """Whether a copy is on its way to disk, or was so at a time when every core was taken: then as long a rest follows."""
+        """Whether a copy is on its way to disk, or was so at a time when every core was taken: then a rest follows."""
         return bool(self._flushing) or time.monotonic() < self._rest_until
 
     def listen(self) -> None:
@@ -249,7 +250,7 @@ class KeeperLink:
             _log.error("the process that keeps this rank's checkpoints failed:\n%s", message["crashed"])
         elif "written" in message:
             self._flushing.pop(message["written"], None)
-            self._rest_until = time.monotonic() + message["waited"]
+            self._rest_until = time.monotonic() + _REST * message["waited"]
             self._losses = 0
         elif "encoded" in message and self._encoding is not None:
             self._parity_headers[self._encoding[0]] = self._encoding[1]
