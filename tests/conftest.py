@@ -170,16 +170,16 @@ def shared_path(tmp_path, comm):
 
 @pytest.fixture
 def small_disk(tmp_path, mpiexec):
-    """``small_disk(script)`` runs a shell script beside a file system of 6 MB of its own, ``$DISK``, and returns the finished process."""
+    """``small_disk(script, "size=2m")`` runs a shell script beside a file system of its own, ``$DISK``; gives the finished process."""
     unshare, disk = [shutil.which("unshare") or "unshare", "--map-root-user", "--mount", "sh", "-c"], tmp_path / "disk"
     disk.mkdir()
-    mount = f"mount -t tmpfs -o size=6m none {disk}"
-    if not shutil.which("unshare") or subprocess.run([*unshare, mount], capture_output=True).returncode:
-        pytest.skip("this system does not let a user mount a file system of its own")
+    mount = f"mount -t tmpfs -o %s none {disk}"
+    if not shutil.which("unshare") or subprocess.run([*unshare, mount % "size=1m"], capture_output=True).returncode:
+        pytest.skip("a full disk needs a small one, and this system lets no user mount one (user namespaces are off)")
 
-    def run(script):
+    def run(script, options="size=6m"):
         env = mpiexec.env | {"DISK": str(disk)}
-        return subprocess.run([*unshare, f"{mount}\n{script}"], capture_output=True, text=True, timeout=100, env=env)
+        return subprocess.run([*unshare, f"{mount % options}\n{script}"], capture_output=True, text=True, timeout=100, env=env)
 
     return run
 

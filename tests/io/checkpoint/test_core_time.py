@@ -23,6 +23,6 @@ print(seconds_without_core() - start)
 
 def test_waiting_for_a_core_is_counted():
     if Path("/proc/thread-self/schedstat").read_text().startswith("0 0 "):
-        pytest.skip("this kernel does not count it")
+        pytest.skip("this Linux does not count how long a thread waits for a core (CONFIG_SCHED_INFO)")
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True)
     assert float(done.stdout) > 0.2  # of the second, half at even shares

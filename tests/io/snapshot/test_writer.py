@@ -3,7 +3,6 @@
 import math
 import shlex
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -155,16 +154,10 @@ def test_another_series_and_another_job_are_refused(tmp_path, snapshots):
     "options, message, layout",
     [("size=2m", "the disk is full", "ranks"), ("size=2m", "the disk is full", "steps"), ("size=2m,ro", "is read-only", "ranks")],
 )
-def test_a_disk_that_takes_no_more_is_one_error_and_keeps_what_it_has(options, message, layout, mpiexec, tmp_path):
-    (tmp_path / "disk").mkdir()
+def test_a_disk_that_takes_no_more_is_one_error_and_keeps_what_it_has(options, message, layout, mpiexec, small_disk, tmp_path):
     (tmp_path / "program.py").write_text(FULL)
-    mount = f"mount -t tmpfs -o {options} none {tmp_path}/disk"
-    unshare = [shutil.which("unshare") or "unshare", "--map-root-user", "--mount", "sh", "-c"]
-    if not shutil.which("unshare") or subprocess.run([*unshare, mount], capture_output=True).returncode:
-        pytest.skip("this system does not let a user mount a file system of its own")
     ranks = 2 if layout == "ranks" or h5py.get_config().mpi else 1
-    command = f"{mount} && exec {shlex.join(mpiexec.command(ranks, tmp_path / 'program.py', tmp_path / 'disk', layout))}"
-    done = subprocess.run([*unshare, command], capture_output=True, text=True, timeout=100, env=mpiexec.env)
+    done = small_disk(f"exec {shlex.join(mpiexec.command(ranks, tmp_path / 'program.py', tmp_path / 'disk', layout))}", options)
     assert done.stdout.count(message) == ranks, done.stdout + done.stderr
     if "ro" not in options:
         assert done.returncode == 0 and "True" in done.stdout.splitlines(), done.stdout + done.stderr
