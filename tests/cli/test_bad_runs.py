@@ -11,7 +11,7 @@ import time
 import pytest
 import tomli_w
 
-from hpcml.io.checkpoint.durable import read_record, write_record
+from hpcml.io.files.record import read_record, write_record
 
 
 @pytest.fixture(scope="module")

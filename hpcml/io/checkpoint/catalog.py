@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.durable import CHUNK_BYTES, file_checksums, read_record, sync_folder, write_record
+from hpcml.io.files.checksum import CHUNK_BYTES, file_checksums
+from hpcml.io.files.record import read_record, write_record
+from hpcml.io.files.replace import sync_folder
 
 FORMAT = "hpcml-checkpoint"
 FORMAT_VERSION = 1

@@ -13,7 +13,6 @@ from mpi4py import MPI
 import hpcml
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import catalog
-from hpcml.io.checkpoint.agreement import together
 from hpcml.io.checkpoint.copies import Copies
 from hpcml.io.checkpoint.kept import Kept, visit_keepers
 from hpcml.io.checkpoint.link import KeeperLink
@@ -21,6 +20,7 @@ from hpcml.io.checkpoint.lock import FolderLock
 from hpcml.io.checkpoint.redundancy import Redundancy
 from hpcml.io.checkpoint.restored import Restored, restore
 from hpcml.io.checkpoint.state import flatten
+from hpcml.io.files.agree import together
 
 
 class Checkpointer:

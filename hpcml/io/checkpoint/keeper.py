@@ -25,10 +25,12 @@ from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import catalog
 from hpcml.io.checkpoint.channel import receive, send
 from hpcml.io.checkpoint.core_time import seconds_without_core
-from hpcml.io.checkpoint.durable import checksums, read_record, write_record, write_small
 from hpcml.io.checkpoint.handover import hand_over, open_point
 from hpcml.io.checkpoint.kept_parity import KeptParity
 from hpcml.io.checkpoint.spare import Spares
+from hpcml.io.files.checksum import checksums
+from hpcml.io.files.record import read_record, write_record
+from hpcml.io.files.replace import write_file
 
 _POLL_SECONDS = 0.005  # between two looks for the records of the other ranks
 _MOST_UNCOMMITTED = 4  # the first rank's keeper commits; the others remember the last few, in case it is lost
@@ -161,7 +163,7 @@ class Keeper:
             with memoryview(slot.memory) as memory:
                 self._spares(header).write(path / catalog.rank_file(self._rank), memory)
                 if self._view is not None:
-                    write_small(path / catalog.VIEW, os.pread(self._view, os.fstat(self._view).st_size, 0))
+                    write_file(path / catalog.VIEW, os.pread(self._view, os.fstat(self._view).st_size, 0))
                 write_record(path / catalog.rank_record(self._rank), catalog.describe_rank(self._rank, len(memory), checksums(memory)))
         except OSError as error:
             self._tell_failure(header, error.errno, f"writing {path} failed: {error}")

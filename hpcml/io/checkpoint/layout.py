@@ -7,11 +7,11 @@ from typing import Any
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.agreement import together
 from hpcml.io.checkpoint.box import Box
 from hpcml.io.checkpoint.placement import Blocked, Rows, content
 from hpcml.io.checkpoint.plan import ArraySpec, Piece, deal, describe
 from hpcml.io.checkpoint.state import FlatState
+from hpcml.io.files.agree import together
 
 
 @dataclass(frozen=True, slots=True)

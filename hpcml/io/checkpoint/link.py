@@ -17,7 +17,7 @@ from typing import Any
 import hpcml
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import channel
-from hpcml.io.checkpoint.durable import remedy
+from hpcml.io.files.remedy import remedy
 
 _log = logging.getLogger(__name__)
 _REST = 3.0  # times as long as a write had to wait for a core, the disk rests from writing

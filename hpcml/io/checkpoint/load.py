@@ -12,7 +12,6 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.agreement import together
 from hpcml.io.checkpoint.box import Box
 from hpcml.io.checkpoint.catalog import rank_file
 from hpcml.io.checkpoint.dtypes import storage_dtype
@@ -20,6 +19,7 @@ from hpcml.io.checkpoint.image import as_target, dataset_name
 from hpcml.io.checkpoint.placement import Blocked
 from hpcml.io.checkpoint.plan import ArraySpec, describe
 from hpcml.io.checkpoint.state import flatten, unflatten
+from hpcml.io.files.agree import together
 from hpcml.topology.block import block_range
 
 _MESSAGE_BYTES = 1 << 30

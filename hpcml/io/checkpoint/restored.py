@@ -10,12 +10,12 @@ from typing import Any
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.agreement import together
 from hpcml.io.checkpoint.catalog import Checkpoint, folder_name, survey
 from hpcml.io.checkpoint.kept import Kept
 from hpcml.io.checkpoint.load import FolderImages, load
 from hpcml.io.checkpoint.memory import UnreachableError, find_in_memory, open_in_memory
 from hpcml.io.checkpoint.verify import damage
+from hpcml.io.files.agree import together
 
 _log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from hpcml.io.checkpoint.catalog import SPARE
-from hpcml.io.checkpoint.durable import open_direct, pour, sync_folder, write_bytes
-from hpcml.io.replacing import replacing
+from hpcml.io.files.direct import open_direct, pour, write_bytes
+from hpcml.io.files.replace import replacing, sync_folder
 
 
 class Spares:

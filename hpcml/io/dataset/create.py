@@ -6,10 +6,10 @@ from pathlib import Path
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, ConfigError
-from hpcml.io.checkpoint.durable import remedy
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import create_file
+from hpcml.io.files.remedy import remedy
 from hpcml.mpi.agreement import agree_on_error
 
 

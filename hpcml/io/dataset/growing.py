@@ -13,11 +13,12 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, ConfigError
-from hpcml.io.checkpoint.durable import remedy, sync_folder, write_small
 from hpcml.io.checkpoint.lock import FolderLock
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import create_file
+from hpcml.io.files.remedy import remedy
+from hpcml.io.files.replace import sync_folder, write_file
 from hpcml.mpi.agreement import raise_together
 from hpcml.topology.block import BlockRange
 
@@ -139,7 +140,7 @@ class GrowingDataset:
                     with h5py.File(self._partial, "r+") as file:
                         file.attrs[ORIGIN] = origin
                 self._sync_partial()
-                write_small(self._progress, self._head + _MISSING * self._count)
+                write_file(self._progress, self._head + _MISSING * self._count)
             text = self._progress.read_bytes()
         except OSError as error:
             raise CheckpointError(f"cannot make {self._path}: {error}{remedy(error.errno)}") from None

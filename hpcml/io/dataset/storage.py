@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.durable import remedy
 from hpcml.io.dataset.runs import runs
 from hpcml.io.dataset.stored_array import StoredArray
+from hpcml.io.files.remedy import remedy
 from hpcml.topology.block import BlockRange
 
 

@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 from mpi4py import MPI
 
-from hpcml.io.checkpoint.agreement import together
 from hpcml.io.dataset.stored_array import reserve
+from hpcml.io.files.agree import together
 from hpcml.io.snapshot.segment import Place, Segment
 from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import hpcml
 from hpcml.core.errors import CheckpointError
-from hpcml.io.snapshot.replace_file import replace_file
+from hpcml.io.files.replace import write_file
 from hpcml.io.snapshot.segment import Segment
 from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
 from hpcml.io.snapshot.superblock import image
@@ -105,7 +105,7 @@ def write_view(path: Path, series: Series, times: Sequence[float], segments: Map
         for field in series.fields:
             dims = ("time", *(name for name, _ in field.leading), *series.location(field).dims)
             _add(file, field.name, (len(times), *wholes[field.name]), field.dtype, field.units, dims, segments[field.name], parts)
-        replace_file(path, image(file))
+        write_file(path, image(file), durable=complete)
 
 
 def read_view(path: Path) -> View:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hpcml.io.files.replace import write_file
 from hpcml.io.snapshot.field import Field
-from hpcml.io.snapshot.replace_file import replace_file
 from hpcml.io.snapshot.series import Series
 
 _HEAD = (
@@ -46,7 +46,7 @@ class XdmfFile:
     def __init__(self, path: Path, view: str, series: Series, times: Sequence[float]) -> None:
         self._path, self._view, self._series = path, view, series
         head = _HEAD + "".join(self._step(step, time) for step, time in enumerate(times))
-        replace_file(path, head.encode() + _TAIL)
+        write_file(path, head.encode() + _TAIL, durable=False)
         self._end = len(head.encode())
 
     def extend(self, step: int, time: float) -> None:

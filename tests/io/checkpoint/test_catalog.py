@@ -3,7 +3,7 @@
 import pytest
 
 from hpcml.io.checkpoint.catalog import COMMIT, describe_rank, folder_name, prune, rank_file, rank_record, remove, survey, try_commit
-from hpcml.io.checkpoint.durable import write_record
+from hpcml.io.files.record import write_record
 
 SESSION = "abc123"
 

@@ -7,7 +7,7 @@ import pytest
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io import Blocked, Checkpointer, restore
-from hpcml.io.checkpoint.durable import read_record, write_record
+from hpcml.io.files.record import read_record, write_record
 
 
 @pytest.fixture

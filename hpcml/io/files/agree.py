@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, HpcmlError
-from hpcml.io.checkpoint.durable import remedy
+from hpcml.io.files.remedy import remedy
 from hpcml.mpi import raise_together
 
 

@@ -1,0 +1,25 @@
+"""What to do about an error of the operating system. Standard library only: the keeper of checkpoints imports this file."""
+
+import errno
+
+_REMEDIES = {
+    errno.ENOSPC: "; the disk is full: free some space, or keep fewer checkpoints",
+    errno.EDQUOT: "; the quota is used up: free some space, or keep fewer checkpoints",
+    errno.EROFS: "; the file system is read-only: choose another folder",
+    errno.EACCES: "; choose a folder that this user may write to",
+    errno.EPERM: "; choose a folder that this user may write to",
+    errno.EMFILE: "; raise the limit of open files: ulimit -n",
+    errno.ENFILE: "; this node has too many open files: end what else runs there",
+    errno.EIO: "; the disk or the line to it fails: see the system's log, or choose another folder",
+    errno.EFBIG: "; raise the limit of the size of a file: ulimit -f",
+}
+
+
+def remedy(number: int | None) -> str:
+    """What to do about an error, to end its message with; empty where nothing is known.
+
+    Communication
+    -------------
+    Local.
+    """
+    return _REMEDIES.get(number or 0, "")
