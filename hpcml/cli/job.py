@@ -28,9 +28,7 @@ def _render(args: argparse.Namespace) -> int:
 
     case = read_case(args)  # a mistake costs less here than after a night in the queue
     run = args.directory or str(Path(case.output.folder) / Path(args.case).stem)
-    script = render_job(
-        args.kind, load_site(args.site), args.case, run, args.nodes, args.time, args.account, overrides=args.overrides
-    )
+    script = render_job(args.kind, load_site(args.site), args.case, run, args.nodes, args.time, args.account, overrides=args.overrides)
     print(script, end="")
     return 0
 

@@ -1,6 +1,6 @@
 """Configuration: TOML text, checked against a schema, every value's origin known to the error message.
 
-    case.toml  --tomllib-->  tables  --set a.b=c-->  tables  --schema-->  frozen sections  --tomli_w-->  the resolved case
+case.toml  --tomllib-->  tables  --set a.b=c-->  tables  --schema-->  frozen sections  --tomli_w-->  the resolved case
 """
 
 import json

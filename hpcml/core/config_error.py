@@ -12,9 +12,7 @@ Key = tuple[Any, ...]
 _LIKE = 0.65  # above it, a misspelt key was meant in every case of the tests; below it, `modes` looks like `nodes` and like `padding_mode`
 
 
-def describe(
-    error: ValidationError, schema: type[BaseModel], tables: Mapping[str, Any], source: str, origins: Mapping[Key, str]
-) -> str:
+def describe(error: ValidationError, schema: type[BaseModel], tables: Mapping[str, Any], source: str, origins: Mapping[Key, str]) -> str:
     """All mistakes of a configuration, one per line.
 
     Parameters

@@ -63,7 +63,7 @@ class Dealiased:
     @cached_property
     def laplacian(self) -> Tensor:
         """-|k|² of this rank's modes, float64."""
-        total = -self.waves[0] ** 2
+        total = -(self.waves[0] ** 2)
         for k in self.waves[1:]:
             total = total - k**2
         return total

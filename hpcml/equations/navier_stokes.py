@@ -83,7 +83,7 @@ class NavierStokes(Equation):
     def advection(self, transform: Dealiased, modes: Tensor) -> Tensor:
         """Modes of -u · ∇ω for modes of ω.
 
-            -u · ∇ω = (∂₁∂₁ - ∂₀∂₀) (u₀ u₁) + ∂₀∂₁ (u₀² - u₁²)
+        -u · ∇ω = (∂₁∂₁ - ∂₀∂₀) (u₀ u₁) + ∂₀∂₁ (u₀² - u₁²)
         """
         u = transform.field(velocity_modes(transform, modes))
         products = torch.cat([u[:, :1] * u[:, 1:], (u[:, :1] - u[:, 1:]) * (u[:, :1] + u[:, 1:])], 1)

@@ -1,6 +1,6 @@
 """Fourier transforms of arrays that many ranks share: whole lines are transformed where they lie, then the array is transposed.
 
-    (N0/p, N1, N2)  --dims 2, 1-->  (N0/p, K1, K2)  --transpose-->  (N0, K1/p, K2)  --dim 0-->  (K0, K1/p, K2)
+(N0/p, N1, N2)  --dims 2, 1-->  (N0/p, K1, K2)  --transpose-->  (N0, K1/p, K2)  --dim 0-->  (K0, K1/p, K2)
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,8 +1,8 @@
 """U-Net on a domain of 1 to 3 dims: a ladder of coarser grids, each with its view of the field, put together from the coarsest up.
 
-    h_0 = double(u)     h_l = double(pool(h_{l-1}))                         down, with twice the channels at every level
-    g_L = h_L           g_l = double(concat(h_l, interpolate(g_{l+1})))     up
-    y = head(g_0)
+h_0 = double(u)     h_l = double(pool(h_{l-1}))                         down, with twice the channels at every level
+g_L = h_L           g_l = double(concat(h_l, interpolate(g_{l+1})))     up
+y = head(g_0)
 """
 
 from math import prod

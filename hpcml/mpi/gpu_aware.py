@@ -1,9 +1,9 @@
 """Whether MPI may be handed a pointer to GPU memory: said by the library, confirmed by a probe, agreed on by all ranks.
 
-    HPCML_GPU_AWARE_MPI = 1 or 0       the user's word, without a probe
-    no GPU on any rank                 no
-    table (`gpu_claim`) says no        no
-    table says yes                     what the probe (`gpu_probe`) finds, once per host, library and environment
+HPCML_GPU_AWARE_MPI = 1 or 0       the user's word, without a probe
+no GPU on any rank                 no
+table (`gpu_claim`) says no        no
+table says yes                     what the probe (`gpu_probe`) finds, once per host, library and environment
 """
 
 import hashlib

@@ -41,9 +41,7 @@ class TrajectoryWriter:
 
     def __init__(self, path: Path, case: Case, domain: Domain, channels: Mapping[str, str], num_samples: int) -> None:
         settings, equation = case.snapshots, {} if case.equation is None else {"equation": case.equation.name}
-        fields = [
-            Field(name, settings.units.get(of, ""), (("sample", num_samples),), case.training.dtype) for name, of in channels.items()
-        ]
+        fields = [Field(name, settings.units.get(of, ""), (("sample", num_samples),), case.training.dtype) for name, of in channels.items()]
         series = Series(
             UniformGrid(domain.global_shape, domain.grid.extent, domain.block),
             fields,

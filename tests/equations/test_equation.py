@@ -62,10 +62,20 @@ def test_tendency_and_its_gradient_are_those_of_one_rank(comm, equation, grid):
         assert close(rate, rate_whole[domain.index], rate_whole) and close(grad, grad_whole[domain.index], grad_whole)
 
 
-@pytest.mark.parametrize(("equation", "shape"), [
-    (Heat(), (64, 64)), (AdvectionDiffusion((0.5, -1.0), 0.01), (64, 64)), (Burgers(0.05), (64, 64)), (Wave(), (64, 64)),
-    (PULSE, (256,)), (ShallowWater(), (256, 4)), (NavierStokes(drag=0.1), (16, 16)), (NavierStokes(forcing=0.5, stirring=(2, 1)), (16, 16)),
-], ids=lambda value: type(value).__name__ if not isinstance(value, tuple) else "")
+@pytest.mark.parametrize(
+    ("equation", "shape"),
+    [
+        (Heat(), (64, 64)),
+        (AdvectionDiffusion((0.5, -1.0), 0.01), (64, 64)),
+        (Burgers(0.05), (64, 64)),
+        (Wave(), (64, 64)),
+        (PULSE, (256,)),
+        (ShallowWater(), (256, 4)),
+        (NavierStokes(drag=0.1), (16, 16)),
+        (NavierStokes(forcing=0.5, stirring=(2, 1)), (16, 16)),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, tuple) else "",
+)
 def test_the_exact_solution_obeys_the_equation(comm, equation, shape):
     domain, time, dt = decompose(Grid(shape, 1.0 if equation is not PULSE else 4.0), comm), 0.02, 1e-5
     rate = (equation.exact(domain, time + dt) - equation.exact(domain, time - dt)) / (2 * dt)
@@ -87,14 +97,18 @@ def test_all_ranks_take_the_same_stable_step(comm, equation, grid):
 
 
 @pytest.mark.parallel([1, 2])
-@pytest.mark.parametrize(("equation", "grid", "message"), [
-    (Burgers(), Grid((4, 4, 4)), "1 or 2 dims"),
-    (Burgers(), Grid((8,), periodic=False), "periodic in every dim"),
-    (AdvectionDiffusion((1.0,)), Grid((8, 8)), "velocity needs 2 components"),
-    (AdvectionDiffusion((1.0,), scheme="best"), Grid((8,)), "upwind or weno, got 'best'"),
-    (ShallowWater(coriolis=1.0), Grid((8,)), "coriolis = 1.0"),
-    (Darcy(), Grid((8, 8)), "walls in every dim"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("equation", "grid", "message"),
+    [
+        (Burgers(), Grid((4, 4, 4)), "1 or 2 dims"),
+        (Burgers(), Grid((8,), periodic=False), "periodic in every dim"),
+        (AdvectionDiffusion((1.0,)), Grid((8, 8)), "velocity needs 2 components"),
+        (AdvectionDiffusion((1.0,), scheme="best"), Grid((8,)), "upwind or weno, got 'best'"),
+        (ShallowWater(coriolis=1.0), Grid((8,)), "coriolis = 1.0"),
+        (Darcy(), Grid((8, 8)), "walls in every dim"),
+    ],
+    ids=str,
+)
 def test_a_domain_without_meaning_is_refused(comm, equation, grid, message):
     with decompose(grid, comm) as domain, pytest.raises(ConfigError, match=message):
         equation.check(domain)

@@ -1,7 +1,7 @@
 """Ranks that save, die and come back: what `test_memory` launches.
 
-    mpiexec -n P python lose_memory.py save FOLDER STEPS LOSSES LOST...      the keepers of the LOST ranks die with them
-    mpiexec -n P python lose_memory.py restore FOLDER                        rank 0 prints step, level and whether the state is right
+mpiexec -n P python lose_memory.py save FOLDER STEPS LOSSES LOST...      the keepers of the LOST ranks die with them
+mpiexec -n P python lose_memory.py restore FOLDER                        rank 0 prints step, level and whether the state is right
 """
 
 import os

@@ -143,5 +143,3 @@ def test_a_dataset_without_such_fields_is_named(tmp_path, comm):
     create_dataset(tmp_path / "a.hdf5", "the-well", space).close()
     with pytest.raises(ConfigError, match="has no fields that are constant in time: name data.inputs"):
         opened(tmp_path / "a.hdf5", comm, stride=0)
-
-

@@ -1,6 +1,6 @@
 """Notice before the end: a signal to any rank makes all of them stop at the same step.
 
-    batch system --SIGUSR1--> ranks: flag --next step: any flag set?--> save, exit with `PREEMPTED` --> batch script requeues
+batch system --SIGUSR1--> ranks: flag --next step: any flag set?--> save, exit with `PREEMPTED` --> batch script requeues
 """
 
 import signal

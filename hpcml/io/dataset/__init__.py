@@ -1,8 +1,8 @@
 """Datasets to learn from, in the field's own layouts: The Well's and PDEBench's, read and written by every rank in its own part.
 
-    open_dataset(path, comm)   ->  Dataset         any box of (trajectory, time, channel, cells)
-    create_dataset(path, ...)  ->  Dataset         the same, to be written to
-    convert(source, target)                        from one layout to another
+open_dataset(path, comm)   ->  Dataset         any box of (trajectory, time, channel, cells)
+create_dataset(path, ...)  ->  Dataset         the same, to be written to
+convert(source, target)                        from one layout to another
 """
 
 from hpcml.io.dataset.conversion import convert

@@ -12,10 +12,7 @@ from hpcml.io.files.replace import write_file
 from hpcml.io.snapshot.field import Field
 from hpcml.io.snapshot.series import Series
 
-_HEAD = (
-    '<?xml version="1.0"?>\n<Xdmf Version="2.0"><Domain>\n'
-    '<Grid Name="snapshots" GridType="Collection" CollectionType="Temporal">\n'
-)
+_HEAD = '<?xml version="1.0"?>\n<Xdmf Version="2.0"><Domain>\n<Grid Name="snapshots" GridType="Collection" CollectionType="Temporal">\n'
 _TAIL = b"</Grid>\n</Domain></Xdmf>\n"
 
 

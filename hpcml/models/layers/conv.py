@@ -1,6 +1,6 @@
 """Convolution of a field that many ranks share: torch's layer on one rank, its exact equal on any number.
 
-    y[o] = b + sum_{j < k}  w[j] x[o s - pad + dil j]        along each dim, for global indices o
+y[o] = b + sum_{j < k}  w[j] x[o s - pad + dil j]        along each dim, for global indices o
 """
 
 from typing import Any

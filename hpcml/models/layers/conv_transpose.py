@@ -1,6 +1,6 @@
 """Transposed convolution of a field that many ranks share: torch's layer on one rank, its exact equal on any number.
 
-    y[o] = b + sum_{i, j: i s - pad + dil j = o}  w[j] x[i]        along each dim, for global indices o
+y[o] = b + sum_{i, j: i s - pad + dil j = o}  w[j] x[i]        along each dim, for global indices o
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Channels into cells and cells into channels, for a field that many ranks share: torch's layers on one rank, in 1 to 3 dims.
 
-    shuffle      (batch, c r^D, n_1, ..., n_D)  ->  (batch, c, n_1 r, ..., n_D r)
-    unshuffle    the other way
+shuffle      (batch, c r^D, n_1, ..., n_D)  ->  (batch, c, n_1 r, ..., n_D r)
+unshuffle    the other way
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Average and max pooling of a field that many ranks share: torch's layers on one rank, their exact equals on any number.
 
-    average   y[o] = sum_{j < k} x[o s - pad + j] / count(o)        max   y[o] = max_{j < k} x[o s - pad + dil j]
+average   y[o] = sum_{j < k} x[o s - pad + j] / count(o)        max   y[o] = max_{j < k} x[o s - pad + dil j]
 """
 
 import math

@@ -144,7 +144,5 @@ def check_num_dims(layer: str, domain: Domain, num_dims: int) -> None:
 def output_domain(layer: str, domain: Domain, shape: Sequence[int]) -> Domain:
     """Domain of a layer's output, refused by name where there is no output."""
     if min(shape) < 1:
-        raise ShapeError(
-            f"{layer} leaves no output of a field of {domain.global_shape}: it would be {tuple(shape)}; use a smaller kernel"
-        )
+        raise ShapeError(f"{layer} leaves no output of a field of {domain.global_shape}: it would be {tuple(shape)}; use a smaller kernel")
     return domain.with_shape(shape)

@@ -1,6 +1,6 @@
 """Every format version that was ever written can be read: one stored checkpoint for each.
 
-    mpiexec -n 2 python tests/io/checkpoint/test_format.py      writes the one of the present version
+mpiexec -n 2 python tests/io/checkpoint/test_format.py      writes the one of the present version
 """
 
 import shutil

@@ -16,9 +16,7 @@ plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) |
 keys = st.text() | st.integers()
 states = st.dictionaries(
     keys,
-    st.recursive(
-        plain, lambda inner: st.lists(inner) | st.dictionaries(keys, inner) | st.tuples(inner, inner), max_leaves=12
-    ),
+    st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(keys, inner) | st.tuples(inner, inner), max_leaves=12),
 )
 
 

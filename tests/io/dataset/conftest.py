@@ -20,5 +20,3 @@ def values(space, rng):
     drawn = rng.standard_normal((3, 4, 4, *space.grid_shape)).astype("f4")
     drawn[:, :, 3] = drawn[:, :1, 3]  # the bed
     return drawn
-
-
