@@ -12,7 +12,7 @@ from hpcml.parallel.transport.tuned import tuned
 
 BACKENDS = ("shared", "mpi", "staged", "one-shot", "nccl", "datatype")
 MOST_SHARED = 1 << 26
-"""Bytes above which ranks do not share memory: /dev/shm is often half of a node's memory, and every buffer lies there twice."""
+"""Bytes above which ranks do not share memory: every buffer is there twice, and is not given back while the plan lives."""
 
 
 def asked_backend() -> str | None:

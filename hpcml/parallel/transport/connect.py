@@ -86,14 +86,14 @@ def connect(
     process = Process.own()
     opens = on_gpu.offer if on_gpu else None
     offers = {
-        peer: Offer(process, memory.name, nbytes, starts[peer], opens) if memory is not None and peer in starts else Offer(process)
+        peer: Offer(process, memory.handle, starts[peer], opens) if memory is not None and peer in starts else Offer(process)
         for peer in peers
     }
     try:
         theirs, shared = greet(comm, tag, offers)
     finally:
         if memory is not None:
-            memory.unlink()
+            memory.shut()
     otherwise = "mpi" if device.type == "cpu" else "staged"
     ways = {peer: otherwise if way == "shared" and peer not in shared else way for peer, way in ways.items()}
     watch = Watch(comm.rank, {peer: offer.process for peer, offer in theirs.items()})
@@ -135,7 +135,7 @@ def _shared(
 def _own_memory(nbytes: int) -> Segment | None:
     try:
         return Segment.of_own(nbytes)
-    except OSError:  # no /dev/shm, or no room in it
+    except OSError:  # no room, or a system that does not give such memory
         return None
 
 

@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 from hpcml.parallel.transport.ipc import DeviceOffer
 from hpcml.parallel.transport.process import Process
-from hpcml.parallel.transport.segment import Segment
+from hpcml.parallel.transport.segment import Handle, Segment
 
 TAGS = 1 << 14
 """Between the tag of an exchange and that of its greeting: what was sent and given up must not be taken for one."""
@@ -22,10 +22,8 @@ class Offer:
     ----------
     process : Process
         Who it is.
-    segment : str
-        Name of the memory that it would share; empty for none.
-    nbytes : int
-        Size of that memory.
+    segment : Handle, optional
+        What opens the memory that it would share.
     starts : (int, int)
         First byte in it, or in that of the GPU, of both halves of the buffer for the other.
     device : DeviceOffer, optional
@@ -33,8 +31,7 @@ class Offer:
     """
 
     process: Process
-    segment: str = ""
-    nbytes: int = 0
+    segment: Handle | None = None
     starts: tuple[int, int] = (0, 0)
     device: DeviceOffer | None = None
 
@@ -74,7 +71,7 @@ def greet(comm: MPI.Intracomm, tag: int, offers: Mapping[int, Offer]) -> tuple[d
 
 
 def _open(offer: Offer) -> Segment | None:
-    if offer.segment:
-        with suppress(OSError):  # it is on another node, or in a container with memory of its own
-            return Segment(offer.segment, offer.nbytes, create=False)
+    if offer.segment is not None:
+        with suppress(OSError):  # it is on another node, in a container with processes of its own, or not to be looked into
+            return Segment.of_other(offer.process, offer.segment)
     return None

@@ -1,27 +1,47 @@
-"""Memory that this process shares with others of its node."""
+"""Memory that this process shares with others of its node: it has no name, so that nothing is left of it and nobody else can own it."""
 
-import mmap
+import fcntl
 import os
-import secrets
-from pathlib import Path
+import stat
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 
-FOLDER = Path("/dev/shm")
-"""Memory that looks like a file system, on every Linux."""
+from hpcml.parallel.transport.process import Process
+
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+"""Memory that was mapped must not become shorter: touching what is gone ends a process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """What opens a segment in another process of the same user, as long as its owner keeps it open.
+
+    Attributes
+    ----------
+    descriptor : int
+        Number of the open file in its owner.
+    inode : int
+        The system's number of the memory, by which it is known again.
+    nbytes : int
+        Its size.
+    """
+
+    descriptor: int
+    inode: int
+    nbytes: int
 
 
 class Segment:
-    """A file in memory, mapped into this process.
+    """Memory without a name (``memfd_create``), mapped into this process.
 
     Parameters
     ----------
-    name : str
-        Name of the file.
+    descriptor : int
+        Open file of the memory.
     nbytes : int
         Its size.
-    create : bool
-        Whether to make it, filled with zeros, or to open what another process has made.
 
     Attributes
     ----------
@@ -31,33 +51,81 @@ class Segment:
     Raises
     ------
     OSError
-        If there is no such file, as on another node, or no room for it.
+        If it cannot be mapped.
 
     Notes
     -----
-    Its owner unlinks the file as soon as all others have opened it, so that the memory goes when the last process does, however it ends.
-    Room is reserved at once: touching memory that is not there would end the process.
+    It goes with the last process that maps it, however that ends and at whatever instant. Others open it through ``/proc``, which lets in
+    processes of the same user only.
     """
 
-    def __init__(self, name: str, nbytes: int, create: bool) -> None:
-        self.name = name
-        descriptor = os.open(FOLDER / name, os.O_RDWR | (os.O_CREAT | os.O_EXCL if create else 0), 0o600)
+    def __init__(self, descriptor: int, nbytes: int) -> None:
+        # Unlike mmap of Python, this keeps no file open: a run has many segments, and may open a thousand files.
         try:
-            if create:
-                os.posix_fallocate(descriptor, 0, nbytes)
-            self.bytes = torch.frombuffer(mmap.mmap(descriptor, nbytes), dtype=torch.uint8)
+            self.bytes = torch.from_file(f"/proc/self/fd/{descriptor}", shared=True, size=nbytes, dtype=torch.uint8)
+        except RuntimeError as error:
+            raise OSError(f"shared memory of {nbytes} bytes cannot be mapped: {error}") from error
+        self._descriptor: int | None = None
+
+    @classmethod
+    def of_own(cls, nbytes: int) -> Self:
+        """Make one, filled with zeros, that others may open until `shut`.
+
+        Raises
+        ------
+        OSError
+            If there is no room for it: room is reserved at once, since touching memory that is not there would end the process.
+        """
+        descriptor = os.memfd_create("hpcml-exchange", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.posix_fallocate(descriptor, 0, nbytes)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+            own = cls(descriptor, nbytes)
         except BaseException:
-            if create:
-                self.unlink()
+            os.close(descriptor)
             raise
+        own._descriptor = descriptor
+        return own
+
+    @classmethod
+    def of_other(cls, owner: Process, handle: Handle) -> Self:
+        """Open what another process offers.
+
+        Raises
+        ------
+        OSError
+            If that process cannot be seen from here (another node, a container with processes of its own), does not let this one in, or
+            if what is found there is not that memory.
+        """
+        if not owner.is_visible:
+            raise FileNotFoundError(f"process {owner.pid} is not on this system, or its numbers mean others here")
+        place = os.open(f"/proc/{owner.pid}/fd/{handle.descriptor}", os.O_PATH | os.O_CLOEXEC)  # looked at before it is opened
+        try:
+            _check(place, handle)
+            descriptor = os.open(f"/proc/self/fd/{place}", os.O_RDWR | os.O_CLOEXEC)
+        finally:
+            os.close(place)
+        try:
+            if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & SEALS != SEALS:
+                raise PermissionError("this memory might become shorter while it is in use")
+            return cls(descriptor, handle.nbytes)
         finally:
             os.close(descriptor)
 
-    @classmethod
-    def of_own(cls, nbytes: int) -> "Segment":
-        """Make one under a name that no other has."""
-        return cls(f"hpcml-{secrets.token_hex(12)}", nbytes, create=True)
+    @property
+    def handle(self) -> Handle:
+        """What opens it elsewhere, from `of_own` until `shut`."""
+        assert self._descriptor is not None
+        return Handle(self._descriptor, os.fstat(self._descriptor).st_ino, len(self.bytes))
 
-    def unlink(self) -> None:
-        """Take the name away; the memory stays for those that have opened it."""
-        (FOLDER / self.name).unlink(missing_ok=True)
+    def shut(self) -> None:
+        """Let nobody else open it; who has done so keeps it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _check(descriptor: int, handle: Handle) -> None:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or (found.st_uid, found.st_ino, found.st_size) != (os.geteuid(), handle.inode, handle.nbytes):
+        raise PermissionError("this is not the memory that was offered")
