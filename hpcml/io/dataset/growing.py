@@ -17,6 +17,7 @@ from hpcml.io.checkpoint.lock import FolderLock
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import create_file
+from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import sync_folder, write_file
 from hpcml.mpi.agreement import raise_together
@@ -157,7 +158,7 @@ class GrowingDataset:
             if not self._progress.exists() or not self._progress.read_bytes().startswith(self._head):
                 raise ConfigError(f"{self._path} exists already: remove it, or choose another name")
             return
-        with h5py.File(self._path, "r", locking=False) as file:
+        with ConfinedFile(self._path, locking=False) as file:
             if file.attrs.get(ORIGIN) != origin:
                 raise ConfigError(f"{self._path} holds data of another case: remove it, or choose another folder with --out")
 

@@ -10,6 +10,7 @@ from hpcml.core.errors import CheckpointError
 from hpcml.io.dataset import pdebench, pdebench_groups, pdebench_incompressible, the_well
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.variable import Variable
+from hpcml.io.files.confined_file import ConfinedFile
 
 VERSION_ATTRIBUTE = "hpcml_dataset_version"
 VERSION = 1
@@ -63,7 +64,7 @@ def describe_path(path: Path) -> Found:
 
 
 def _describe_file(path: Path) -> Found:
-    with h5py.File(path, "r", locking=False) as file:
+    with ConfinedFile(path, locking=False) as file:
         version = int(file.attrs.get(VERSION_ATTRIBUTE, VERSION))
         if version > VERSION:
             raise CheckpointError(f"{path} was written by a newer hpcml (version {version}; this one knows {VERSION}): upgrade hpcml")

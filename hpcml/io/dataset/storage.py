@@ -4,12 +4,12 @@ import itertools
 import os
 from collections.abc import Sequence
 
-import h5py
 import numpy as np
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io.dataset.runs import runs
 from hpcml.io.dataset.stored_array import StoredArray
+from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.files.remedy import remedy
 from hpcml.topology.block import BlockRange
 
@@ -37,7 +37,7 @@ class Storage:
         self.bytes_written = 0
         self._flags = os.O_RDWR if writable else os.O_RDONLY
         self._descriptors: dict[str, int] = {}
-        self._files: dict[str, h5py.File] = {}
+        self._files: dict[str, ConfinedFile] = {}
 
     def read(self, array: StoredArray, box: Sequence[BlockRange]) -> np.ndarray:
         """Elements of a box, in this machine's byte order.
@@ -127,7 +127,7 @@ class Storage:
 
     def _read_chunks(self, array: StoredArray, box: Sequence[BlockRange]) -> np.ndarray:
         if array.path not in self._files:
-            self._files[array.path] = h5py.File(array.path, "r", locking=False)
+            self._files[array.path] = ConfinedFile(array.path, locking=False)
         dataset = self._files[array.path][array.name]
         values = dataset[tuple(slice(r.start, r.stop) for r in box)]
         if dataset.chunks is None:

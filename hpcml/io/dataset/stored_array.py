@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
+from hpcml.io.files.confined_file import ConfinedDataset
+
 
 @dataclass(frozen=True, slots=True)
 class StoredArray:
@@ -35,6 +37,8 @@ class StoredArray:
     @classmethod
     def of(cls, dataset: h5py.Dataset) -> "StoredArray":
         """Describe a dataset of an open file."""
+        if isinstance(dataset, ConfinedDataset):
+            dataset.check_sources()  # now, and not when training comes to its values
         plain = dataset.chunks is None and not dataset.is_virtual and dataset.external is None
         offset = dataset.id.get_offset() if plain else None
         return cls(dataset.file.filename, dataset.name, dataset.shape, dataset.dtype.str, offset)

@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all: written beside and renamed, forced to the disk, told by their checksums."""
+"""Files that appear whole or not at all, are told by their checksums, and, those of HDF5, lead to no others outside their folder."""

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.snapshot.segment import Segment
 from hpcml.io.snapshot.superblock import check_length
 from hpcml.io.snapshot.view import View, read_view
@@ -86,7 +87,7 @@ class SnapshotFile:
         path = self.view.parts / segment.file
         try:
             check_length(path)
-            with _opened(path) as file:
+            with _opened(path, self.view.path.parent) as file:
                 dataset = file[name]
                 if dataset.shape[0] < segment.shape[0] or dataset.shape[1:] != segment.shape[1:]:
                     raise CheckpointError(
@@ -130,12 +131,12 @@ def only_snapshots(path: Path) -> Path:
     return found[0]
 
 
-def _opened(path: Path) -> h5py.File:
+def _opened(path: Path, folder: Path) -> ConfinedFile:
     """Open a file, again if need be: HDF5 1.10 looks at the size before the superblock, between which a live file may have grown."""
     for _ in range(_TRIES - 1):
         with suppress(OSError):
-            return h5py.File(path, "r", swmr=True, locking=False)
-    return h5py.File(path, "r", swmr=True, locking=False)
+            return ConfinedFile(path, folder, swmr=True, locking=False)
+    return ConfinedFile(path, folder, swmr=True, locking=False)
 
 
 def _overlap(wanted: range, start: int, size: int) -> tuple[slice, slice] | None:

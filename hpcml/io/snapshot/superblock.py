@@ -68,7 +68,7 @@ def check_length(path: Path) -> None:
     Raises
     ------
     CheckpointError
-        Where the file is cut off or no such file.
+        Where the file is cut off, or none of these.
     FileNotFoundError
         Where there is none.
 
@@ -76,6 +76,8 @@ def check_length(path: Path) -> None:
     -------------
     Local.
     """
+    if not path.is_file() and path.exists():
+        raise CheckpointError(f"{path} is no regular file: expected a file of snapshots")
     with path.open("rb") as file:
         block = file.read(_BYTES)
         size = os.fstat(file.fileno()).st_size  # after the superblock: a live file only grows

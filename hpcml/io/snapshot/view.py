@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 import hpcml
 from hpcml.core.errors import CheckpointError
+from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.files.replace import write_file
 from hpcml.io.snapshot.segment import Segment
 from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
@@ -121,8 +121,7 @@ def read_view(path: Path) -> View:
     Local.
     """
     try:
-        # from memory: HDF5 would refuse a file that this process has open in another mode
-        with h5py.File(BytesIO(path.read_bytes()), "r") as file:
+        with ConfinedFile(path, private=True) as file:
             attributes = dict(file.attrs)
             if attributes.get("format") != FORMAT:
                 raise CheckpointError(f"{path} holds no snapshots of hpcml: its attribute format is {attributes.get('format')!r}")

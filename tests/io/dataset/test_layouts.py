@@ -1,5 +1,7 @@
 """Every rank says the same when a file is not what it should be; a folder of files is one dataset."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -18,11 +20,35 @@ def foreign(path):
         file["truth"] = np.zeros(3)
 
 
+def led_away(path):
+    path.rename(path.parent.parent / "b.hdf5")
+    with h5py.File(path, "w") as file:
+        for name in ("dimensions", "t0_fields"):
+            file[name] = h5py.ExternalLink("../b.hdf5", name)
+
+
+def sourceless(path):
+    with h5py.File(path, "r+") as file:
+        kept, attributes = file["t0_fields/bed"].shape, dict(file["t0_fields/bed"].attrs)
+        del file["t0_fields/bed"]
+        layout = h5py.VirtualLayout(kept, "f4")
+        layout[:] = h5py.VirtualSource("gone.hdf5", "bed", kept)
+        file["t0_fields"].create_virtual_dataset("bed", layout, fillvalue=0).attrs.update(attributes)
+
+
+def a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize("spoil, message", [
     (cut, "cannot read the dataset .*truncated"),
     (lambda path: path.write_text("no HDF5"), "cannot read the dataset .*file signature not found"),
     (foreign, "is of no known layout: expected The Well's .*, got truth"),
     (lambda path: path.unlink(), "there is no dataset"),
+    (led_away, "refers to ../b.hdf5, outside .*: it is not followed; .*HPCML_LINKED_FOLDERS"),
+    (sourceless, "a.hdf5 refers to gone.hdf5, which is missing"),
+    (a_pipe, "is no regular file"),
 ])  # fmt: skip
 @pytest.mark.parallel([1, 2, 3])
 def test_a_bad_file_is_one_error_on_every_rank(spoil, message, comm, shared_path, space):

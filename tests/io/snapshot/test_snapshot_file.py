@@ -1,5 +1,6 @@
 """Reading gives what was written or an error that names the file; never zeros, never NaN, never a part."""
 
+import os
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.io import SnapshotFile, find_snapshots
+from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.snapshot.series import FORMAT_VERSION
 
 
@@ -45,14 +47,14 @@ def test_blocks_make_up_a_step(path, snapshots):
 
 
 def test_a_file_that_grows_while_it_is_opened_is_opened_again(path, snapshots, monkeypatch):
-    file, fails, opened = SnapshotFile(path), iter([True] * 2), h5py.File
+    file, fails, opened = SnapshotFile(path), iter([True] * 2), ConfinedFile
 
     def grows(*words, **options):
         if next(fails, False):
             raise OSError("truncated file")
         return opened(*words, **options)
 
-    monkeypatch.setattr(h5py, "File", grows)
+    monkeypatch.setattr("hpcml.io.snapshot.snapshot_file.ConfinedFile", grows)
     assert np.array_equal(file.read("p", (2,)), snapshots.in_files(2)["p"]) and next(fails, None) is None
 
 
@@ -61,6 +63,23 @@ def test_a_missing_file_is_named(path):
     part.unlink()
     with pytest.raises(CheckpointError, match=f"{part.name} is missing"):
         SnapshotFile(path).read("p")
+
+
+def test_parts_that_lead_elsewhere_or_are_no_files_are_refused(path, tmp_path):
+    file, part = SnapshotFile(path), next((tmp_path / "run.parts").glob("*.h5"))
+    outside = tmp_path.parent / "outside.h5"
+    part.replace(outside)
+    part.symlink_to(outside)
+    with pytest.raises(CheckpointError, match="is a link to .*outside.h5, outside .*: it is not followed"):
+        file.read("p")
+    part.unlink()
+    os.mkfifo(part)
+    with pytest.raises(CheckpointError, match="no regular file"):
+        file.read("p")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError, match="no regular file"):
+        SnapshotFile(path)
 
 
 def test_a_file_that_is_cut_off_is_named(path):
