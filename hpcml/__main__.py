@@ -1,7 +1,17 @@
-"""``python -m hpcml`` is the command ``hpcml``."""
+"""``hpcml`` and ``python -m hpcml``: the command, which notes a request to stop from its first instruction on."""
 
 import sys
 
-from hpcml.cli.main import main
+from hpcml.core.stop_request import listen
 
-sys.exit(main())
+
+def start() -> int:
+    """Run the command; return the exit status."""
+    listen()
+    from hpcml.cli.main import main
+
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(start())

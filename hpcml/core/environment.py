@@ -3,7 +3,6 @@
 Versions are read from the installed distributions, not by importing them, so that a login node can ask as well.
 """
 
-import json
 import os
 import platform
 import subprocess
@@ -53,18 +52,6 @@ def capture_environment(mpi_library: str | None = None) -> dict[str, Any]:
         "threads": {pool["prefix"]: pool["num_threads"] for pool in threadpool_info()},
         "variables": {name: value for name, value in sorted(os.environ.items()) if _is_telling(name)},
     }
-
-
-def write_environment(folder: Path, mpi_library: str | None = None) -> Path:
-    """Write `capture_environment` to ``environment.json`` in a run directory.
-
-    Communication
-    -------------
-    Local: one rank calls it.
-    """
-    path = folder / "environment.json"
-    path.write_text(json.dumps(capture_environment(mpi_library), indent=2) + "\n", encoding="utf-8")
-    return path
 
 
 def _version(distribution: str) -> str | None:

@@ -11,6 +11,8 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import restore
+from hpcml.io.files.agree import together
+from hpcml.io.files.replace import write_file
 from hpcml.training.experiment import Experiment, load_surrogate
 from hpcml.training.loss import LOSSES
 from hpcml.training.run_directory import RunDirectory
@@ -49,8 +51,10 @@ def evaluate(experiment: Experiment, state: Mapping[str, Any], folder: Path) -> 
                 total += float(LOSSES["relative_l2"](pairs.domain, model(x), y)) * len(sample)
         errors[name] = total / pairs.num_samples
         _log.info("relative L2 error on %s, %s cells: %.4f", name, " x ".join(map(str, pairs.domain.global_shape)), errors[name])
-    if experiment.domain.world_comm.rank == 0:
-        (folder / "evaluation.json").write_text(json.dumps({"relative_l2": errors}, indent=2) + "\n", encoding="utf-8")
+    comm = experiment.domain.world_comm
+    with together(comm, f"writing {folder / 'evaluation.json'}"):
+        if comm.rank == 0:
+            write_file(folder / "evaluation.json", (json.dumps({"relative_l2": errors}, indent=2) + "\n").encode())
     return errors
 
 

@@ -2,9 +2,18 @@
 
 import csv
 import importlib.util
+import io
+import logging
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self
+
+from hpcml.io.files.remedy import remedy
+from hpcml.io.files.replace import write_file
+
+_log = logging.getLogger(__name__)
 
 
 class MetricsWriter:
@@ -14,55 +23,113 @@ class MetricsWriter:
     ----------
     folder : Path
         Gets ``metrics.csv``, and ``tensorboard/`` if the package is there.
-    resume_after : int
-        Rows of later epochs are dropped: a run that comes back from a checkpoint writes them again.
+    resume_after : int, optional
+        Last epoch that is not computed again. Rows of later ones stay until the new ones take their place. None for a run that begins
+        anew: rows of another one go when the first row comes.
+
+    Raises
+    ------
+    OSError
+        Where ``metrics.csv`` cannot be read.
 
     Communication
     -------------
     Local.
+
+    Notes
+    -----
+    A row that no longer follows those that are there (an epoch computed again, other columns) replaces the file at once. Where a row cannot
+    be written, because the disk is full for instance, this is said once, the row is kept, and it is written with the next one that can.
     """
 
-    def __init__(self, folder: Path, resume_after: int = 0) -> None:
+    def __init__(self, folder: Path, resume_after: int | None = None) -> None:
         self._path = folder / "metrics.csv"
-        rows = self._kept(resume_after)
-        self._file: TextIO = self._path.open("w", newline="", encoding="utf-8")
-        self._writer: csv.DictWriter[str] | None = None
-        for row in rows:
-            self._append(row)
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._whole = False
+        """Whether the file holds all rows and nothing else, so that one can be appended."""
+        self._told = False
+        if resume_after is not None and self._path.exists():
+            self._read()
         self._board = None
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_after + 1)
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=(resume_after or 0) + 1)
 
     def write(self, epoch: int, **numbers: float) -> None:
-        """Append the row of an epoch; it is on disk when this returns."""
-        self._append({"epoch": epoch, **numbers})
-        self._file.flush()
+        """Append the row of an epoch; it is on disk when this returns, unless the disk refuses it."""
+        row = {"epoch": epoch, **numbers}
+        follows = self._whole and epoch > (last := max(self._rows)) and list(row) == list(self._rows[last])
+        self._rows[epoch] = row
+        try:
+            if follows:
+                self._append(_text([row], header=False))
+            else:
+                self._replace()
+        except OSError as error:
+            self._whole = False
+            if not self._told:
+                _log.warning("%s: %s%s; rows are kept and written when they can be", self._path, error.strerror, remedy(error.errno))
+            self._told = True
         if self._board is not None:
             for name, value in numbers.items():
                 self._board.add_scalar(name, value, epoch)
 
-    def close(self) -> None:
-        """Close the files."""
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+    def finish(self) -> None:
+        """See that every row is in the file.
+
+        Raises
+        ------
+        OSError
+            Where that is still not possible.
+        """
+        if self._rows and not self._whole:
+            self._replace()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        if self._board is not None:
+            self._board.close()
 
-    def _append(self, row: dict[str, float] | dict[str, str]) -> None:
-        if self._writer is None:
-            self._writer = csv.DictWriter(self._file, list(row))
-            self._writer.writeheader()
-        self._writer.writerow(row)
+    def _read(self) -> None:
+        """Take over the rows that are there; what is no row, as the torn end that a full disk may leave, is not kept."""
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        for row in csv.DictReader(io.StringIO(text, newline="")):
+            number = row.get("epoch") or ""
+            if number.isdecimal() and None not in row.values() and None not in row:
+                self._rows[int(number)] = row
+        self._whole = bool(self._rows) and text.encode() == _text(self._rows.values())
 
-    def _kept(self, resume_after: int) -> list[dict[str, str]]:
-        if not self._path.exists():
-            return []
-        with self._path.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if int(row["epoch"]) <= resume_after]
+    def _append(self, text: bytes) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        try:
+            before = os.fstat(descriptor).st_size
+            try:
+                done = 0
+                while done < len(text):
+                    done += os.write(descriptor, text[done:])
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, before)
+                raise
+        finally:
+            os.close(descriptor)
+
+    def _replace(self) -> None:
+        self._rows = dict(sorted(self._rows.items()))
+        write_file(self._path, _text(self._rows.values()))
+        self._whole = True
+        self._told = False
+
+
+def _text(rows: Iterable[dict[str, Any]], header: bool = True) -> bytes:
+    rows = list(rows)
+    columns = dict.fromkeys(name for row in rows for name in row)
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, list(columns))
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()

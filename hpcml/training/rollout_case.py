@@ -11,6 +11,8 @@ from torch import Tensor
 from hpcml.core.case import Case
 from hpcml.core.log import rank_log
 from hpcml.fields.domain import Domain
+from hpcml.io.files.agree import together
+from hpcml.io.files.replace import write_file
 from hpcml.mpi.reductions import all_sum
 from hpcml.mpi.world import World
 from hpcml.solvers import NeuralSolver
@@ -60,8 +62,9 @@ def rollout_case(folder: Path, world: World, steps: int | None = None, most: int
         truth = held_out_truth(case, world.comm, steps, most)
         model = load_surrogate(case, truth.domain, trained_state(directory, world.comm))
         errors = _roll_out(directory.snapshots / "rollout.h5", case, truth, NeuralSolver(model, truth.domain))
-        if world.rank == 0:
-            (directory.path / "rollout.json").write_text(json.dumps(errors, indent=2) + "\n", encoding="utf-8")
+        with together(world.comm, f"writing {directory.path / 'rollout.json'}"):
+            if world.rank == 0:
+                write_file(directory.path / "rollout.json", (json.dumps(errors, indent=2) + "\n").encode())
         for step in sorted({1, steps // 2, steps} - {0}):
             pair = errors["model"][step - 1], errors["persistence"][step - 1]
             _log.info("step %d: relative L2 error %.4f, persistence %.4f, %.1f times better", step, *pair, pair[1] / pair[0])

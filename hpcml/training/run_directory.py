@@ -2,15 +2,17 @@
 
 runs/NAME/
 ├── config.toml        the case with every default resolved
+├── status.json        whether it runs, has finished, was stopped, or failed and why
 ├── environment.json   versions, host, threads, variables
 ├── log/               one file per rank
 ├── metrics.csv        a row per epoch
+├── data/              what was simulated to learn from
 ├── checkpoints/       what `hpcml train` resumes from
 └── snapshots/         what `hpcml rollout` writes and `hpcml export` draws
 """
 
-import difflib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,10 @@ from mpi4py import MPI
 
 from hpcml.core.case import Case
 from hpcml.core.config import load_config, to_toml
-from hpcml.core.environment import write_environment
+from hpcml.core.environment import capture_environment
 from hpcml.core.errors import ConfigError
+from hpcml.io.files.remedy import remedy
+from hpcml.io.files.replace import write_file
 from hpcml.mpi.agreement import agree_on_error
 
 
@@ -41,6 +45,11 @@ class RunDirectory:
         return self.path / "log"
 
     @property
+    def data(self) -> Path:
+        """Folder of what was simulated."""
+        return self.path / "data"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of checkpoints."""
         return self.path / "checkpoints"
@@ -51,12 +60,14 @@ class RunDirectory:
         return self.path / "snapshots"
 
     def begin(self, case: Case, comm: MPI.Intracomm) -> None:
-        """Make the folder for a case, or accept that it is a run of the same case, to be gone on with.
+        """Make the folder a run of a case, or accept that it is one, to be gone on with on whatever ranks.
+
+        A folder in which nothing was learnt yet is of no case: an attempt that failed before its first checkpoint leaves it to the next.
 
         Raises
         ------
         ConfigError
-            On every rank, if the folder holds a run of another case, naming the lines that differ, or cannot be written.
+            On every rank, if the folder holds a run of another case, naming the values that differ, or cannot be written.
 
         Communication
         -------------
@@ -70,15 +81,17 @@ class RunDirectory:
         Errors and communication are those of `begin`.
         """
         library = MPI.Get_library_version().strip("\x00").splitlines()[0].strip()
-        self._on_the_first(lambda: write_environment(self.path, library), comm)
+        self._on_the_first(lambda: self._write_environment(library), comm)
 
     def _on_the_first(self, write: Callable[[], Any], comm: MPI.Intracomm) -> None:
         error: Exception | None = None
         if comm.rank == 0:
             try:
                 write()
-            except (ConfigError, OSError) as caught:
-                error = caught if isinstance(caught, ConfigError) else ConfigError(f"cannot make the run directory {self.path}: {caught}")
+            except ConfigError as caught:
+                error = caught
+            except OSError as caught:
+                error = ConfigError(f"cannot make the run directory {self.path}: {caught}{remedy(caught.errno)}")
         agree_on_error(error, comm)
 
     def case(self) -> Case:
@@ -94,19 +107,37 @@ class RunDirectory:
         return load_config(self.config, Case)
 
     def _write(self, case: Case) -> None:
-        text = to_toml(case)
-        if self.config.exists() and self.config.read_text(encoding="utf-8") != text:
-            old = self.config.read_text(encoding="utf-8").splitlines()
-            lines = [
-                line
-                for line in difflib.unified_diff(old, text.splitlines(), n=0, lineterm="")
-                if line[:1] in "+-" and line[:3] not in ("+++", "---")
-            ]
-            raise ConfigError(
-                f"{self.path} holds a run of another case ({'; '.join(lines)}): "
-                "choose another folder with --run, or give the same case to resume"
-            )
         for folder in (self.path, self.log, self.checkpoints, self.snapshots):
             folder.mkdir(parents=True, exist_ok=True)
-        if not self.config.exists():
-            self.config.write_text(text, encoding="utf-8")
+        if self.config.exists() and any(self.checkpoints.glob("step-*")):
+            differences = [*_differences(_identity(self.case()), _identity(case))]
+            if differences:
+                raise ConfigError(
+                    f"{self.path} holds a run of another case: choose another folder with --run, or give the same case to go on with it. "
+                    "There and here:\n" + "\n".join(f"  {line}" for line in differences)
+                )
+        text = to_toml(case).encode()
+        if not self.config.exists() or self.config.read_bytes() != text:
+            write_file(self.config, text)
+
+    def _write_environment(self, library: str) -> None:
+        write_file(self.path / "environment.json", (json.dumps(capture_environment(library), indent=2) + "\n").encode())
+
+
+def _identity(case: Case) -> dict[str, Any]:
+    """What makes two cases the same: not how ranks share the work."""
+    return {**case.model_dump(mode="json", exclude={"ranks"})}
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any], table: str = "") -> Iterator[str]:
+    """Values that differ, one line each."""
+    for key in dict.fromkeys([*there, *here]):
+        old, new = there.get(key), here.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{table}{key}.")
+        elif old != new:
+            yield f"{table}{key}: {_shown(old)} -> {_shown(new)}"
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)

@@ -9,6 +9,7 @@ import torch
 from hpcml.core.case import Case
 from hpcml.core.log import rank_log
 from hpcml.io.checkpoint import Checkpointer, StopSignal
+from hpcml.io.files.agree import together
 from hpcml.mpi.world import World
 from hpcml.training.evaluation import evaluate
 from hpcml.training.experiment import open_experiment
@@ -49,10 +50,10 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float] | Non
     Collective over world.comm.
     """
     directory = RunDirectory(folder)
-    directory.begin(case, world.comm)
     with ExitStack() as stack:
         # First of all that writes, as it refuses a run that another job is at, or that cannot be written to.
         checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm, lazy=True))
+        directory.begin(case, world.comm)
         directory.describe(world.comm)
         stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))
         stop = stack.enter_context(StopSignal(world.comm))  # a signal that comes while data are simulated counts at the first update
@@ -67,9 +68,13 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float] | Non
         )
         if restored is not None:
             _log.info("resuming after update %d from %s (%s)", trainer.step, restored.path, restored.level)
-        if world.rank == 0:
-            trainer.metrics = stack.enter_context(MetricsWriter(folder, trainer.position.epoch))
+        with together(world.comm, f"opening {folder / 'metrics.csv'}"):
+            if world.rank == 0:
+                trainer.metrics = stack.enter_context(MetricsWriter(folder, None if restored is None else trainer.position.epoch))
         trainer.fit()
+        with together(world.comm, f"writing {folder / 'metrics.csv'}"):
+            if trainer.metrics is not None:
+                trainer.metrics.finish()
         if trainer.stopped:
             _log.info("stopped as asked after update %d, which is saved; the same command goes on from there", trainer.step)
             return None

@@ -4,11 +4,13 @@ batch system --SIGUSR1--> ranks: flag --next step: any flag set?--> save, exit w
 """
 
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Any
 
 from mpi4py import MPI
 
+from hpcml.core import stop_request
 from hpcml.core.exit_status import PREEMPTED
 from hpcml.mpi import all_max
 
@@ -30,7 +32,8 @@ class StopSignal:
     Notes
     -----
     SIGUSR1 is the one to use (``--signal=USR1@300``): `mpiexec` passes it on to the ranks and waits for them. SIGTERM often comes with
-    little time, and some launchers kill the ranks at once; then the keepers bring to disk what was saved last.
+    little time, and some launchers kill the ranks at once; then the keepers bring to disk what was saved last. In a thread other than the
+    main one, where Python allows no handlers, only a SIGUSR1 counts that the command itself noted, see `hpcml.core.stop_request`.
 
     Examples
     --------
@@ -46,13 +49,15 @@ class StopSignal:
         self._earlier: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
-        for number in (signal.SIGUSR1, signal.SIGTERM):
-            self._earlier[number] = signal.signal(number, self._note)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGUSR1, signal.SIGTERM):
+                self._earlier[number] = signal.signal(number, self._note)
+        self._received |= stop_request.received()  # asked after the handlers are there: a signal meets the one or the other
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._earlier.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it was not Python that made it
 
     def agreed(self) -> bool:
         """Whether any rank has been asked to stop; call it on every rank after every step.

@@ -2,9 +2,12 @@
 
 import signal
 import subprocess
+import sys
+import threading
 import time
 
 import pytest
+from mpi4py import MPI
 
 from hpcml.io import StopSignal
 
@@ -39,6 +42,36 @@ def test_one_rank_asked_is_all_ranks_asked(comm, number):
             signal.raise_signal(number)
         assert stop.agreed()
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parallel([1, 2])
+def test_in_another_thread_it_hears_of_no_signal_and_raises_nothing(comm):
+    answers = []
+
+    def work():
+        with StopSignal(MPI.COMM_SELF) as stop:
+            answers.append(stop.agreed())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert answers == [False]
+
+
+def test_a_request_before_there_is_anything_to_stop_counts():
+    code = """
+import os, signal, sys
+from hpcml.core.stop_request import listen
+listen()
+assert not {"mpi4py", "torch", "numpy", "asyncio"} & set(sys.modules)
+os.kill(os.getpid(), signal.SIGUSR1)
+from mpi4py import MPI
+from hpcml.io import StopSignal
+with StopSignal(MPI.COMM_SELF) as stop:
+    print(stop.agreed())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
 def test_all_ranks_save_the_same_step_and_exit_85(mpiexec, tmp_path):
