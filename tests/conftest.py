@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -29,6 +30,7 @@ GRACE_S = 10.0  # how much later than the failed rank the slowest may come, on a
 LINGER_S = 3.0  # before a rank ends the job: the others' time is up too, and they have stacks to print
 LIMIT_S = 120.0  # per test; @pytest.mark.timeout(seconds) sets another
 ROOT = Path(__file__).parents[1]
+NOBODY = 65534  # user and group
 STDERR, VERDICTS = pytest.StashKey(), pytest.StashKey()
 
 hypothesis.settings.register_profile("serial", deadline=None)
@@ -182,6 +184,38 @@ def small_disk(tmp_path, mpiexec):
         return subprocess.run([*unshare, f"{mount % options}\n{script}"], capture_output=True, text=True, timeout=100, env=env)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def as_another_user():
+    """``as_another_user(action)`` runs a function in a process of another user of this machine."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can act as another user")
+
+    def run(action):
+        process = os.fork()
+        if process == 0:
+            status = 1
+            try:
+                os.setgroups([])
+                os.setresgid(NOBODY, NOBODY, NOBODY)
+                os.setresuid(NOBODY, NOBODY, NOBODY)
+                action()
+                status = 0
+            finally:
+                os._exit(status)  # not through pytest, which is the parent's
+        assert os.waitpid(process, 0)[1] == 0, "the other user could not do what the test is about"
+
+    return run
+
+
+@pytest.fixture
+def shared_folder():
+    """A folder like ``/tmp``, in ``/tmp``: all may write, and rename and remove what is theirs."""
+    folder = Path(tempfile.mkdtemp(prefix="shared-", dir="/tmp"))
+    folder.chmod(0o1777)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,7 @@ def rank_log(rank: int, size: int, device: str = "cpu", folder: Path | None = No
     prefix = f"[r{rank:0{width}d}/{size:0{width}d} {socket.gethostname().partition('.')[0]}:{device}]".replace("%", "%%")
     terminal = logging.StreamHandler(sys.stdout if rank == 0 else sys.stderr)
     terminal.setLevel(level if rank == 0 else max(level, logging.WARNING))
+    terminal.addFilter(lambda record: rank == 0 or not getattr(record, "alike", False))  # what all ranks would say
     handlers: list[logging.Handler] = [terminal]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,17 +1,19 @@
-"""Compiled kernels on disk: each built once per node however many ranks ask for it."""
+"""Compiled kernels on disk: each built once per node however many ranks ask for it, and only what this user built is used."""
 
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hpcml.core.cache_folder import cache_folder
 from hpcml.core.errors import DeviceError
+from hpcml.core.trusted import open_trusted
 
 
-def built_once(name: str, build: Callable[[Path], None]) -> Path:
-    """Path of a built file, built now if it is not in the cache.
+def built_once(name: str, build: Callable[[Path], None]) -> int:
+    """A built file, built now if it is not in the cache.
 
     Parameters
     ----------
@@ -19,6 +21,11 @@ def built_once(name: str, build: Callable[[Path], None]) -> Path:
         File name; it must change whenever the outcome would.
     build : callable
         Writes the file at the path that it is given.
+
+    Returns
+    -------
+    int
+        Descriptor of the file, open for reading, that nobody else could have written; the caller closes it.
 
     Raises
     ------
@@ -31,28 +38,35 @@ def built_once(name: str, build: Callable[[Path], None]) -> Path:
     builds and the last to finish wins. A file appears under its name only when it is complete.
     """
     path = cache_folder("kernels") / name
-    if path.exists():
-        return path
+    with suppress(OSError):  # not there yet, or not to be trusted: then another takes its place
+        return open_trusted(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise DeviceError(f"cannot make the kernel cache {path.parent}: {error.strerror}; set HPCML_CACHE to a writable folder") from error
-    if path.parent.stat().st_uid != os.getuid():
-        raise DeviceError(f"the kernel cache {path.parent} is another user's: set HPCML_CACHE to a folder of your own")
-    with _lock(path.with_suffix(".lock")):
-        if not path.exists():
+        with _lock(path.with_suffix(".lock")):
+            with suppress(OSError):
+                return open_trusted(path)
             part = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")
             try:
                 build(part)
+                part.chmod(0o700)
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
-    return path
+        return open_trusted(path)
+    except OSError as error:
+        raise DeviceError(f"cannot write the kernel cache {path.parent}: {error}; set HPCML_CACHE to another folder") from error
 
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
+    """Wait for the others of this user; another user who could open the file could hold it for ever."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
         with suppress(OSError):  # no locks on this file system: the rename alone keeps the file whole
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)

@@ -1,5 +1,6 @@
 """Machine code for GPUs: NVRTC compiles without a GPU or a driver, nvcc where it is installed, both from the same text."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from hpcml.core.errors import DeviceError
+from hpcml.core.trusted import distrust, open_trusted
 from hpcml.kernels.cache import built_once
 from hpcml.kernels.source import KernelSource
 
@@ -15,7 +17,7 @@ from hpcml.kernels.source import KernelSource
 FLAGS = ("-std=c++17", "--fmad=false")
 
 
-def cubin_path(source: KernelSource, types: Mapping[str, str], arch: str) -> Path:
+def open_cubin(source: KernelSource, types: Mapping[str, str], arch: str) -> int:
     """Cubin of a kernel file for one architecture: from ``$HPCML_CUBINS``, else from the cache, else compiled now.
 
     Parameters
@@ -27,6 +29,11 @@ def cubin_path(source: KernelSource, types: Mapping[str, str], arch: str) -> Pat
     arch : str
         For example ``sm_90``.
 
+    Returns
+    -------
+    int
+        Descriptor of the file, open for reading, that nobody else could have written; the caller closes it.
+
     Raises
     ------
     DeviceError
@@ -37,19 +44,24 @@ def cubin_path(source: KernelSource, types: Mapping[str, str], arch: str) -> Pat
     None through MPI; one rank per node compiles, the others wait for its file.
     """
     name = cubin_name(source, types, arch)
-    if folder := os.environ.get("HPCML_CUBINS"):
-        ready = Path(folder) / name
-        if ready.is_file():
-            return ready
+    if (folder := os.environ.get("HPCML_CUBINS")) and Path(folder, name).exists():
+        try:
+            reason = distrust(Path(folder))
+            if reason is None:
+                return open_trusted(Path(folder, name))
+        except OSError as error:
+            reason = str(error)
+        _warn(f"the cubins of HPCML_CUBINS={folder} are not used: {reason}; copy them to a folder that you alone can write to")
     return built_once(name, partial(_write, source, types, arch))
 
 
 def write_cubin(source: KernelSource, types: Mapping[str, str], arch: str, folder: Path) -> Path:
-    """Compile into a folder, under the name that `cubin_path` looks for; parameters and errors are those of `cubin_path`."""
+    """Compile into a folder, under the name that `open_cubin` looks for; parameters and errors are those of `open_cubin`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / cubin_name(source, types, arch)
     part = path.with_suffix(f".{os.getpid()}.part")
     _write(source, types, arch, part)
+    part.chmod(0o644)  # whatever the umask: what others of a group can write is not used
     return part.replace(path)
 
 
@@ -118,6 +130,11 @@ def _nvrtc():  # type: ignore[no-untyped-def]
         remedy = "pip install cupy-cuda12x nvidia-cuda-nvrtc-cu12, or load the site's CUDA toolkit"
         raise DeviceError(f"NVRTC is not here ({error}): {remedy}") from error
     return nvrtc
+
+
+@lru_cache
+def _warn(text: str) -> None:
+    logging.getLogger(__name__).warning(text, extra={"alike": True})
 
 
 def _definitions(types: Mapping[str, str]) -> list[str]:

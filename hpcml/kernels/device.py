@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hpcml.kernels.cubin import cubin_path
+from hpcml.kernels.cubin import open_cubin
 from hpcml.kernels.source import KernelSource
 
 MAX_THREADS = 256  # per block: enough to hide latency, and four fit on every GPU since Volta even at 64 registers per thread
@@ -48,8 +48,8 @@ def _function(source: KernelSource, name: str, types: tuple[tuple[str, str], ...
     import cupy
 
     with cupy.cuda.Device(device) as chosen:
-        path = cubin_path(source, dict(types), f"sm_{chosen.compute_capability}")
-        return cupy.RawModule(path=str(path)).get_function(name)
+        cubin = open_cubin(source, dict(types), f"sm_{chosen.compute_capability}")  # stays open: CuPy knows modules by their paths
+        return cupy.RawModule(path=f"/proc/self/fd/{cubin}").get_function(name)
 
 
 def device_runner(

@@ -10,6 +10,7 @@ from hpcml.core.errors import DeviceError
 from hpcml.kernels.cache import built_once
 from hpcml.kernels.compiler import compile_shared, compiler_flags, fingerprint
 from hpcml.kernels.host_text import host_text, team_dim
+from hpcml.kernels.shared_library import load_library
 from hpcml.kernels.source import KernelSource
 
 # Below this number of points a team of threads costs more to wake than it saves: a fork and join takes about 5 us.
@@ -103,4 +104,4 @@ def _library(source: KernelSource, types: tuple[tuple[str, str], ...], compiler:
         finally:
             code.unlink()
 
-    return ctypes.CDLL(str(built_once(f"{name}.so", build)))
+    return load_library(built_once(f"{name}.so", build))

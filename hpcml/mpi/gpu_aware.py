@@ -11,11 +11,13 @@ import json
 import logging
 import os
 import socket
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from hpcml.core.cache_folder import cache_folder
 from hpcml.core.errors import ConfigError
+from hpcml.core.trusted import read_trusted, write_trusted
 from hpcml.mpi.gpu_claim import Claim, MpiFacts, claim
 from hpcml.mpi.gpu_probe import ask, probe
 from hpcml.mpi.launcher import detect
@@ -109,8 +111,8 @@ def confirmed(said: Claim, library: str) -> Claim:
     key = hashlib.blake2b(json.dumps([library, MPI.__file__, steering]).encode(), digest_size=8).hexdigest()
     path = cache_folder("gpu_aware") / f"{socket.gethostname()}-{key}.json"
     try:
-        return Claim(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        return Claim(**json.loads(read_trusted(path)))
+    except (OSError, ValueError, TypeError, RecursionError):
         pass  # not there yet, or another version's: find out anew
     found, final = probe()
     found = Claim(found.answer, f"{said.reason}; {found.reason}")
@@ -120,13 +122,8 @@ def confirmed(said: Claim, library: str) -> Claim:
 
 
 def _keep(path: Path, found: Claim) -> None:
-    part = path.with_suffix(f".{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"answer": found.answer, "reason": found.reason}))
-        part.replace(path)
-    except OSError:
-        pass  # a cache that cannot be written costs the next job a probe, no more
+    with suppress(OSError):  # a cache that cannot be written costs the next job a probe, no more
+        write_trusted(path, json.dumps({"answer": found.answer, "reason": found.reason}).encode())
 
 
 def _agreed(mine: Claim, comm: MPI.Intracomm) -> Claim:

@@ -1,11 +1,13 @@
 """Every kernel file becomes machine code for sm_80 and sm_90 without a GPU, by NVRTC and by nvcc."""
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from hpcml.core.errors import DeviceError
-from hpcml.kernels.cubin import compile_nvcc, compile_nvrtc, cubin_path, nvrtc_found, write_cubin
+from hpcml.kernels.cubin import compile_nvcc, compile_nvrtc, nvrtc_found, open_cubin, write_cubin
 from hpcml.kernels.source import read_source, source_names
 
 ARCHES = ["sm_80", "sm_90"]
@@ -47,9 +49,17 @@ def test_a_cubin_made_elsewhere_is_found_and_the_cache_is_left_alone(tmp_path, m
     monkeypatch.setenv("HPCML_CACHE", str(tmp_path / "cache"))
     made = write_cubin(source, types, "sm_80", tmp_path / "cubins")
     monkeypatch.setenv("HPCML_CUBINS", str(tmp_path / "cubins"))
-    assert cubin_path(source, types, "sm_80") == made
+    assert where(open_cubin(source, types, "sm_80")) == made
     assert not (tmp_path / "cache").exists()
-    assert cubin_path(source, types, "sm_90").parent == tmp_path / "cache" / "kernels"
+    assert where(open_cubin(source, types, "sm_90")).parent == tmp_path / "cache" / "kernels"
+    made.chmod(0o666)  # now anybody may have written it
+    assert where(open_cubin(source, types, "sm_80")).parent == tmp_path / "cache" / "kernels"
+
+
+def where(descriptor):
+    path = Path(f"/proc/self/fd/{descriptor}").readlink()
+    os.close(descriptor)
+    return path
 
 
 def test_without_nvcc_the_remedy_is_named(monkeypatch, tmp_path):

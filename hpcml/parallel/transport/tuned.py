@@ -4,12 +4,14 @@ import json
 import socket
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from math import log2
+from math import inf, log2
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 
 from hpcml.core.cache_folder import cache_folder
+from hpcml.core.trusted import read_trusted, write_trusted
 
 Curve = tuple[tuple[int, float], ...]
 """Bytes and seconds, by bytes."""
@@ -35,10 +37,7 @@ class Tuned:
 
     def save(self, path: Path) -> None:
         """Write the file that `tuned` reads."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(self)))
-        part.replace(path)
+        write_trusted(path, json.dumps(asdict(self)).encode())
 
 
 def seconds(curve: Curve, nbytes: int) -> float:
@@ -73,9 +72,14 @@ def tuned() -> Tuned:
     Local.
     """
     try:
-        curves = json.loads(tuned_path().read_text())["curves"]
-        return Tuned(
-            {device: {name: tuple((int(n), float(t)) for n, t in curve) for name, curve in by.items()} for device, by in curves.items()}
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not as this version writes it
+        curves = json.loads(read_trusted(tuned_path()))["curves"]
+        return Tuned({device: {name: _curve(points) for name, points in by.items()} for device, by in curves.items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # not there, or not as this version writes it
         return Tuned()
+
+
+def _curve(points: list[Any]) -> Curve:
+    curve = tuple((int(nbytes), float(time)) for nbytes, time in points)
+    if not curve or not all(nbytes > 0 and 0 < time < inf for nbytes, time in curve):
+        raise ValueError(f"a curve has sizes and times above 0, got {curve}")
+    return curve
