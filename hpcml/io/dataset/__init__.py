@@ -9,5 +9,6 @@ from hpcml.io.dataset.conversion import convert
 from hpcml.io.dataset.create import create_dataset
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description, Field
+from hpcml.io.dataset.meaning import Meaning
 
-__all__ = ["Dataset", "Description", "Field", "convert", "create_dataset", "open_dataset"]
+__all__ = ["Dataset", "Description", "Field", "Meaning", "convert", "create_dataset", "open_dataset"]

@@ -11,6 +11,7 @@ from hpcml.io.dataset import pdebench, pdebench_groups, the_well
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.growing import GrowingDataset
+from hpcml.io.dataset.layouts import files_of
 from hpcml.mpi.agreement import raise_together
 from hpcml.topology.block import block_range
 
@@ -33,7 +34,7 @@ def layout_of(family: str, path: str | os.PathLike[str]) -> str:
     suffixes = {_WELL: {".hdf5": _WELL, ".h5": _WELL}, _ARRAYS: {".hdf5": _ARRAYS, ".h5": _GROUPS}}
     if family not in suffixes:
         raise ConfigError(f"there is no layout {family!r}: expected {' or '.join(suffixes)}")
-    suffix = Path(path).suffix
+    suffix = Path(path).suffix.lower()
     if suffix not in suffixes[family]:
         raise ConfigError(f"a dataset's name ends in .hdf5 or .h5 (PDEBench: arrays or groups), got {path}")
     return suffixes[family][suffix]
@@ -72,6 +73,7 @@ def convert(
     """
     layout, target = layout_of(family, target), Path(target)
     with open_dataset(source, comm) as old:
+        old.description.check_filled()
         origin = comm.bcast(_stamps(Path(source)) if comm.rank == 0 else None)
         work = target.with_name(target.name + ".unfinished")
         with GrowingDataset(target, old.description, f"{layout} from {origin}", comm, layout, work) as new, raise_together(comm):
@@ -84,7 +86,7 @@ def convert(
 
 def _stamps(source: Path) -> list[tuple[str, int, int]]:
     """What tells whether a file, or the files of a folder, are still the same: names, sizes, times of the last change."""
-    files = sorted([*source.glob("*.hdf5"), *source.glob("*.h5")]) if source.is_dir() else [source]
+    files = files_of(source) if source.is_dir() else [source]
     return [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 

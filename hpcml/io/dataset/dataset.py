@@ -186,7 +186,7 @@ def open_dataset(path: str | os.PathLike[str], comm: MPI.Intracomm = MPI.COMM_SE
         except HpcmlError as caught:
             error = caught
         except Exception as caught:  # what a damaged or foreign file makes its reader raise is up to h5py
-            error = CheckpointError(f"cannot read the dataset {path}: {caught}")
+            error = CheckpointError(f"cannot read the dataset {path}: {caught}{_remedy(str(caught))}")
     agree_on_error(error, comm)
     layout, description, variables = comm.bcast(found)
     return Dataset(layout, description, variables, writable)
@@ -197,3 +197,14 @@ def _stretches(times: range) -> list[tuple[int, BlockRange]]:
     if times.step == 1:
         return [(0, BlockRange(times.start, times.stop))] if len(times) else []
     return [(place, BlockRange(t, t + 1)) for place, t in enumerate(times)]
+
+
+def _remedy(text: str) -> str:
+    """What to do about an error of the HDF5 library, whose words are all there is to tell it by."""
+    if "open for write" in text or "consistency flags" in text:
+        return "; another program has it open for writing, or died at that: close it there, or clear the mark with `h5clear -s`"
+    if "truncated" in text:
+        return "; it was cut off, or is still being written: copy it again, or wait"
+    if "signature" in text:
+        return "; it is no HDF5 file: name one of The Well's or PDEBench's layout"
+    return ""

@@ -138,7 +138,7 @@ class GrowingDataset:
                 self._partial.unlink(missing_ok=True)
                 create_file(self._partial, self._layout, description)
                 if self._work is None:
-                    with h5py.File(self._partial, "r+") as file:
+                    with h5py.File(self._partial, "r+", locking=False) as file:
                         file.attrs[ORIGIN] = origin
                 self._sync_partial()
                 write_file(self._progress, self._head + _MISSING * self._count)

@@ -1,6 +1,5 @@
 """Which layout a file has: asked of each in turn."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import h5py
 from hpcml.core.errors import CheckpointError
 from hpcml.io.dataset import pdebench, pdebench_groups, pdebench_incompressible, the_well
 from hpcml.io.dataset.description import Description
-from hpcml.io.dataset.variable import Variable
+from hpcml.io.dataset.join import Found, join
 from hpcml.io.files.confined_file import ConfinedFile
 
 VERSION_ATTRIBUTE = "hpcml_dataset_version"
@@ -18,7 +17,8 @@ VERSION = 1
 
 _KNOWN = (the_well.LAYOUT, pdebench.LAYOUT, pdebench_groups.LAYOUT, pdebench_incompressible.LAYOUT)
 
-Found = tuple[str, Description, tuple[Variable, ...]]
+SUFFIXES = (".hdf5", ".h5")
+"""Of files that a folder is searched for."""
 
 
 def create_file(path: Path, layout: str, description: Description) -> None:
@@ -35,7 +35,7 @@ def create_file(path: Path, layout: str, description: Description) -> None:
     """
     makers = {known.name: known.create for known in _KNOWN if known.create}
     makers[layout](path, description)
-    with h5py.File(path, "r+") as file:
+    with h5py.File(path, "r+", locking=False) as file:
         file.attrs[VERSION_ATTRIBUTE] = VERSION
 
 
@@ -57,10 +57,20 @@ def describe_path(path: Path) -> Found:
         raise CheckpointError(f"there is no dataset {path}: a path is relative to where the command runs")
     if not path.is_dir():
         return _describe_file(path)
-    files = sorted([*path.glob("*.hdf5"), *path.glob("*.h5")])
+    files = files_of(path)
     if not files:
         raise CheckpointError(f"the folder {path} holds no *.hdf5 and no *.h5: name a file, or the folder of one split such as data/train")
-    return _joined(files, [_describe_file(file) for file in files])
+    return join(files, [_describe_file(file) for file in files])
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Dataset files of a folder in the order of their names: in whatever case the suffix is, and no hidden ones, which other systems leave.
+
+    Communication
+    -------------
+    Local.
+    """
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
 def _describe_file(path: Path) -> Found:
@@ -71,37 +81,18 @@ def _describe_file(path: Path) -> Found:
         for layout in _KNOWN:
             if layout.recognises(file):
                 try:
-                    return layout.name, *layout.describe(file)
+                    return _ascending((layout.name, *layout.describe(file)))
                 except KeyError as error:
                     raise CheckpointError(f"{path} is of the layout {layout.name}, but lacks a part of it: {error.args[0]}") from None
         known = ", ".join(layout.shows for layout in _KNOWN)
         raise CheckpointError(f"{path} is of no known layout: expected {known}, got {', '.join(file) or 'an empty file'}")
 
 
-def _joined(files: Sequence[Path], found: Sequence[Found]) -> Found:
-    layout, space, variables = found[0]
-    total = sum(entry.num_trajectories for _, entry, _ in found)
-    for path, each in zip(files, found, strict=True):
-        if _form(each) != _form(found[0]):
-            raise CheckpointError(f"{path} does not go with {files[0]}: its fields, times or grid differ; a folder holds one dataset")
-    merged = tuple(
-        replace(first, arrays=sum((v.arrays for v in parts), ()), lengths=sum((v.lengths for v in parts), ()))
-        for first, parts in zip(variables, zip(*(v for _, _, v in found), strict=True), strict=True)
-    )
-    constants = {name: _per_trajectory(name, found) for name in space.constants}
-    return layout, replace(space, num_trajectories=total, constants=constants), merged
-
-
-def _form(found: Found) -> tuple[object, ...]:
-    """What must be the same in all files of a folder."""
+def _ascending(found: Found) -> Found:
+    """Cells from low to high coordinates along every dim, whichever way the file has them."""
     layout, space, variables = found
-    axes = [(v.first, v.count, v.has_trajectory, v.has_time, v.dims) for v in variables]
-    return layout, space.fields, space.num_times, space.grid_shape, axes
-
-
-def _per_trajectory(name: str, found: Sequence[Found]) -> tuple[float, ...]:
-    """A constant of all files: one number if they agree, else one for each trajectory."""
-    parts = [(space.constants.get(name, (float("nan"),)), space.num_trajectories) for _, space, _ in found]
-    if all(values == parts[0][0] and len(values) == 1 for values, _ in parts):
-        return parts[0][0]
-    return tuple(number for values, count in parts for number in (values * count if len(values) == 1 else values))
+    down = tuple(len(centres) > 1 and centres[0] > centres[-1] for centres in space.coordinates)
+    if not any(down):
+        return found
+    coordinates = tuple(centres[::-1] if turned else centres for centres, turned in zip(space.coordinates, down, strict=True))
+    return layout, replace(space, coordinates=coordinates), tuple(variable.turned(down) for variable in variables)

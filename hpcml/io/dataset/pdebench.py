@@ -12,10 +12,12 @@ import numpy as np
 from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.io.dataset.description import DIMS, Description, Field
 from hpcml.io.dataset.layout import Layout
-from hpcml.io.dataset.origin import read_origin, write_origin
+from hpcml.io.dataset.origin import ATTRIBUTE_NUMBERS, read_origin, unit_of, write_origin
 from hpcml.io.dataset.stored_array import StoredArray, reserve
 from hpcml.io.dataset.variable import Variable
 
+CONSTANTS = "hpcml_constants"
+"""Group for constants of more trajectories than an attribute holds."""
 _VELOCITY = ("Vx", "Vy", "Vz")
 
 
@@ -38,7 +40,9 @@ def _describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
         times=tuple(map(float, times)),
         coordinates=coordinates,
         periodic=(None,) * num_dims,
-        constants={key: (float(value),) for key, value in file.attrs.items() if _is_constant(key, value)},
+        constants=_constants(file, main.shape[0]),
+        time_unit=unit_of(file["t-coordinate"]) if "t-coordinate" in file else "",
+        length_unit=unit_of(file["x-coordinate"]),
     )
     description = read_origin(file, description)
     return description, tuple(_variable(_member(file, name), channel, description) for channel, name in enumerate(_names(description)))
@@ -46,7 +50,7 @@ def _describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
 
 def _create(path: Path, description: Description) -> None:
     names = _names(description)
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", locking=False) as file:
         for name in names:
             times = () if name == "nu" else (description.num_times,)
             reserve(file, name, (description.num_trajectories, *times, *description.grid_shape))
@@ -54,12 +58,19 @@ def _create(path: Path, description: Description) -> None:
             file[f"{dim}-coordinate"] = np.array(centres, "f4")
         file["t-coordinate"] = np.array(description.times, "f4")
         for name, values in description.constants.items():
-            file.attrs[name] = values if len(values) > 1 else values[0]
+            if len(values) > ATTRIBUTE_NUMBERS:
+                file.require_group(CONSTANTS)[name] = values
+            else:
+                file.attrs[name] = values if len(values) > 1 else values[0]
         write_origin(file, description)
 
 
-def _is_constant(key: str, value: object) -> bool:
-    return isinstance(value, np.number) and not key.startswith("hpcml_")
+def _constants(file: h5py.File, trajectories: int) -> dict[str, tuple[float, ...]]:
+    """Attributes that are real numbers, one or one for each trajectory, and what was too long for an attribute."""
+    found = {name: np.asarray(value) for name, value in file.attrs.items() if not name.startswith("hpcml_")}
+    found |= {name: array[()] for name, array in file.get(CONSTANTS, {}).items()}
+    numbers = {name: np.atleast_1d(value) for name, value in found.items() if value.dtype.kind in "iuf"}
+    return {name: tuple(map(float, value)) for name, value in numbers.items() if value.shape in ((1,), (trajectories,))}
 
 
 def _fields(file: h5py.File) -> tuple[Field, ...]:

@@ -7,13 +7,14 @@ import h5py
 import numpy as np
 
 from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.io.dataset.common_times import common_times
 from hpcml.io.dataset.description import DIMS, Description, Field
 from hpcml.io.dataset.layout import Layout
-from hpcml.io.dataset.origin import read_origin, write_origin
+from hpcml.io.dataset.origin import read_origin, unit_of, write_origin
 from hpcml.io.dataset.stored_array import StoredArray, reserve
 from hpcml.io.dataset.variable import Variable
 
-_NUMBER = re.compile(r"^\s*(\w+):\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*$", re.MULTILINE)
+_NUMBER = re.compile(r"^\s*([^:\n]*[^:\s]):\s*([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf))\s*$", re.MULTILINE)
 
 
 def _recognises(file: h5py.File) -> bool:
@@ -35,14 +36,31 @@ def _describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
         name=Path(file.filename).stem,
         fields=tuple(map(Field, names)),
         num_trajectories=len(groups),
-        times=tuple(map(float, first["grid/t"][: shape[0]])),
-        coordinates=tuple(tuple(map(float, first[f"grid/{dim}"][:])) for dim in DIMS[:num_dims]),
+        times=common_times(np.stack([group["grid/t"][: shape[0]] for group in groups]), file.filename),
+        coordinates=tuple(tuple(map(float, _centres(groups, dim))) for dim in DIMS[:num_dims]),
         periodic=(None,) * num_dims,
         constants=_constants(groups),
+        time_unit=unit_of(first["grid/t"]),
+        length_unit=unit_of(first["grid/x"]),
     )
     arrays = tuple(StoredArray.of(group["data"]) for group in groups)
     variable = Variable(0, shape[-1], arrays, (1,) * len(arrays), False, True, (True,) * num_dims)
-    return read_origin(file, description), (variable,)
+    description = read_origin(file, description)
+    if len(description.channels) != shape[-1]:
+        raise CheckpointError(f"{file.filename} names {len(description.channels)} channels but holds {shape[-1]}: write the file anew")
+    return description, (variable,)
+
+
+def _centres(groups: list[h5py.Group], dim: str) -> np.ndarray:
+    """Of the cells along a dim, the same in all groups."""
+    first = groups[0][f"grid/{dim}"][:]
+    for group in groups[1:]:
+        if not np.array_equal(group[f"grid/{dim}"][:], first):
+            raise CheckpointError(
+                f"{group.file.filename}: the cells of {group.name} lie elsewhere along {dim} than those of {groups[0].name}: write "
+                "trajectories on one grid into a file"
+            )
+    return first
 
 
 def _create(path: Path, description: Description) -> None:
@@ -50,7 +68,7 @@ def _create(path: Path, description: Description) -> None:
     steady = [entry.name for entry in space.fields if not entry.varies_in_time]
     if steady:
         raise ConfigError(f"PDEBench's groups hold fields that vary in time, not {', '.join(steady)}: name the file *.hdf5")
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", locking=False) as file:
         for number in range(space.num_trajectories):
             group = file.create_group(f"{number:04d}")
             reserve(group, "data", (space.num_times, *space.grid_shape, len(space.channels)))

@@ -5,6 +5,7 @@ from pathlib import Path
 import h5py
 
 from hpcml.core.errors import CheckpointError
+from hpcml.io.dataset.common_times import common_times
 from hpcml.io.dataset.description import Description, Field
 from hpcml.io.dataset.layout import Layout
 from hpcml.io.dataset.pdebench_groups import numbers_in
@@ -35,10 +36,11 @@ def _describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
         name=Path(file.filename).stem,
         fields=_FIELDS,
         num_trajectories=trajectories,
-        times=tuple(map(float, file["t"][0])),
+        times=common_times(file["t"][()], file.filename),
         coordinates=tuple(tuple(i + 0.5 for i in range(n)) for n in cells),  # its generator's box has as many units as cells
         periodic=(None, None),
         constants={name: (value,) for name, value in numbers_in(file).items()},
+        located=False,
     )
     return description, tuple(variables)
 

@@ -3,10 +3,12 @@
 import itertools
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from hpcml.core.errors import CheckpointError
+from hpcml.io.dataset.filters import load_filters
 from hpcml.io.dataset.runs import runs
 from hpcml.io.dataset.stored_array import StoredArray
 from hpcml.io.files.confined_file import ConfinedFile
@@ -51,8 +53,9 @@ class Storage:
         -------------
         Local.
         """
+        box, order = _in_file(array, box)
         try:
-            values = self._read_chunks(array, box) if array.offset is None else self._read_runs(array, box)
+            values = (self._read_chunks(array, box) if array.offset is None else self._read_runs(array, box))[order]
         except OSError as error:
             raise CheckpointError(f"cannot read {array.name} of {array.path}: {error}") from None
         return values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -63,14 +66,15 @@ class Storage:
         Raises
         ------
         CheckpointError
-            If the file cannot be written: the disk is full, for example.
+            If the file cannot be written, because the disk is full for example, or has no room for numbers as large.
 
         Communication
         -------------
         Local; ranks may write disjoint boxes of one file at the same time.
         """
         assert array.offset is not None
-        memory = np.ascontiguousarray(values, dtype=array.dtype).reshape(-1).view(np.uint8).data
+        box, order = _in_file(array, box)
+        memory = _narrowed(array, values.reshape([r.size for r in box])[order]).reshape(-1).view(np.uint8).data
         item = np.dtype(array.dtype).itemsize
         starts, length = runs(array.shape, box)
         try:
@@ -129,6 +133,7 @@ class Storage:
         if array.path not in self._files:
             self._files[array.path] = ConfinedFile(array.path, locking=False)
         dataset = self._files[array.path][array.name]
+        load_filters(dataset)
         values = dataset[tuple(slice(r.start, r.stop) for r in box)]
         if dataset.chunks is None:
             self.bytes_read += values.nbytes
@@ -141,3 +146,24 @@ class Storage:
         if path not in self._descriptors:
             self._descriptors[path] = os.open(path, self._flags)
         return self._descriptors[path]
+
+
+def _in_file(array: StoredArray, box: Sequence[BlockRange]) -> tuple[Sequence[BlockRange], tuple[Any, ...]]:
+    """The box as the file has it, and how its elements come to lie in the order asked for."""
+    if not any(array.turned):
+        return box, (...,)
+    pairs = list(zip(box, array.shape, array.turned, strict=True))
+    stored = [BlockRange(n - r.stop, n - r.start) if turned else r for r, n, turned in pairs]
+    return stored, tuple(slice(None, None, -1) if turned else slice(None) for _, _, turned in pairs)
+
+
+def _narrowed(array: StoredArray, values: np.ndarray) -> np.ndarray:
+    """Values as the file holds them."""
+    with np.errstate(over="ignore"):
+        narrow = np.ascontiguousarray(values, dtype=array.dtype)
+    if narrow.dtype.itemsize < values.dtype.itemsize and not np.array_equal(np.isfinite(narrow), np.isfinite(values)):
+        raise CheckpointError(
+            f"{array.path}: {array.name} has room for numbers up to {np.finfo(narrow.dtype).max:.3g}, got {np.abs(values).max():.3g}: "
+            "choose another unit"
+        )
+    return narrow

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
+from hpcml.core.errors import CheckpointError
+from hpcml.io.dataset.filters import load_filters
 from hpcml.io.files.confined_file import ConfinedDataset
 
 
@@ -26,6 +28,10 @@ class StoredArray:
     offset : int or None
         First byte in the file, if the elements lie there one after the other; None if only the HDF5 library can find them, because they
         are in chunks or compressed.
+    turned : tuple of bool
+        Axes along which the elements lie from last to first; none if it is empty.
+    components : tuple of int
+        Places of the channels along the last axis; in their own order if it is empty.
     """
 
     path: str
@@ -33,10 +39,24 @@ class StoredArray:
     shape: tuple[int, ...]
     dtype: str
     offset: int | None
+    turned: tuple[bool, ...] = ()
+    components: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, dataset: h5py.Dataset) -> "StoredArray":
-        """Describe a dataset of an open file."""
+        """Describe a dataset of an open file.
+
+        Raises
+        ------
+        CheckpointError
+            If its elements are no real numbers, or packed by a filter that is not there.
+        """
+        if dataset.dtype.kind not in "biuf":
+            raise CheckpointError(
+                f"{dataset.file.filename}: {dataset.name} should be of real numbers, got {dataset.dtype}: write the real and the imaginary "
+                "part of complex numbers as two fields"
+            )
+        load_filters(dataset)
         if isinstance(dataset, ConfinedDataset):
             dataset.check_sources()  # now, and not when training comes to its values
         plain = dataset.chunks is None and not dataset.is_virtual and dataset.external is None

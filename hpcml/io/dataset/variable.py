@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
@@ -44,13 +44,21 @@ class Variable:
         values = storage.read(array, box)
         num_times = times.size if self.has_time else 1
         sizes = [r.size if axis else 1 for r, axis in zip(block, self.dims, strict=True)]
-        return np.moveaxis(values.reshape(num_times, *sizes, self.count), -1, 1)
+        values = np.moveaxis(values.reshape(num_times, *sizes, self.count), -1, 1)
+        return values[:, list(array.components)] if array.components else values
 
     def write(self, storage: Storage, trajectory: int, times: BlockRange, block: Sequence[BlockRange], values: np.ndarray) -> None:
         """Put values (time, channel, *block) where they belong; those that do not vary in time are taken from the first."""
         array, box = self._locate(trajectory, times, block)
         values = values if self.has_time else values[:1]
         storage.write(array, box, np.moveaxis(values, 1, -1).reshape([r.size for r in box]))
+
+    def turned(self, down: Sequence[bool]) -> "Variable":
+        """The same channels, of arrays that have the cells of some dims from high to low."""
+        leading = (False,) * (self.has_trajectory + self.has_time)
+        axes = leading + tuple(turn for turn, axis in zip(down, self.dims, strict=True) if axis)
+        arrays = tuple(replace(array, turned=axes + (False,) * (len(array.shape) - len(axes))) for array in self.arrays)
+        return replace(self, arrays=arrays)
 
     def _locate(self, trajectory: int, times: BlockRange, block: Sequence[BlockRange]) -> tuple[StoredArray, list[BlockRange]]:
         ends = list(accumulate(self.lengths))

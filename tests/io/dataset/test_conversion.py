@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from hpcml.core.errors import CheckpointError, ConfigError
-from hpcml.io.dataset import convert, create_dataset, open_dataset
+from hpcml.io.dataset import Description, Field, convert, create_dataset, open_dataset, pdebench, the_well
 from hpcml.io.dataset.growing import GrowingDataset
 
 DIES = """
 import os, sys, time
+
 from hpcml.io.dataset.growing import GrowingDataset
 from hpcml.cli.main import main
 finish = GrowingDataset.finish
@@ -77,3 +78,46 @@ def test_a_conversion_that_was_killed_goes_on(mpiexec, tmp_path, space, values, 
     with pytest.raises(ConfigError, match="exists already"):
         convert(source, target, "the-well")
     assert not (tmp_path / "b.hdf5.unfinished").exists()
+
+
+@pytest.mark.parametrize("room", [2, 4096])
+@pytest.mark.parametrize("target", ["b.hdf5", "b.H5"])
+def test_constants_units_and_boundaries_survive_the_way_to_pdebench_and_back(target, room, tmp_path, space, monkeypatch):
+    """Numbers of each trajectory too, more of them than an attribute has room for, and with more digits than float32."""
+    for module in (pdebench, the_well):
+        monkeypatch.setattr(module, "ATTRIBUTE_NUMBERS", room)
+    many = tuple(i / 3 for i in range(3))
+    scalar = replace(
+        space,
+        fields=(replace(space.fields[1], unit="m"),),
+        num_trajectories=len(many),
+        constants={"nu": (0.1,), "seed": many, "start time": (float("inf"),)},
+        coordinates=((0.25, 0.75),),
+        periodic=(None,),
+        times=(0.0,),
+        time_unit="s",
+        length_unit="km",
+        dims=("r",),
+    )
+    create_dataset(tmp_path / "a.hdf5", "the-well", scalar).close()
+    convert(tmp_path / "a.hdf5", tmp_path / target, "pdebench")
+    back = convert(tmp_path / target, tmp_path / "c.hdf5", "the-well")
+    if room < 3:  # The Well's own scalars are float32
+        scalar = replace(scalar, constants=scalar.constants | {"seed": tuple(np.float32(many).astype(float).tolist())})
+    assert back == scalar
+    with open_dataset(tmp_path / "c.hdf5") as dataset:
+        assert dataset.description == scalar
+
+
+@pytest.mark.parametrize("layout", ["the-well", "pdebench"])
+def test_many_trajectories_have_constants(layout, tmp_path):
+    many = tuple(map(float, range(9000)))
+    space = Description("demo", (Field("u"),), 9000, (0.0,), ((0.5,),), (True,), {"seed": many})
+    with create_dataset(tmp_path / "a.hdf5", layout, space) as dataset:
+        assert dataset.description.constants == {"seed": many}
+
+
+def test_nothing_is_not_converted(tmp_path, space):
+    create_dataset(tmp_path / "a.hdf5", "the-well", replace(space, num_trajectories=0)).close()
+    with pytest.raises(ConfigError, match="the dataset demo is empty: it holds 0 trajectories of 4 times"):
+        convert(tmp_path / "a.hdf5", tmp_path / "b.hdf5", "the-well")

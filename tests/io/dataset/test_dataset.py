@@ -130,3 +130,114 @@ def test_a_file_cut_off_while_it_is_open_is_named(tmp_path, rng):
             file.truncate(64)
         with pytest.raises(CheckpointError, match=r"cannot read /t0_fields/u of .*a.hdf5: the file ends 192 bytes too early"):
             dataset.read(4)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parallel([1, 2, 3])
+def test_a_descending_axis_is_read_from_low_to_high(layout, packed, comm, shared_path, rng):
+    space, path = plain((6, 5), 2, 3), shared_path / "a.hdf5"
+    values = written(path, layout, space, comm, rng)
+    if comm.rank == 0:
+        turn_second_dim(path, packed)
+    comm.Barrier()
+    with open_dataset(path, comm) as dataset, decompose(Grid(space.grid_shape), comm) as domain:
+        assert dataset.description == space
+        assert np.array_equal(dataset.read(1, range(1, 3), domain.block), values[1, 1:3][domain.index])
+    if comm.rank == 0:
+        with open_dataset(path, writable=not packed) as dataset:
+            if not packed:
+                dataset.write(0, 1, values[1, :1, :, 2:4, 1:5], [BlockRange(2, 4), BlockRange(1, 5)])
+                assert np.array_equal(dataset.read(0, range(1, 2))[..., 2:4, 1:5], values[1, :1, :, 2:4, 1:5])
+
+
+def turn_second_dim(path, packed):
+    """Write every array from high to low y, as images have it."""
+    with h5py.File(path, "r+") as file:
+        for name in [n for n in ("dimensions/y", "y-coordinate", "0000/grid/y", "0001/grid/y") if n in file]:
+            file[name][:] = file[name][()][::-1]
+        for name in [n for n in ("t0_fields/u", "tensor", "0000/data", "0001/data") if n in file]:
+            turned, attributes = np.flip(file[name][()], -2 if name.endswith("data") else -1), dict(file[name].attrs)
+            if packed:
+                del file[name]
+                file.create_dataset(name, data=turned, chunks=True, compression="gzip").attrs.update(attributes)
+            else:
+                file[name][...] = turned
+
+
+def test_complex_numbers_are_refused_and_not_cut_to_their_real_part(tmp_path):
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["tensor"] = np.ones((2, 3, 8), "c8")
+        file["x-coordinate"], file["t-coordinate"] = np.arange(8.0), np.arange(3.0)
+    with pytest.raises(
+        CheckpointError, match=r"a.hdf5: /tensor should be of real numbers, got complex64: write the real and the imaginary"
+    ):
+        open_dataset(tmp_path / "a.hdf5")
+
+
+def test_a_filter_that_is_not_there_is_named_and_one_that_is_in_hdf5plugin_is_loaded(tmp_path, rng, mpiexec):
+    plugin = pytest.importorskip("hdf5plugin")
+    values = rng.standard_normal((2, 3, 8)).astype("f4")
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file.create_dataset("tensor", data=values, **plugin.Zstd())
+        file["x-coordinate"], file["t-coordinate"] = np.arange(8.0), np.arange(3.0)
+    done = mpiexec(1, "-c", FILTERED, tmp_path / "a.hdf5")
+    message, total = done.stdout.splitlines()
+    assert "/tensor is packed by the HDF5 filter 32015" in message and "install the package hdf5plugin" in message
+    assert float(total) == values[1].astype(float).sum()
+
+
+FILTERED = """
+import sys
+from hpcml.core.errors import CheckpointError
+from hpcml.io.dataset import open_dataset
+assert "hdf5plugin" not in sys.modules
+sys.modules["hdf5plugin"] = None  # as if it were not installed
+try:
+    open_dataset(sys.argv[1])
+except CheckpointError as error:
+    print(error)
+del sys.modules["hdf5plugin"]
+with open_dataset(sys.argv[1]) as dataset:
+    print(float(dataset.read(1).astype(float).sum()))
+"""
+
+
+def test_a_file_that_is_open_elsewhere_is_read_or_refused_with_what_to_do(tmp_path, mpiexec):
+    for libver in ("earliest", "latest"):
+        with h5py.File(tmp_path / libver, "w", libver=libver) as file:
+            file["tensor"] = np.ones((2, 3, 8), "f4")
+            file["x-coordinate"], file["t-coordinate"] = np.arange(8.0), np.arange(3.0)
+    done = mpiexec(1, "-c", HELD, tmp_path)
+    assert done.stdout.startswith("24.0\ncannot read the dataset "), done.stderr
+    assert "; another program has it open for writing, or died at that: close it there" in done.stdout
+
+
+HELD = """
+import os, sys, h5py
+from hpcml.core.errors import CheckpointError
+from hpcml.io.dataset import open_dataset
+ours, theirs = os.pipe(), os.pipe()
+if os.fork() == 0:
+    held = [h5py.File(f"{sys.argv[1]}/{libver}", "r+", libver=libver) for libver in ("earliest", "latest")]
+    os.write(ours[1], b"x")
+    os.read(theirs[0], 1)
+    os._exit(0)
+os.read(ours[0], 1)
+try:
+    with open_dataset(f"{sys.argv[1]}/earliest") as dataset:
+        print(dataset.read(1).sum())
+    open_dataset(f"{sys.argv[1]}/latest")
+except CheckpointError as error:
+    print(error)
+os.write(theirs[1], b"x")
+os.wait()
+"""
+
+
+def test_numbers_that_float32_has_no_room_for_are_refused(tmp_path):
+    with create_dataset(tmp_path / "a.hdf5", "the-well", plain((8,))) as dataset:
+        dataset.write(0, 0, np.full((1, 1, 8), 1e30))
+        assert dataset.read(0).max() == np.float32(1e30)
+        with pytest.raises(CheckpointError, match=r"/t0_fields/u has room for numbers up to 3.4e\+38, got 1e\+40: choose another unit"):
+            dataset.write(0, 1, np.full((1, 1, 8), 1e40))

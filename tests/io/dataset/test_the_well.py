@@ -115,6 +115,9 @@ def test_a_file_of_its_own_making_is_read(tmp_path, rng):
         (lambda file: file["t0_fields/depth"].attrs.__setitem__("sample_varying", False), r"should have shape \(4, 6, 5\), got"),
         (lambda file: file.attrs.__setitem__("grid_type", "spherical"), "only cartesian"),
         (lambda file: file.attrs.__setitem__("hpcml_dataset_version", 2), "newer hpcml .version 2; this one knows 1"),
+        (lambda file: put_times(file, [[0, 1, 2, 3], [5, 6, 7, 8], [0, 2, 4, 6]]), "trajectory 2 has its values at other times .* 0 to 6 "),
+        (lambda file: put_cells(file), "the cells of trajectory 1 lie elsewhere along /dimensions/x than those of trajectory 0"),
+        (lambda file: file["t0_fields"].attrs.__setitem__("field_names", ["depth"]), "contradicts itself: it lists the fields depth, velo"),
     ],
 )
 def test_what_is_wrong_is_named(spoil, message, path):
@@ -122,3 +125,23 @@ def test_what_is_wrong_is_named(spoil, message, path):
         spoil(file)
     with pytest.raises(CheckpointError, match=message):
         open_dataset(path)
+
+
+def put_times(file, rows):
+    del file["dimensions/time"]
+    file["dimensions/time"] = np.array(rows, "f4")
+
+
+def put_cells(file):
+    row = file["dimensions/x"][()]
+    del file["dimensions/x"]
+    file["dimensions/x"] = np.stack([row, row * 2, row])
+
+
+def test_what_was_changed_in_the_layouts_own_words_counts(path, space):
+    with h5py.File(path, "r+") as file:
+        file["boundary_conditions/x_periodic"].attrs["bc_type"] = "OPEN"
+        file["t0_fields/depth"].attrs["units"] = np.bytes_("ft")
+    with open_dataset(path) as dataset:
+        assert dataset.description.periodic == (False, False) and dataset.description.boundaries == ("open", "")
+        assert dataset.description.fields[1].unit == "ft" and dataset.description.fields[0] == space.fields[0]
