@@ -1,7 +1,9 @@
 """A job script from a template of `jobs/templates` and a site."""
 
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from unicodedata import category
 
 from hpcml.core.errors import ConfigError
 from hpcml.core.exit_status import PREEMPTED
@@ -55,7 +57,7 @@ def render_job(
     Raises
     ------
     ConfigError
-        For an unknown kind.
+        For an unknown kind, and for a value of more than one line.
 
     Communication
     -------------
@@ -75,10 +77,12 @@ def render_job(
         raise ConfigError(f"unknown kind of job {kind!r}: expected train")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["quote"] = shlex.quote
-    return environment.from_string(template.read_text()).render(
+    environment.filters["option"] = _option
+    _check_lines({"case": case, "run": run, "time": time, "account": account or "", "override": "".join(overrides)}, site)
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
         site=site,
         name=run.rstrip("/").rpartition("/")[2],
-        case=case,
+        case=case if case[:1] != "-" else f"./{case}",
         run=run,
         nodes=nodes,
         time=time,
@@ -88,3 +92,20 @@ def render_job(
         overrides=overrides,
         saved=PREEMPTED,
     )
+
+
+def _check_lines(values: Mapping[str, str], site: Site) -> None:
+    """Refuse what would end its line of the script: the next one would be taken for a line of its own."""
+    of_site = {"description": site.description, "options": "".join(site.options), "environment": "".join(site.environment)}
+    for name, value in {**values, **{f"the site's {name}": value for name, value in of_site.items()}}.items():
+        if any(category(character) in ("Cc", "Zl", "Zp") for character in value):
+            raise ConfigError(f"{name} {value!r} holds a line break or another control character: a job script takes values of one line")
+    for name in site.environment:
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            raise ConfigError(f"the site's environment names {name!r}, which is no name of a variable: letters, digits and _")
+
+
+def _option(value: object) -> str:
+    """A value on a line of ``#SBATCH``, which Slurm, not a shell, takes apart: it knows double quotes and the backslash."""
+    text = str(value)
+    return text if re.fullmatch(r"[\w.,:@%+=/-]*", text, re.ASCII) else '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'

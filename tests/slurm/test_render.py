@@ -1,3 +1,5 @@
+import os
+import shlex
 import subprocess
 
 import pytest
@@ -21,6 +23,45 @@ def test_the_script_asks_for_what_the_site_has_and_quotes_what_the_user_gives():
     assert {"--nodes=7", "--ntasks-per-node=3", "--cpus-per-task=5", "--gpus=1", "--account=m1", "--requeue", "--signal=USR1@180"} <= asked
     assert {"module load y", "export K='a b'"} <= set(lines)
     assert "srun hpcml train 'a case.toml' --run runs/a --set 'data.train=my file.pt'" in lines
+
+
+HOSTILE = "x\n#SBATCH --comment=in\nrm -rf ~"
+
+
+@pytest.mark.parametrize("change", [
+    {"case": HOSTILE}, {"run": f"runs/{HOSTILE}"}, {"time": HOSTILE}, {"account": HOSTILE}, {"overrides": ["a=1", HOSTILE]},
+    {"run": "a\rb"}, {"run": "a\u2028b"}, {"run": "a\x85b"}, {"run": "a\0b"},
+])  # fmt: skip
+def test_a_value_of_several_lines_is_refused(change):
+    with pytest.raises(ConfigError, match="line break"):
+        render_job("train", **({"site": load_site("generic"), "case": "case.toml", "run": "runs/a"} | change))
+
+
+@pytest.mark.parametrize(
+    "change", [{"description": HOSTILE}, {"options": (HOSTILE,)}, {"environment": {HOSTILE: "1"}}, {"environment": {"a;b": "1"}}]
+)
+def test_a_site_of_several_lines_is_refused(change):
+    with pytest.raises(ConfigError, match="line break|no name of a variable"):
+        render_job("train", Site(**({"description": "x", "ranks_per_node": 1} | change)), "case.toml", "runs/a")
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "$(touch planted)", '`touch planted`";touch planted;"', "'; touch planted; '", "-x", "ünïcödé模", "\udce4", "#\\"]
+)
+def test_values_never_become_code(name, tmp_path):
+    """The script runs with a stand-in for srun that writes down its arguments; Slurm sees one word for each option."""
+    script = render_job("train", Site(description=name, ranks_per_node=1), name, f"runs/{name}", account=name, overrides=[f"a={name}"])
+    (tmp_path / "srun").write_text('#!/bin/bash\nprintf "%s\\0" "$@" > asked\n')
+    (tmp_path / "srun").chmod(0o755)
+    (tmp_path / "job.sh").write_bytes(os.fsencode(script))
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "n", "SLURM_RESTART_COUNT": "0"}
+    assert subprocess.run(["bash", "job.sh"], cwd=tmp_path, env=environment, timeout=20).returncode == 0
+    asked = os.fsdecode((tmp_path / "asked").read_bytes()).split("\0")
+    case = f"./{name}" if name[0] == "-" else name
+    assert asked == ["hpcml", "train", case, "--run", f"runs/{name}", "--set", f"a={name}", ""]
+    assert not (tmp_path / "planted").exists()
+    options = [line.partition("=")[2] for line in script.splitlines() if line.startswith(("#SBATCH --job-name", "#SBATCH --account"))]
+    assert [shlex.split(option) for option in options] == [[name], [name]]
 
 
 def run_script(folder, status, restarts_so_far):

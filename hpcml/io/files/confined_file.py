@@ -107,8 +107,8 @@ class ConfinedDataset(h5py.Dataset):  # type: ignore[misc]
         if mapped < self.size:
             raise CheckpointError(f"{where} is a virtual array with sources for {mapped} of its {self.size} values: write it anew")
         for (file_name, name), wanted in needs.items():
-            with self.home.sibling(file_name) as file:
-                dataset = file[name]
+            with self.home.sibling(file_name.replace("%%", "%")) as file:  # a percent sign could begin a pattern
+                dataset = file[name.replace("%%", "%")]
                 if not all(_holds(dataset.shape, need) for need in wanted):
                     raise CheckpointError(f"{where} takes more values from {name} of {file_name} than its shape {dataset.shape} has")
                 dataset.check_sources(nested + 1)

@@ -33,7 +33,8 @@ class Series:
     Raises
     ------
     ConfigError
-        For no fields, two of one name, a name that is no variable, one dim with two sizes, or a location that the geometry does not have.
+        For no fields, two of one name, a name that is no variable, one dim with two sizes, a location that the geometry does not have, or
+        text that HDF5 cannot hold.
     """
 
     geometry: Geometry
@@ -49,13 +50,20 @@ class Series:
         wrong = [name for name in names if not name.isidentifier() or names.count(name) > 1 or name in taken]
         if wrong or not names:
             raise ConfigError(f"fields of a snapshot need names of their own, letters, digits and _, other than {taken}; got {names}")
+        told = [self.time_units, self.length_units, *(entry.units for entry in self.fields), *self.attributes, *self.attributes.values()]
+        for text in filter(lambda value: isinstance(value, str), told):
+            if "\0" in text or text != text.encode("utf-8", "ignore").decode():
+                raise ConfigError(f"{text!r} cannot be an attribute of a snapshot file: it is no text of UTF-8 without NUL characters")
         sizes: dict[str, int] = {}
         for entry in self.fields:
             if entry.at not in (None, *self.geometry.locations):
                 raise ConfigError(f"the field {entry.name} cannot sit at {entry.at!r}: expected {' or '.join(self.geometry.locations)}")
             for name, size in entry.leading:
-                if sizes.setdefault(name, size) != size or name in reserved:
-                    raise ConfigError(f"the dim {name} of the field {entry.name} has size {size}, but also another: rename one")
+                if sizes.setdefault(name, size) != size or name in reserved or not name.isidentifier():
+                    raise ConfigError(
+                        f"the dim {name!r} of the field {entry.name} has size {size}: expected a name of letters, digits and _, "
+                        f"that no dim of another size has"
+                    )
 
     @property
     def dims(self) -> tuple[str, ...]:

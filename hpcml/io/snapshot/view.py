@@ -165,7 +165,8 @@ def _add(
     layout = h5py.VirtualLayout(shape, dtype)
     for part in segments:
         box = tuple(slice(start, start + size) for start, size in zip(part.offset, part.shape, strict=True))
-        layout[box] = h5py.VirtualSource(f"{parts}/{part.file}", name, part.shape, dtype)
+        # a percent sign begins a pattern, two stand for one
+        layout[box] = h5py.VirtualSource(f"{parts}/{part.file}".replace("%", "%%"), name, part.shape, dtype)
     dataset = file.create_virtual_dataset(name, layout, fillvalue=np.nan if np.dtype(dtype).kind == "f" else -1)
     dataset.attrs["units"] = units
     for dim, label in zip(dataset.dims, dims, strict=True):

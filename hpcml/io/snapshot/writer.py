@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
+from unicodedata import category
 
 import h5py
 import numpy as np
@@ -54,7 +55,7 @@ class SnapshotWriter:
     Raises
     ------
     ConfigError
-        For a layout that cannot be.
+        For a layout or a name that cannot be.
     CheckpointError
         On every rank, where files cannot be read or written, the earlier steps are of other fields, or another job writes there.
 
@@ -93,6 +94,7 @@ class SnapshotWriter:
     ) -> None:
         self.path, self._series, self._comm = Path(path), series, comm
         _check_layout(layout, compression, comm)
+        _check_name(self.path.name)
         self._places = comm.gather(series.places())
         self._lock: FolderLock | None = None
         self._xdmf: XdmfFile | None = None
@@ -254,6 +256,12 @@ class SnapshotWriter:
                     old.unlink()
         elif not complete:
             self._xdmf.extend(len(self._times) - 1, self._times[-1])
+
+
+def _check_name(name: str) -> None:
+    """Refuse a file name that could not stand in the XML beside it."""
+    if any(category(character) in ("Cc", "Cs") for character in name):
+        raise ConfigError(f"snapshots cannot be named {name!r}: expected a name in UTF-8 without control characters")
 
 
 def _check_layout(layout: str, compression: Compression | None, comm: MPI.Intracomm) -> None:

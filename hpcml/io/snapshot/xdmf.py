@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class XdmfFile:
     """
 
     def __init__(self, path: Path, view: str, series: Series, times: Sequence[float]) -> None:
-        self._path, self._view, self._series = path, view, series
+        self._path, self._view, self._series = path, escape(view), series
         head = _HEAD + "".join(self._step(step, time) for step, time in enumerate(times))
         write_file(path, head.encode() + _TAIL, durable=False)
         self._end = len(head.encode())

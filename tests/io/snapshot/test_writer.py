@@ -129,9 +129,15 @@ def test_a_wrong_step_is_refused_on_every_rank_and_the_next_one_taken(comm, shar
 
 def test_impossible_series_and_layouts_are_refused(tmp_path, comm):
     grid = UniformGrid.dealt((4,), (1.0,))
-    for fields in ([], [Field("x")], [Field("a b")], [Field("u"), Field("u")], [Field("u", leading=(("x", 2),))]):
+    bad_names = [[Field(name)] for name in ("x", "a b", "a/b", "..", "", "a\0b", "a\n")]
+    bad_dims = [[Field("u", leading=((name, 2),))] for name in ("x", "a/b", ".", "", "a&b")]
+    for fields in ([], [Field("u"), Field("u")], *bad_names, *bad_dims, [Field("u", "m\0")], [Field("u", "\udce4")]):
         with pytest.raises(ConfigError):
             Series(grid, fields)
+    for attributes in ({"a": "b\0"}, {"a\0": "b"}, {"a": "\udce4"}):
+        with pytest.raises(ConfigError, match="cannot be an attribute"):
+            Series(grid, [Field("u")], attributes=attributes)
+    SnapshotWriter(tmp_path / "long.h5", Series(grid, [Field("ü" * 300, "m/s²\n" * 100, (("d" * 300, 1),))]), MPI.COMM_SELF).close()
     with pytest.raises(ConfigError, match="ranks or steps"):
         SnapshotWriter(tmp_path / "run.h5", Series(grid, [Field("u")]), comm, layout="both")
     pytest.importorskip("hdf5plugin")

@@ -2,11 +2,13 @@
 
 import xml.etree.ElementTree as ET
 
+import h5py
 import numpy as np
 import pytest
 from mpi4py import MPI
 
-from hpcml.io import SnapshotWriter
+from hpcml.core.errors import ConfigError
+from hpcml.io import SnapshotFile, SnapshotWriter
 
 support = pytest.importorskip("vtkmodules.util.numpy_support")
 
@@ -37,3 +39,26 @@ def test_the_file_is_whole_after_every_step(tmp_path, snapshots):
             assert times == list(range(step + 1))
     snapshots.write(tmp_path / "run.h5", MPI.COMM_SELF, 3, after=0.0)
     assert [float(time.get("Value")) for time in ET.parse(tmp_path / "run.xdmf").iter("Time")] == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("name", ["a&b", "<a> 'b\"", "a%b%%", "aünïcödé 模", "a:b", "x" * 200, "..h5"])
+def test_any_name_of_the_file_is_text_and_not_markup(name, tmp_path, snapshots, read_xdmf):
+    path = tmp_path / f"{name}.h5"
+    snapshots.write(path, MPI.COMM_SELF, 2)
+    (text,) = {
+        item.text for item in ET.parse(path.with_suffix(".xdmf")).iter("DataItem") if item.get("Format") == "HDF" and "/p" in item.text
+    }
+    assert text == f"{path.name}:/p"
+    expected = snapshots.in_files(1)["p"]
+    with h5py.File(path) as file:
+        assert np.array_equal(file["p"][1], expected)  # through the view, which names the parts
+    assert np.array_equal(SnapshotFile(path).read("p", (1,)), expected)
+    if ":" not in name:  # which ends the name of a file for VTK
+        image = list(read_xdmf(path.with_suffix(".xdmf")))[-1][1]
+        assert np.array_equal(support.vtk_to_numpy(image.GetPointData().GetArray("p")), expected.ravel())
+
+
+@pytest.mark.parametrize("name", ["a\nb.h5", "a\x01b.h5", "a\udce4b.h5"])
+def test_a_name_that_xml_cannot_hold_is_refused(name, tmp_path, snapshots):
+    with pytest.raises(ConfigError, match="expected a name in UTF-8 without control characters"):
+        snapshots.write(tmp_path / name, MPI.COMM_SELF, 1)
