@@ -20,11 +20,11 @@ __device__ __forceinline__ void add_run(REAL* __restrict__ to, long long to_stri
                                         long long n)
 {
     if (to_stride == 1 && from_stride == 1)
-        FOR_X(i, n) to[i] = sum(to[i], from[i]);
+        INDEPENDENT FOR_X(i, n) to[i] = sum(to[i], from[i]);
     else if (from_stride == 1)
-        FOR_X(i, n) to[i * to_stride] = sum(to[i * to_stride], from[i]);
+        INDEPENDENT FOR_X(i, n) to[i * to_stride] = sum(to[i * to_stride], from[i]);
     else
-        FOR_X(i, n) to[i * to_stride] = sum(to[i * to_stride], from[i * from_stride]);
+        INDEPENDENT FOR_X(i, n) to[i * to_stride] = sum(to[i * to_stride], from[i * from_stride]);
 }
 
 extern "C" __global__ void accumulate(const REAL* __restrict__ buffer, REAL* const* __restrict__ fields,

@@ -14,7 +14,7 @@
 extern "C" __global__ void adam(REAL* __restrict__ p, const REAL* __restrict__ g, REAL* __restrict__ m, REAL* __restrict__ v, long long n,
                                 REAL keep, REAL rest1, REAL beta2, REAL rest2, REAL rate, REAL root, REAL epsilon)
 {
-    FOR_X(i, n) {
+    INDEPENDENT FOR_X(i, n) {
         m[i] = m[i] + rest1 * (g[i] - m[i]);
         v[i] = v[i] * beta2 + rest2 * (g[i] * g[i]);
         p[i] = p[i] * keep - rate * (m[i] / (sqrt(v[i]) / root + epsilon));

@@ -15,6 +15,7 @@
 // The CPU copies a patch of x, with the zeros around it, into the first cache and reads it there at every tap, from any address. It sums 8
 // output channels times two vector registers of cells at once, so that 16 multiply-adds cost 10 loads.
 #include "grid_stride.h"
+#include "vector.h"
 #define OUT 8       // output channels,
 #define IN 8        // input channels and
 #define ROWS 4      // rows of a block;
@@ -28,51 +29,16 @@ static __device__ __forceinline__ long long tap(int o, int c, int j, int i, int 
 }
 
 #ifdef HPCML_HOST
-#if defined __AVX512F__
-#define LINE 64  // bytes of a register
-#elif defined __AVX__
-#define LINE 32
-#else
-#define LINE 16
-#endif
 #if defined __AVX512F__ || defined __aarch64__
 #define WIDE 2  // registers of cells that are summed at once for 8 output channels: there are 32 registers, or only 16
 #else
 #define WIDE 1
 #endif
-typedef REAL line __attribute__((vector_size(LINE)));
-#define LANES ((int)(LINE / sizeof(REAL)))
 #define WIDTH (8 * LANES)               // cells of a patch along x,
 #define MARGIN (LANES < 8 ? 8 : LANES)  // those beside them that the taps of the last ones reach,
 #define PITCH (WIDTH + MARGIN)          // both together,
 #define PATCH ((ROWS + 6) * PITCH)      // and all of one channel
 #define UNROLL _Pragma("GCC unroll 8")  // loops of constant length, so that sums stay in registers
-
-static __forceinline__ line load(const REAL* from)
-{
-    line value;
-    memcpy(&value, from, sizeof(line));
-    return value;
-}
-
-static __forceinline__ line all(REAL value)
-{
-    return value - line();  // unlike a sum with zero this is the value itself, -0 too
-}
-
-static __forceinline__ line multiply_add(line a, line b, line c)
-{
-    line sum;
-    for (int i = 0; i < LANES; ++i) sum[i] = fma(a[i], b[i], c[i]);
-    return sum;
-}
-
-static __forceinline__ REAL total(line value)
-{
-    REAL sum = 0;
-    for (int i = 0; i < LANES; ++i) sum += value[i];
-    return sum;
-}
 
 // Rows of one channel from (y, x) on, `width` cells each, zero outside the array.
 static __forceinline__ void copy_patch(REAL* to, const REAL* from, long long row, int y, int x, int ny, int nx, int rows, int width)
@@ -93,11 +59,11 @@ static __forceinline__ void add_taps(REAL* sums, const REAL* patch, const REAL* 
 {
     line sum[N][V], near[V];
     UNROLL for (int o = 0; o < N; ++o)
-        UNROLL for (int v = 0; v < V; ++v) sum[o][v] = load(sums + o * ROWS * WIDTH + v * LANES);
+        UNROLL for (int v = 0; v < V; ++v) sum[o][v] = load<line>(sums + o * ROWS * WIDTH + v * LANES);
     for (int c = 0; c < channels; ++c)
         for (int j = 0; j < ky; ++j)
             for (int i = 0; i < kx; ++i, w += OUT) {
-                UNROLL for (int v = 0; v < V; ++v) near[v] = load(patch + c * PATCH + j * PITCH + i + v * LANES);
+                UNROLL for (int v = 0; v < V; ++v) near[v] = load<line>(patch + c * PATCH + j * PITCH + i + v * LANES);
                 UNROLL for (int o = 0; o < N; ++o)
                     UNROLL for (int v = 0; v < V; ++v) sum[o][v] = multiply_add(near[v], all(w[o]), sum[o][v]);
             }
@@ -124,9 +90,9 @@ static __forceinline__ void multiply_patch(line* sums, const REAL* dy, const REA
         UNROLL for (int o = 0; o < N; ++o) sum[i][o] = line();
     for (int r = 0; r < rows; ++r)
         for (int x = 0; x < cells; x += LANES) {
-            UNROLL for (int i = 0; i < K; ++i) near[i] = load(patch + r * PITCH + x + i);
+            UNROLL for (int i = 0; i < K; ++i) near[i] = load<line>(patch + r * PITCH + x + i);
             UNROLL for (int o = 0; o < N; ++o) {
-                const line y = load(dy + o * PATCH + r * PITCH + x);
+                const line y = load<line>(dy + o * PATCH + r * PITCH + x);
                 UNROLL for (int i = 0; i < K; ++i) sum[i][o] = multiply_add(y, near[i], sum[i][o]);
             }
         }
@@ -234,7 +200,7 @@ extern "C" __global__ void weight_gradient(REAL* __restrict__ dw, REAL* __restri
                             copy_patch(far + o * PATCH, dy + b * dy_batch + (o0 + o) * dy_channel, dy_row, y, x0, o < many ? ny : 0, nx,
                                        rows, width);
                             for (int r = 0; r < rows; ++r)
-                                for (int i = 0; i < width; i += LANES) sum += load(far + o * PATCH + r * PITCH + i);
+                                for (int i = 0; i < width; i += LANES) sum += load<line>(far + o * PATCH + r * PITCH + i);
                             ones[o] += sum;
                         }
                         if (many > 4) multiply_patches<8>(sums, far, near, channels, ky, kx, rows, cells);

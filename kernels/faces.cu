@@ -8,6 +8,11 @@
 // Launch   any grid and block: grid-stride, x along a row, y over rows, z over planes (over the batch in 2-D).
 // Aliasing out must not overlap anything.   Determinism: bit-exact.   Twin: face_divergence_twin.faces_2d_twin, faces_3d_twin.
 #include "grid_stride.h"
+#include "vector.h"
+
+// What flows out of a cell across one dim, whose faces lie `face` and whose neighbors `cell` elements away.
+#define FACES(w, face, u, cell, i) \
+    (AT(w, i) * (AT(u, i) - AT(u, (i) - (cell))) - AT(w, (i) + (face)) * (AT(u, (i) + (cell)) - AT(u, i)))
 
 extern "C" __global__ void faces_2d(REAL* __restrict__ out, const REAL* __restrict__ u, const REAL* __restrict__ wy,
                                     const REAL* __restrict__ wx, int batch, int ny, int nx, long long u_batch, long long u_row)
@@ -18,9 +23,7 @@ extern "C" __global__ void faces_2d(REAL* __restrict__ out, const REAL* __restri
             const REAL* __restrict__ c = u + b * u_batch + (j + 1) * u_row + 1;
             const REAL* __restrict__ y = wy + (b * (ny + 1) + j) * nx;
             const REAL* __restrict__ x = wx + (b * ny + j) * (nx + 1);
-            FOR_X(i, nx)
-                o[i] = (y[i] * (c[i] - c[i - u_row]) - y[i + nx] * (c[i + u_row] - c[i]))
-                     + (x[i] * (c[i] - c[i - 1]) - x[i + 1] * (c[i + 1] - c[i]));
+            ROW(o, i, 0, nx, FACES(y, nx, c, u_row, i) + FACES(x, 1, c, 1, i))
         }
 }
 
@@ -37,9 +40,6 @@ extern "C" __global__ void faces_3d(REAL* __restrict__ out, const REAL* __restri
                 const REAL* __restrict__ z = wz + (b * (nz + 1) + k) * plane + j * nx;
                 const REAL* __restrict__ y = wy + ((b * nz + k) * (ny + 1) + j) * nx;
                 const REAL* __restrict__ x = wx + ((b * nz + k) * ny + j) * (nx + 1);
-                FOR_X(i, nx)
-                    o[i] = (z[i] * (c[i] - c[i - u_plane]) - z[i + plane] * (c[i + u_plane] - c[i]))
-                         + (y[i] * (c[i] - c[i - u_row]) - y[i + nx] * (c[i + u_row] - c[i]))
-                         + (x[i] * (c[i] - c[i - 1]) - x[i + 1] * (c[i + 1] - c[i]));
+                ROW(o, i, 0, nx, FACES(z, plane, c, u_plane, i) + FACES(y, nx, c, u_row, i) + FACES(x, 1, c, 1, i))
             }
 }

@@ -16,9 +16,9 @@ extern "C" __global__ void upwind_flux(REAL* __restrict__ flux, const REAL* __re
 {
     FOR_Y(o, outer) {
         const REAL* __restrict__ c = u + o * (faces + inner);
-        FOR_X(f, faces) {
-            REAL s = speed[o * faces + f];
-            flux[o * faces + f] = s * (s > 0 ? c[f] : c[f + inner]);
+        INDEPENDENT FOR_X(f, faces) {
+            const REAL s = speed[o * faces + f], left = c[f], right = c[f + inner];
+            flux[o * faces + f] = s * (s > 0 ? left : right);
         }
     }
 }
@@ -41,9 +41,9 @@ extern "C" __global__ void weno5_faces(REAL* __restrict__ left, REAL* __restrict
                                        int outer, long long faces, int inner)
 {
     FOR_Y(o, outer) {
-        const REAL* __restrict__ c = u + o * (faces + 5ll * inner);
-        FOR_X(f, faces) {
-            const REAL* p = c + f;
+        const REAL* __restrict__ from = u + o * (faces + 5ll * inner);
+        INDEPENDENT FOR_X(f, faces) {
+            const REAL* p = from + f;
             left[o * faces + f] = weno5(p[0], p[inner], p[2ll * inner], p[3ll * inner], p[4ll * inner]);
             right[o * faces + f] = weno5(p[5ll * inner], p[4ll * inner], p[3ll * inner], p[2ll * inner], p[inner]);
         }
@@ -54,13 +54,13 @@ extern "C" __global__ void weno5_flux(REAL* __restrict__ flux, const REAL* __res
                                       int outer, long long faces, int inner)
 {
     FOR_Y(o, outer) {
-        const REAL* __restrict__ c = u + o * (faces + 5ll * inner);
-        FOR_X(f, faces) {
-            const REAL* p = c + f;
-            REAL s = speed[o * faces + f];
-            REAL first = s > 0 ? p[0] : p[5ll * inner], second = s > 0 ? p[inner] : p[4ll * inner];
-            REAL third = s > 0 ? p[2ll * inner] : p[3ll * inner], fourth = s > 0 ? p[3ll * inner] : p[2ll * inner];
-            REAL fifth = s > 0 ? p[4ll * inner] : p[inner];
+        const REAL* __restrict__ from = u + o * (faces + 5ll * inner);
+        INDEPENDENT FOR_X(f, faces) {
+            const REAL* p = from + f;
+            // All are read before one side is taken: a vector holds faces of both signs.
+            const REAL s = speed[o * faces + f], a = p[0], b = p[inner], c = p[2ll * inner], d = p[3ll * inner], e = p[4ll * inner];
+            const REAL g = p[5ll * inner], first = s > 0 ? a : g, second = s > 0 ? b : e, third = s > 0 ? c : d;
+            const REAL fourth = s > 0 ? d : c, fifth = s > 0 ? e : b;
             flux[o * faces + f] = s * weno5(first, second, third, fourth, fifth);
         }
     }

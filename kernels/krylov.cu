@@ -14,18 +14,18 @@
 
 extern "C" __global__ void axpy(REAL* __restrict__ y, const REAL* __restrict__ x, REAL a, long long n)
 {
-    FOR_X(i, n) y[i] = y[i] + a * x[i];
+    INDEPENDENT FOR_X(i, n) y[i] = y[i] + a * x[i];
 }
 
 extern "C" __global__ void xpby(REAL* __restrict__ y, const REAL* __restrict__ x, REAL b, long long n)
 {
-    FOR_X(i, n) y[i] = x[i] + b * y[i];
+    INDEPENDENT FOR_X(i, n) y[i] = x[i] + b * y[i];
 }
 
 extern "C" __global__ void cg_update(REAL* __restrict__ x, REAL* __restrict__ r, const REAL* __restrict__ p, const REAL* __restrict__ q,
                                      REAL a, long long n)
 {
-    FOR_X(i, n) {
+    INDEPENDENT FOR_X(i, n) {
         x[i] = x[i] + a * p[i];
         r[i] = r[i] - a * q[i];
     }
@@ -34,13 +34,13 @@ extern "C" __global__ void cg_update(REAL* __restrict__ x, REAL* __restrict__ r,
 extern "C" __global__ void bicgstab_direction(REAL* __restrict__ p, const REAL* __restrict__ r, const REAL* __restrict__ v, REAL b,
                                               REAL w, long long n)
 {
-    FOR_X(i, n) p[i] = r[i] + b * (p[i] - w * v[i]);
+    INDEPENDENT FOR_X(i, n) p[i] = r[i] + b * (p[i] - w * v[i]);
 }
 
 extern "C" __global__ void bicgstab_update(REAL* __restrict__ x, REAL* __restrict__ r, const REAL* __restrict__ p,
                                            const REAL* __restrict__ s, const REAL* __restrict__ t, REAL a, REAL w, long long n)
 {
-    FOR_X(i, n) {
+    INDEPENDENT FOR_X(i, n) {
         x[i] = x[i] + (a * p[i] + w * s[i]);
         r[i] = s[i] - w * t[i];
     }

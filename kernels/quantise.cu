@@ -72,6 +72,6 @@ extern "C" __global__ void dequantise(REAL* __restrict__ x, const signed char* _
 {
     FOR_Y(b, (n + bucket - 1) / bucket) {
         long long size = n - b * bucket < bucket ? n - b * bucket : bucket;
-        FOR_X(i, size) x[b * bucket + i] = (REAL)q[b * bucket + i] * scale[b];
+        INDEPENDENT FOR_X(i, size) x[b * bucket + i] = (REAL)q[b * bucket + i] * scale[b];
     }
 }

@@ -9,73 +9,51 @@
 // Aliasing out must not overlap x.   Determinism: bit-exact, no atomics: each output is one thread's sum in order of e.
 // Twin: segment_twin.gather_sum_twin, segment_twin.gather_twin.
 #include "grid_stride.h"
+#include "vector.h"
 #ifdef HPCML_HOST
-typedef REAL line __attribute__((vector_size(64)));
-typedef REAL part __attribute__((vector_size(16)));
+#define ROUND 128  // bytes of a row that are summed at once: each further round passes over the edges again
 // Rows are fetched this many edges ahead; past the end of the list the last edge is asked for again.
 #define FETCH(x, source, e, last, width) __builtin_prefetch(x + source[(e) + 8 < (last) ? (e) + 8 : (last)] * (width))
-#else
-#define FETCH(x, source, e, last, width)
-#endif
-
-template <class V>
-__device__ __forceinline__ V load(const REAL* from)
-{
-    V value;
-    memcpy(&value, from, sizeof(V));
-    return value;
-}
 
 struct Segment {
     long long begin, end, last;
 };
 
-// Columns of one segment, as many as V holds: a number on a GPU, a number or a vector register on the CPU.
-template <class V>
-__device__ __forceinline__ void sum_columns(REAL* __restrict__ out, const REAL* __restrict__ x, const long long* __restrict__ source,
-                                            Segment edges, int width)
-{
-    V sum = V();
-    for (long long e = edges.begin; e < edges.end; ++e) {
-        FETCH(x, source, e, edges.last, width);
-        sum += load<V>(x + source[e] * width);
-    }
-    memcpy(out, &sum, sizeof(V));
-}
-
-// Twice as many, to halve the passes over the edges.
-template <class V>
-__device__ __forceinline__ void sum_twice(REAL* __restrict__ out, const REAL* __restrict__ x, const long long* __restrict__ source,
-                                          Segment edges, int width)
+// Columns of one segment, as many as N of V hold: numbers or vector registers.
+template <class V, int N>
+static __forceinline__ void sum_columns(REAL* __restrict__ out, const REAL* __restrict__ x, const long long* __restrict__ source,
+                                        Segment edges, int width)
 {
     const int many = sizeof(V) / sizeof(REAL);
-    V low = V(), high = V();
+    V sum[N] = {};
     for (long long e = edges.begin; e < edges.end; ++e) {
         const REAL* row = x + source[e] * width;
-        FETCH(x, source, e, edges.last, width);
-        FETCH(x + many, source, e, edges.last, width);
-        low += load<V>(row);
-        high += load<V>(row + many);
+        for (int at = 0; at < N * many; at += 64 / sizeof(REAL)) FETCH(x + at, source, e, edges.last, width);
+        _Pragma("GCC unroll 8") for (int k = 0; k < N; ++k) sum[k] += load<V>(row + k * many);
     }
-    memcpy(out, &low, sizeof(V));
-    memcpy(out + many, &high, sizeof(V));
+    memcpy(out, sum, sizeof(sum));
 }
+#endif
 
 extern "C" __global__ void gather_sum(REAL* __restrict__ out, const REAL* __restrict__ x, const long long* __restrict__ first,
                                       const long long* __restrict__ source, int segments, int width)
 {
     FOR_Y(s, segments) {
         REAL* o = out + s * width;
-        Segment edges = {first[s], first[s + 1], first[segments] - 1};
 #ifdef HPCML_HOST
-        const int many = sizeof(line) / sizeof(REAL), few = sizeof(part) / sizeof(REAL);
+        const Segment edges = {first[s], first[s + 1], first[segments] - 1};
+        const int most = ROUND / sizeof(REAL), few = sizeof(part) / sizeof(REAL);
         int c = 0;
-        for (; c + 2 * many <= width; c += 2 * many) sum_twice<line>(o + c, x + c, source, edges, width);
-        for (; c + many <= width; c += many) sum_columns<line>(o + c, x + c, source, edges, width);
-        for (; c + few <= width; c += few) sum_columns<part>(o + c, x + c, source, edges, width);
-        for (; c < width; ++c) sum_columns<REAL>(o + c, x + c, source, edges, width);
+        for (; c + most <= width; c += most) sum_columns<line, ROUND / LINE>(o + c, x + c, source, edges, width);
+        for (; c + LANES <= width; c += LANES) sum_columns<line, 1>(o + c, x + c, source, edges, width);
+        for (; c + few <= width; c += few) sum_columns<part, 1>(o + c, x + c, source, edges, width);
+        for (; c < width; ++c) sum_columns<REAL, 1>(o + c, x + c, source, edges, width);
 #else
-        FOR_X(c, width) sum_columns<REAL>(o + c, x + c, source, edges, width);
+        FOR_X(c, width) {
+            REAL sum = 0;
+            for (long long e = first[s]; e < first[s + 1]; ++e) sum += x[source[e] * width + c];
+            o[c] = sum;
+        }
 #endif
     }
 }

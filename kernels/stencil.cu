@@ -22,7 +22,8 @@ extern "C" __global__ void five_point(REAL* __restrict__ out, const REAL* __rest
         FOR_Y(j, ny) {
             REAL* __restrict__ o = out + b * out_batch + j * out_row;
             const REAL* __restrict__ c = u + b * u_batch + (j + 1) * u_row + 1;
-            WRITE_ROW(o, out_row, i, nx, large, centre * c[i] + near_y * (c[i - u_row] + c[i + u_row]) + near_x * (c[i - 1] + c[i + 1]))
+            WRITE_ROW(o, out_row, i, nx, large,
+                      centre * AT(c, i) + near_y * (AT(c, i - u_row) + AT(c, i + u_row)) + near_x * (AT(c, i - 1) + AT(c, i + 1)))
         }
 }
 
@@ -39,14 +40,15 @@ extern "C" __global__ void seven_point(REAL* __restrict__ out, const REAL* __res
                 const REAL* __restrict__ c = u + b * u_batch + (k + 1) * u_plane + (j + 1) * u_row + 1;
                 if (large) FETCH_ROW(c + u_plane + AHEAD * u_row, nx);
                 WRITE_ROW(o, out_row, i, nx, large,
-                          centre * c[i] + near_z * (c[i - u_plane] + c[i + u_plane]) + near_y * (c[i - u_row] + c[i + u_row])
-                              + near_x * (c[i - 1] + c[i + 1]))
+                          centre * AT(c, i) + near_z * (AT(c, i - u_plane) + AT(c, i + u_plane))
+                              + near_y * (AT(c, i - u_row) + AT(c, i + u_row)) + near_x * (AT(c, i - 1) + AT(c, i + 1)))
             }
 }
 
 // Flux through the two faces of a cell across one dim, whose neighbours lie s elements away.
-#define FACES(u, a, i, s)                                           \
-    ((REAL)0.5 * (a[i] + a[(i) + (s)]) * (u[(i) + (s)] - u[i]) - (REAL)0.5 * (a[(i) - (s)] + a[i]) * (u[i] - u[(i) - (s)]))
+#define FACES(u, a, i, s)                                                        \
+    ((REAL)0.5 * (AT(a, i) + AT(a, (i) + (s))) * (AT(u, (i) + (s)) - AT(u, i))   \
+     - (REAL)0.5 * (AT(a, (i) - (s)) + AT(a, i)) * (AT(u, i) - AT(u, (i) - (s))))
 
 extern "C" __global__ void diffusion_2d(REAL* __restrict__ out, const REAL* __restrict__ u, const REAL* __restrict__ a, int batch,
                                         int ny, int nx, long long out_batch, long long out_row, long long u_batch, long long u_row,

@@ -39,6 +39,9 @@ template <class T> static inline void hpcml_write_past_cache(T* to, const T* fro
     for (long long i = 0; i < n; i += 16 / sizeof(T)) _mm_stream_si128((__m128i*)(to + i), _mm_loadu_si128((const __m128i*)(from + i)));
 }
 #else
+#ifdef __aarch64__
+#include <arm_neon.h>
+#endif
 #define HPCML_FENCE
 template <class T> static inline void hpcml_write_past_cache(T* to, const T* from, long long n) { memcpy(to, from, n * sizeof(T)); }
 #endif
