@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from hpcml.equations.equation import Equation
+from hpcml.equations.largest import largest
 from hpcml.equations.padded import Padded
 from hpcml.equations.product import product
 from hpcml.equations.random_field import random_field
 from hpcml.fields.domain import Domain
-from hpcml.mpi.reductions import all_max
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,13 @@ class Burgers(Equation):
 
     Notes
     -----
-    Third order in space, biased against the stream; two ghost cells. The advective form moves a front at the right speed only while the
-    grid resolves it: keep ν above max|u| dx / 2.
+    Third order in space, damped against the stream; two ghost cells. In the form
+
+        (u · ∇) u = ∇ |u|² / 2  -  u × ω,      ω = ∂₀u₁ - ∂₁u₀
+
+    of which the first part is a difference of fluxes and the second, none in 1 dim, vanishes where fronts are plane. So fronts move at
+    their right speed, the mean of u on both sides, and in 1 dim the mean velocity is kept to round-off, whether or not the grid resolves
+    the front. One that it does not resolve, ν below max|u| dx / 2, rings by up to a tenth of its height.
 
     References
     ----------
@@ -56,10 +61,17 @@ class Burgers(Equation):
 
     def tendency(self, state: Tensor, domain: Domain) -> Tensor:
         padded = Padded.of(state, domain, 2)
-        rate = self.viscosity * padded.laplacian_4()
-        for dim in range(domain.num_dims):
-            rate = rate - padded.advection(dim, state[:, dim : dim + 1])
-        return rate
+        rates = list((self.viscosity * padded.laplacian_4()).unbind(1))
+        for dim, dx in enumerate(domain.grid.spacing):
+            axis, line = dim - domain.num_dims, padded.line(dim)
+            damping, energy = _damping(line, dim), _mean_at_faces(0.5 * line.square().sum(1), axis)
+            for component, rate in enumerate(rates):
+                flux = energy + damping[:, component] if component == dim else damping[:, component]
+                rates[component] = rate - flux.diff(dim=axis) / dx
+        if domain.num_dims == 2:
+            vorticity = padded.derivative_4(0)[:, 1] - padded.derivative_4(1)[:, 0]
+            rates = [rates[0] + state[:, 1] * vorticity, rates[1] - state[:, 0] * vorticity]
+        return torch.stack(rates, 1)
 
     def exact(self, domain: Domain, time: float) -> Tensor:
         """Cole and Hopf's: u = -2ν ∇φ / φ, with φ = 1 + exp(-ν k² t) / 2 Π cos(2π x / L) a solution of the heat equation."""
@@ -80,9 +92,20 @@ class Burgers(Equation):
     def stable_step(self, domain: Domain, state: Tensor | None = None) -> float:
         """Without a state, speeds up to 2 are assumed."""
         spacing = domain.grid.spacing
-        if state is None:
-            speeds = [2.0] * len(spacing)
-        else:
-            speeds = all_max(state.detach().abs().transpose(0, 1).flatten(1).amax(1), domain.world_comm).tolist()
+        speeds = [2.0] * len(spacing) if state is None else largest(state, domain)
         rate = sum(c / dx for c, dx in zip(speeds, spacing, strict=True)) + 8 / 3 * self.viscosity * sum(dx**-2 for dx in spacing)
-        return 1.0 / rate
+        return 1.0 / rate if rate else math.inf
+
+
+def _mean_at_faces(line: Tensor, axis: int) -> Tensor:
+    """Flux through the n + 1 faces of a line of n + 4 cells, whose difference over dx is the derivative to O(dx⁴)."""
+    a, b, c, d = (line.narrow(axis, k, line.shape[axis] - 3) for k in range(4))
+    return (7 * (b + c) - a - d) / 12
+
+
+def _damping(line: Tensor, dim: int) -> Tensor:
+    """Flux that takes out what the grid cannot carry, |u| dx³ uₓₓₓ / 12 at the faces, with the faster of both sides."""
+    axis = dim - line.dim() + 2
+    a, b, c, d = (line.narrow(axis, k, line.shape[axis] - 3) for k in range(4))
+    speed = torch.maximum(b[:, dim : dim + 1].abs(), c[:, dim : dim + 1].abs())
+    return speed * (d - a - 3 * (c - b)) / 12

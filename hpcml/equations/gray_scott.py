@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hpcml.core.errors import ConfigError
 from hpcml.equations.equation import Equation
+from hpcml.equations.largest import largest
 from hpcml.equations.padded import Padded
 from hpcml.equations.random_field import random_field
 from hpcml.fields.domain import Domain
@@ -101,6 +102,7 @@ class GrayScott(Equation):
         return torch.cat([1 - 0.5 * spot, 0.25 * spot], 1)
 
     def stable_step(self, domain: Domain, state: Tensor | None = None) -> float:
-        """Diffusion, and a reaction rate of at most 1: u and v stay between 0 and 1."""
+        """Diffusion and reaction: at a rate of at most 1 while u and v stay between 0 and 1, as without a state is assumed."""
         diffusion = 2 * max(self.diffusivity_u, self.diffusivity_v) * sum(dx**-2 for dx in domain.grid.spacing)
-        return 1.0 / (diffusion + 1.0)
+        u, v = (1.0, 0.5) if state is None else largest(state, domain)
+        return 1.0 / (diffusion + max(1.0, 2 * u * v + v * v, self.feed + self.kill))

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from hpcml.equations.dealiased import Dealiased
 from hpcml.equations.equation import Equation
+from hpcml.equations.largest import largest
 from hpcml.equations.random_field import random_field
 from hpcml.fields.domain import Domain
-from hpcml.mpi.reductions import all_max
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class NavierStokes(Equation):
         else:
             transform = Dealiased(domain)
             u = transform.field(velocity_modes(transform, transform.modes(state.detach())))
-            speeds = all_max(u.abs().transpose(0, 1).flatten(1).amax(1), domain.world_comm).tolist()
+            speeds = largest(u, domain)
         rate = sum(c / dx for c, dx in zip(speeds, domain.grid.spacing, strict=True))
         return 1.0 / rate if rate else math.inf
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,13 +64,29 @@ def random_field(
     modes = tuple(range(2, coefficients.dim()))
     field = coefficients / coefficients.square().sum(modes, keepdim=True).sqrt()
     for basis in bases:
-        field = torch.tensordot(field, basis, dims=([2], [0]))
+        field = _evaluate(field, basis)
     return field
 
 
+def _evaluate(coefficients: Tensor, basis: Tensor) -> Tensor:
+    """Sum over the functions of the first mode dim, which becomes the last dim of cells.
+
+    Products and sums one after the other round alike for every cell, whatever the block; a matrix product takes another order for
+    another shape, and a chaotic flow makes of the last bit another field.
+    """
+    total = torch.zeros((), dtype=torch.float64)
+    for function, values in zip(coefficients.unbind(2), basis, strict=True):
+        total = total + function[..., None] * values
+    return total
+
+
 def _basis(domain: Domain, dim: int, num_waves: int) -> tuple[Tensor, Tensor]:
-    """Orthonormal functions at this rank's centres, (function, local cell), and the waves per box of each."""
-    x = domain.centres()[dim].flatten() / domain.grid.extent[dim]
+    """Orthonormal functions at this rank's centres, (function, local cell), and the waves per box of each.
+
+    Evaluated for the whole line, of which this rank's part is taken: the cosine of a cell may end in another bit where it stands elsewhere
+    in a vector.
+    """
+    x = domain.grid.centres(dim) / domain.grid.extent[dim]
     if domain.grid.periodic[dim]:
         function = torch.arange(2 * num_waves + 1)
         waves = (function + 1) // 2
@@ -77,9 +94,10 @@ def _basis(domain: Domain, dim: int, num_waves: int) -> tuple[Tensor, Tensor]:
     else:
         waves = torch.arange(2 * num_waves + 1) / 2
         phase = torch.zeros(len(waves))
-    basis = math.sqrt(2) * torch.cos(2 * math.pi * (waves[:, None].double() * x + phase[:, None].double()))
+    angles = 2 * math.pi * (waves[:, None].double() * x + phase[:, None].double())
+    basis = math.sqrt(2) * torch.from_numpy(np.cos(angles.numpy()))  # one thread, whose cuts would be torch's
     basis[0] = 1.0
-    return basis, waves.double()
+    return basis[:, domain.index[1 + dim]], waves.double()
 
 
 def _numbers(samples: range, num_channels: int, shape: torch.Size) -> Tensor:

@@ -48,7 +48,8 @@ class RungeKutta(Solver):
     domain : Domain
         Where.
     dt : float
-        Step, in the equation's unit of time; at most ``equation.stable_step(domain)`` or it will not be stable.
+        Step, in the equation's unit of time; at most ``equation.stable_step(domain, state)``; one that is longer by a quarter or more is
+        refused when it is taken.
     tableau : Tableau
         The method: `RK4` for smooth fields, `SSP_RK3` where fronts form.
 
@@ -80,6 +81,9 @@ class RungeKutta(Solver):
         self.domain = domain
         self.dt = dt
         self.tableau = tableau
+
+    def stable_step(self, state: Tensor) -> float:
+        return self.equation.stable_step(self.domain, state)
 
     def advance(self, inner: Tensor) -> Tensor:
         rates = [self.equation.tendency(inner, self.domain)]

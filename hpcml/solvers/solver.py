@@ -1,5 +1,6 @@
 """The one protocol of everything that takes a state to the next: explicit schemes, spectral and steady solvers, trained networks."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
@@ -9,6 +10,9 @@ from torch import Tensor
 from hpcml.core.errors import SolverError
 from hpcml.fields.domain import Domain
 from hpcml.mpi.reductions import all_min
+
+TOLERATED = 1.25
+"""How much longer than ``stable_step`` a step may be: the margin that every equation's leaves, so that a flow may gain some speed."""
 
 
 class Solver(ABC):
@@ -24,6 +28,8 @@ class Solver(ABC):
     ----------
     domain : Domain
         Where states live: tensors (batch, channel, *local_shape). Samples of a batch do not influence one another.
+    dt : float
+        Step in time; 0 for a solver that has none.
 
     Notes
     -----
@@ -31,6 +37,7 @@ class Solver(ABC):
     """
 
     domain: Domain
+    dt: float = 0.0
 
     @abstractmethod
     def advance(self, inner: Tensor) -> Tensor:
@@ -43,6 +50,10 @@ class Solver(ABC):
     def leave(self, inner: Tensor) -> Tensor:
         """Inverse of `enter`."""
         return inner
+
+    def stable_step(self, state: Tensor) -> float:
+        """Longest step from a state that is stable, with a margin: without bound unless a subclass knows one."""
+        return math.inf
 
     def step(self, state: Tensor) -> Tensor:
         """State one step later.
@@ -57,10 +68,16 @@ class Solver(ABC):
         Tensor
             Shape and dtype of ``state``.
 
+        Raises
+        ------
+        SolverError
+            On every rank, when ``dt`` is more than `TOLERATED` times the state's stable step: what comes out would be finite and wrong.
+
         Communication
         -------------
-        That of the solver; see its class.
+        That of the solver, see its class, and of its equation's ``stable_step``.
         """
+        self._check_stable(state, 0)
         return self.leave(self.advance(self.enter(state)))
 
     def rollout(self, state: Tensor, num_steps: int, every: int = 1) -> Tensor:
@@ -83,11 +100,12 @@ class Solver(ABC):
         Raises
         ------
         SolverError
-            On every rank, when a value is no longer finite anywhere, naming the first such step.
+            On every rank, when a value is no longer finite anywhere, naming the first such step, or when the step is too long for the flow
+            as it is at a snapshot, the first included; see `step`.
 
         Communication
         -------------
-        That of the steps, and one all-reduce over all ranks per snapshot.
+        That of the steps, and per snapshot one all-reduce over all ranks and what the equation's ``stable_step`` takes.
         """
         return torch.stack(list(self.snapshots(state, num_steps, every)), 1)
 
@@ -95,6 +113,7 @@ class Solver(ABC):
         """`rollout`, one snapshot at a time, for what does not fit in memory together."""
         inner = self.enter(state)
         self._agree_finite(-1 if _is_finite(inner) else 0, 0)
+        self._check_stable(state, 0)
         yield state
         for last in range(every, num_steps + 1, every):
             first_bad = -1
@@ -103,7 +122,17 @@ class Solver(ABC):
                 if first_bad < 0 and not _is_finite(inner):
                     first_bad = step
             self._agree_finite(first_bad, last)
-            yield self.leave(inner)
+            state = self.leave(inner)
+            self._check_stable(state, last)
+            yield state
+
+    def _check_stable(self, state: Tensor, step: int) -> None:
+        longest = self.stable_step(state) if self.dt else math.inf
+        if self.dt > TOLERATED * longest:
+            raise SolverError(
+                f"{type(self).__name__}: the step of {self.dt:g} is {self.dt / longest:.3g} times the longest stable one, {longest:g}, "
+                f"after step {step}: take a smaller step, as stable_step gives it, or look at the coefficients"
+            )
 
     def _agree_finite(self, first_bad: int, last: int) -> None:
         comm = self.domain.world_comm

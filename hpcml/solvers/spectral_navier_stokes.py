@@ -70,6 +70,9 @@ class SpectralNavierStokes(Solver):
     def leave(self, inner: Tensor) -> Tensor:
         return self.transform.field(inner)
 
+    def stable_step(self, state: Tensor) -> float:
+        return self.equation.stable_step(self.domain, state)
+
     def advance(self, inner: Tensor) -> Tensor:
         half, dt = self._half_decay.to(inner.real.dtype), self.dt
         undisturbed = half * inner

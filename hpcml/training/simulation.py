@@ -10,15 +10,19 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core import case
+from hpcml.core.errors import SolverError
 from hpcml.equations import Darcy, Equation, build_equation
 from hpcml.fields.domain import Domain
-from hpcml.solvers import DarcySolver, Solver, build_solver
+from hpcml.solvers import DarcySolver, build_solver
 from hpcml.training.dataset import Pairs
 from hpcml.training.progress import progress
 from hpcml.training.tensor_files import domain_of
 from hpcml.training.trajectory_writer import TrajectoryWriter
 
 _log = logging.getLogger(__name__)
+
+MOST_STEPS = 10_000_000
+"""Of a solver between two snapshots: beyond it no run comes to its end."""
 
 
 def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype, snapshots: Path | None = None) -> tuple[Pairs, Pairs]:
@@ -74,7 +78,7 @@ def trajectories(
     domain : Domain
         Where, on all of its ranks.
     samples : range
-        Numbers of the trajectories; each depends on its number and the seed only.
+        Numbers of the trajectories, which start from states that depend on number and seed only, and share their steps.
     snapshots : int
         States of each; a steady equation has one.
     shown : bool
@@ -85,6 +89,11 @@ def trajectories(
     Tensor
         float64, (sample, channel, *local_shape).
 
+    Raises
+    ------
+    ConfigError, SolverError
+        On every rank: the equation refuses the grid, or no step that is not absurdly short is stable.
+
     Communication
     -------------
     Collective over domain.comm, as the solver.
@@ -93,14 +102,14 @@ def trajectories(
     if isinstance(equation, Darcy):
         yield DarcySolver(equation, domain).step(state)
         return
-    solver, steps = solver_between(equation, domain, data.interval, state)
-    spin_up = math.ceil(data.spin_up / data.interval) * steps
+    spin_up = math.ceil(data.spin_up / data.interval)
     with progress("snapshot", snapshots, shown=shown and domain.world_comm.rank == 0) as bar:
-        if spin_up:
-            *_, state = solver.snapshots(state, spin_up, spin_up)
-        for count, snapshot in enumerate(solver.snapshots(state, (snapshots - 1) * steps, steps), 1):
-            bar.advance(count, f"{len(samples)} trajectories of {type(equation).__name__}")
-            yield snapshot
+        for interval in range(1 - spin_up, snapshots + 1):
+            if interval >= 1:
+                bar.advance(interval, f"{len(samples)} trajectories of {type(equation).__name__}")
+                yield state
+            if interval < snapshots:
+                state = _one_interval_on(equation, domain, data.interval, state)
 
 
 def snapshot_time(data: case.Simulation, step: int) -> float:
@@ -108,10 +117,22 @@ def snapshot_time(data: case.Simulation, step: int) -> float:
     return (math.ceil(data.spin_up / data.interval) + step) * data.interval
 
 
-def solver_between(equation: Equation, domain: Domain, interval: float, state: Tensor) -> tuple[Solver, int]:
-    """Solver whose step divides the time between two snapshots and is at most half the stable one, and the number of steps."""
-    steps = max(1, math.ceil(interval / (0.5 * equation.stable_step(domain, state))))
-    return build_solver(equation, domain, interval / steps), steps
+def _one_interval_on(equation: Equation, domain: Domain, interval: float, state: Tensor) -> Tensor:
+    """State one interval later, by equal steps of at most half the stable one, and of less where the flow gains speed on the way."""
+    needed = max(0.5, interval / equation.stable_step(domain, state))  # a fluid at rest would take a step of any length
+    for doublings in range(1, 10):
+        steps = math.ceil(needed * 2**doublings)
+        if steps > MOST_STEPS:
+            raise SolverError(
+                f"{equation} needs {steps:.3g} steps for data.interval = {interval:g} on a grid of shape {domain.global_shape}, and the "
+                f"most are {MOST_STEPS}: take a shorter interval, fewer cells, or milder coefficients"
+            )
+        try:
+            *_, later = build_solver(equation, domain, interval / steps).snapshots(state, steps, steps)
+            return later
+        except SolverError as error:
+            reason = error
+    raise SolverError(f"data.interval = {interval:g} is too long for this flow, even in {steps} steps: {reason}") from reason
 
 
 def _written(

@@ -39,8 +39,8 @@ def test_initial_states_depend_on_seed_and_sample_only(comm, equation, grid):
         equation.check(domain)
         here, whole = equation.initial_state(domain, range(4), seed=3), equation.initial_state(domain.serial(), range(4), seed=3)
         assert here.shape == (4, len(equation.channels(domain.num_dims)), *domain.local_shape) and here.dtype == torch.float64
-        assert close(here, whole[domain.index], whole)
-        assert close(equation.initial_state(domain, range(2, 4), seed=3), here[2:], whole)
+        assert torch.equal(here, whole[domain.index])  # to the last bit, of which a chaotic flow makes another field
+        assert torch.equal(equation.initial_state(domain, range(2, 4), seed=3), here[2:])
         other = equation.initial_state(domain.serial(), range(4), seed=4)
         assert not torch.allclose(whole[0], whole[1]) and not torch.allclose(whole, other)
 

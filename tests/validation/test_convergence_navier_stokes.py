@@ -42,7 +42,7 @@ def test_space(comm):
         with decompose(Grid((n, n)), comm) as domain:
             x0, x1 = domain.centres()
             start = 5 * (torch.cos(k * x0) + torch.cos(2 * k * x1))[None, None]
-            return domain.gather(SpectralNavierStokes(flow, domain, 0.01).rollout(start, 40, 40)[:, -1])
+            return domain.gather(SpectralNavierStokes(flow, domain, 0.005).rollout(start, 80, 80)[:, -1])
 
     errors = []
     for n in (12, 24, 48):
