@@ -82,5 +82,6 @@ def test_every_tested_file_exists():
     assert strays == []
 
 
+@pytest.mark.timeout(900)  # half a minute on a quiet machine
 def test_the_documentation_builds_without_a_warning(tmp_path):
     _run("-m", "sphinx", "-W", "-q", "-E", "docs", str(tmp_path))
