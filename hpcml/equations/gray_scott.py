@@ -6,8 +6,9 @@
 v multiplies by eating u (u + 2v → 3v), u is fed at rate F, v is removed at rate F + k. Depending on F and k, spots divide until they
 fill the box, stripes grow into labyrinths, or waves travel for ever.
 
-Good values: 128² cells of a box of extent 2.5, Dᵤ = 2e-5, Dᵥ = 1e-5, step 0.9; spots that divide at F = 0.035, k = 0.065, stripes at
-F = 0.04, k = 0.06; patterns need some thousand units of time.
+Good values: 256² cells of a box of extent 2.5, Dᵤ = 2e-5, Dᵥ = 1e-5, step `GrayScott.stable_step` (about 0.5); spots that divide at
+F = 0.035, k = 0.065, stripes at F = 0.04, k = 0.06; patterns need some thousand units of time. At T = 200 such fields are within 4 % of
+those of three times as many cells along each dim; of 128² cells they are 20 and 50 % off.
 """
 
 import math
