@@ -14,6 +14,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--run", type=Path, metavar="DIR", dest="directory", help="run directory, default: the case's name in its output.folder"
     )
+    parser.add_argument(
+        "--wait", type=float, metavar="SECONDS", default=3.0, help="how long to wait for another job that is at the run, default 3"
+    )
     parser.set_defaults(run=run)
 
 
@@ -27,5 +30,5 @@ def run(args: argparse.Namespace) -> int:
     from hpcml.io.checkpoint.signals import PREEMPTED
     from hpcml.training.train_case import train_case
 
-    errors = train_case(case, args.directory or Path(case.output.folder) / Path(args.case).stem, world)
+    errors = train_case(case, args.directory or Path(case.output.folder) / Path(args.case).stem, world, args.wait)
     return PREEMPTED if errors is None else 0

@@ -22,7 +22,7 @@ from hpcml.training.trainer import Trainer
 _log = logging.getLogger(__name__)
 
 
-def train_case(case: Case, folder: Path, world: World) -> dict[str, float] | None:
+def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dict[str, float] | None:
     """Train, checkpoint, measure on held-out data.
 
     Parameters
@@ -33,6 +33,8 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float] | Non
         Run directory; if it holds a run of the same case, that is gone on with.
     world : World
         All ranks.
+    wait : float
+        Seconds to wait for another job that is at the run.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def train_case(case: Case, folder: Path, world: World) -> dict[str, float] | Non
     directory = RunDirectory(folder)
     with ExitStack() as stack:
         # First of all that writes, as it refuses a run that another job is at, or that cannot be written to.
-        checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm, lazy=True))
+        checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm, lazy=True, patience=wait))
         directory.begin(case, world.comm)
         directory.describe(world.comm)
         stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))

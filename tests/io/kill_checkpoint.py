@@ -82,7 +82,7 @@ def restored_step(folder, size):
     from mpi4py import MPI
 
     from hpcml.io import restore
-    from hpcml.io.checkpoint.lock import FolderLock
+    from hpcml.io.files.lock import FolderLock
 
     FolderLock(Path(folder), patience=START_SECONDS).close()  # what is left of the run may still be writing
     restored = restore(folder, MPI.COMM_SELF)

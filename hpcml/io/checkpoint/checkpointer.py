@@ -16,11 +16,11 @@ from hpcml.io.checkpoint import catalog
 from hpcml.io.checkpoint.copies import Copies
 from hpcml.io.checkpoint.kept import Kept, visit_keepers
 from hpcml.io.checkpoint.link import KeeperLink
-from hpcml.io.checkpoint.lock import FolderLock
 from hpcml.io.checkpoint.redundancy import Redundancy
 from hpcml.io.checkpoint.restored import Restored, restore
 from hpcml.io.checkpoint.state import flatten
 from hpcml.io.files.agree import together
+from hpcml.io.files.lock import FolderLock
 
 
 class Checkpointer:
@@ -48,6 +48,8 @@ class Checkpointer:
         Ranks in such a group, on different nodes where there are enough. Each keeps losses / (group_size - losses) of its share as parity.
     linger : float
         Seconds for which the memory of a run that has died waits for its restart.
+    patience : float
+        Seconds to wait for another job that uses the folder.
 
     Attributes
     ----------
@@ -91,6 +93,7 @@ class Checkpointer:
         losses: int = 0,
         group_size: int = 4,
         linger: float = 30.0,
+        patience: float = 3.0,
     ) -> None:
         if keep < 1:
             raise CheckpointError(f"keep must be at least 1, got {keep}: the newest checkpoint always stays")
@@ -105,15 +108,15 @@ class Checkpointer:
         start: tuple[str, int] | None = None
         with together(self._comm, f"opening {self.folder} for checkpoints"):
             if self._comm.rank == 0:
-                self._lock = FolderLock(self.folder)
+                self._lock = FolderLock(self.folder, patience)
                 newest = catalog.survey(self.folder).complete[:1]
                 start = secrets.token_hex(3), newest[0].sequence if newest else 0
         self._session, self._sequence = self._comm.bcast(start)
-        lock = self._lock.fd if self._lock is not None else -1
+        lock = self._lock.token if self._lock is not None else ""
         process = {"rank_process": os.getpid(), "rank": self._comm.rank, "size": self._comm.size}
         options = {**process, "folder": str(self.folder.absolute()), "keep": keep, "linger": linger, "lock": lock}
         with together(self._comm, "starting the keepers"):
-            self._link = KeeperLink(options, (lock,) if lock >= 0 else ())
+            self._link = KeeperLink(options)
         self._redundancy = Redundancy(self._comm, self._link, losses, group_size) if losses else None
         self._copies = Copies(self._comm, self._link, self._redundancy, lazy)
 
@@ -166,6 +169,8 @@ class Checkpointer:
             self._copies.finish()
             if (failure := self._keeper.poll()) is not None:
                 raise CheckpointError(failure)
+            if self._lock is not None:
+                self._lock.check()
             flat = flatten(self._collect() if state is None else state)
         changed, outgrown = self._copies.need(flat, step)
         if self._saved is not None:
@@ -255,7 +260,7 @@ class Checkpointer:
             self._link.close(clean)
             self._link = None
             if self._lock is not None:
-                self._lock.close()
+                self._lock.close(to_heir=not clean)
             if clean:
                 if self._redundancy is not None:
                     self._redundancy.close()

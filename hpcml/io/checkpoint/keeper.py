@@ -29,6 +29,7 @@ from hpcml.io.checkpoint.handover import hand_over, open_point
 from hpcml.io.checkpoint.kept_parity import KeptParity
 from hpcml.io.checkpoint.spare import Spares
 from hpcml.io.files.checksum import checksums
+from hpcml.io.files.lock import FolderHeir
 from hpcml.io.files.record import read_record, write_record
 from hpcml.io.files.replace import write_file
 
@@ -67,15 +68,16 @@ class Keeper:
         Complete checkpoints that stay on disk.
     linger : float
         Seconds to hold the memory for a restarted run after the rank has died.
-    lock : int
-        Open lock of the folder on rank 0, else -1.
+    lock : str
+        Token of the folder's `FolderLock` on rank 0, else empty.
     """
 
     def __init__(
-        self, channel: socket.socket, *, rank_process: int, rank: int, size: int, folder: str, keep: int, linger: float, lock: int
+        self, channel: socket.socket, *, rank_process: int, rank: int, size: int, folder: str, keep: int, linger: float, lock: str
     ) -> None:
         self._channel, self._rank, self._size, self._folder = channel, rank, size, Path(folder)
-        self._keep, self._linger, self._lock = keep, linger, lock
+        self._keep, self._linger = keep, linger
+        self._heir = FolderHeir(self._folder, lock) if lock else None
         self._slots: dict[int, Slot] = {}
         self._view: int | None = None
         self._damaged: set[Path] = set()
@@ -205,6 +207,8 @@ class Keeper:
     def _tidy(self) -> None:
         if self._session is not None:
             Spares(self._folder, self._session, self._rank).remove()
+        if self._heir is not None:
+            self._heir.close()
 
     def _superseded(self, header: dict[str, Any]) -> bool:
         return any(checkpoint.sequence >= header["sequence"] for checkpoint in catalog.survey(self._folder).complete)
@@ -222,9 +226,8 @@ class Keeper:
     def _outlive(self) -> None:
         """The rank is dead: bring the complete copies to disk, then hold them for whoever restarts the run."""
         self._alone = True
-        if self._lock >= 0:
-            with suppress(OSError):
-                os.pwrite(self._lock, json.dumps({"draining": True}).ljust(200).encode(), 0)
+        if self._heir is not None:
+            self._heir.take()
         point = open_point(self._folder, self._rank)
         complete = sorted((slot for slot in self._slots.values() if slot.header), key=lambda slot: slot.sequence)
         self._publish(complete)
@@ -235,8 +238,6 @@ class Keeper:
                 self._flush(slot)
         self._commit_as_orphan()
         self._tidy()
-        if self._lock >= 0:
-            os.close(self._lock)
         if complete:
             self._hold(point, complete)
 

@@ -51,8 +51,6 @@ class KeeperLink:
     ----------
     options : dict
         Of the keeper, see `keeper.Keeper`; ready for JSON.
-    inherited : tuple of int
-        Open files that the keeper holds too, such as the lock.
 
     Attributes
     ----------
@@ -69,7 +67,6 @@ class KeeperLink:
     """
 
     options: dict[str, Any]
-    inherited: tuple[int, ...] = ()
     committed: int = -1
     _copies: dict[int, _Copy] = field(default_factory=dict)
     _view: int | None = None
@@ -194,7 +191,7 @@ class KeeperLink:
         with its, _deaf_to_the_batch_system():
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "hpcml.io.checkpoint.keeper", str(its.fileno()), json.dumps(self.options)],
-                pass_fds=(its.fileno(), *self.inherited),
+                pass_fds=(its.fileno(),),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

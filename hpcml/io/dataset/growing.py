@@ -13,11 +13,11 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, ConfigError
-from hpcml.io.checkpoint.lock import FolderLock
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import create_file
 from hpcml.io.files.confined_file import ConfinedFile
+from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import sync_folder, write_file
 from hpcml.mpi.agreement import raise_together

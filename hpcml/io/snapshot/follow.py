@@ -1,12 +1,10 @@
 """Follow snapshots while they are written."""
 
-import fcntl
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpcml.io.checkpoint.lock import LOCK
+from hpcml.io.files.lock import holder
 from hpcml.io.snapshot.snapshot_file import SnapshotFile, find_snapshots
 from hpcml.io.snapshot.view import parts_folder
 
@@ -39,8 +37,7 @@ def follow(path: Path | str, poll: float = 0.5, wait: bool = True) -> Iterator[t
 
     Notes
     -----
-    Before there is any file this waits for one. Whether somebody writes is seen by the lock of the writer; where the file system has no
-    locks, by the mark ``complete``.
+    Before there is any file this waits for one. Whether somebody writes is seen by the file that names the writer.
     """
     seen: dict[Path, int] = {}
     while True:
@@ -54,24 +51,13 @@ def follow(path: Path | str, poll: float = 0.5, wait: bool = True) -> Iterator[t
             for step in range(first if first <= steps else 0, steps):
                 yield file, step
             seen[entry] = steps
-            busy |= not file.view.attributes["complete"] if written is None else written
+            busy |= written
         if not (busy and wait):
             return
         time.sleep(poll)
 
 
-def _is_written(path: Path) -> bool | None:
-    """Whether a writer holds the lock; None if that cannot be known."""
-    try:
-        descriptor = os.open(parts_folder(path) / LOCK, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
+def _is_written(path: Path) -> bool:
+    """Whether a writer is at it."""
+    found = holder(parts_folder(path))
+    return found is not None and not found[1].gone

@@ -15,8 +15,8 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, ConfigError, ShapeError
-from hpcml.io.checkpoint.lock import FolderLock
 from hpcml.io.files.agree import together
+from hpcml.io.files.lock import FolderLock
 from hpcml.io.snapshot.compression import Compression
 from hpcml.io.snapshot.rank_file import RankFile
 from hpcml.io.snapshot.segment import Segment

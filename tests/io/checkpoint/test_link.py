@@ -17,7 +17,7 @@ PAGE = 4096
 @pytest.fixture
 def links(tmp_path):
     def start(rank):
-        options = {"rank_process": os.getpid(), "rank": rank, "size": 2, "folder": str(tmp_path), "keep": 2, "linger": 0.0, "lock": -1}
+        options = {"rank_process": os.getpid(), "rank": rank, "size": 2, "folder": str(tmp_path), "keep": 2, "linger": 0.0, "lock": ""}
         link = KeeperLink(options)
         for slot in range(3):
             fd = os.memfd_create("copy")

@@ -5,9 +5,9 @@ import pytest
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.lock import FolderLock
 from hpcml.io.dataset import open_dataset
 from hpcml.io.dataset.growing import GrowingDataset
+from hpcml.io.files.lock import FolderLock
 from hpcml.topology.block import BlockRange
 
 
@@ -28,7 +28,7 @@ def test_trajectory_by_trajectory(comm, shared_path, space, values):
         go_on(0, 1)
     assert not path.exists()
     assert go_on(2) == [2]
-    assert sorted(p.name for p in shared_path.iterdir()) == [".lock", "a.hdf5"]
+    assert sorted(p.name for p in shared_path.iterdir()) == ["a.hdf5"]
     with open_dataset(path, comm) as dataset:
         assert all(np.array_equal(dataset.read(trajectory), run) for trajectory, run in enumerate(values))
     assert go_on() == []
