@@ -10,9 +10,6 @@ from hpcml.kernels.flux import weno5_flux
 from hpcml.kernels.flux_twin import weno5
 from hpcml.kernels.stencil import star_stencil
 
-KERNEL_CELLS = 1 << 14
-"""From how many cells on a kernel gains more than checking its arguments costs: measured between 4096 and 65536."""
-
 
 @dataclass(frozen=True, slots=True)
 class Padded:
@@ -69,17 +66,16 @@ class Padded:
     def laplacian(self, factor: float = 1.0) -> Tensor:
         """Factor times the sum of second derivatives, error O(dx²): (1, -2, 1) / dx² along each dim; width 1.
 
-        Where a kernel fits it is one pass over memory; the last bit may then be another.
+        Where a kernel fits it is one pass over memory, with the same bits: no number depends on what keeps a gradient.
         """
         near = [factor * dx**-2 for dx in self.spacing]
-        if self.width == 1 and len(near) > 1 and fits_a_kernel(self.at(0, 0)):
+        if self.width == 1 and len(near) > 1 and fits_a_kernel(self.values):
             total = torch.empty_like(self.at(0, 0), memory_format=torch.contiguous_format)
             star_stencil(total, self.values.contiguous(), -2 * sum(near), near)
             return total
         total = self.at(0, 0) * (-2 * sum(near))
         for dim, weight in enumerate(near):
-            for offset in (-1, 1):
-                total = total.add(self.at(dim, offset), alpha=weight)
+            total = total + (self.at(dim, -1) + self.at(dim, 1)) * weight
         return total
 
     def laplacian_4(self) -> Tensor:
@@ -113,7 +109,7 @@ class Padded:
         axis = dim - len(self.spacing)
         line = self.line(dim).contiguous()
         num_faces = line.shape[axis] - 5
-        if fits_a_kernel(line, least=0):
+        if fits_a_kernel(line):
             flux = torch.empty_like(line.narrow(axis, 0, num_faces), memory_format=torch.contiguous_format)
             weno5_flux(flux, line, torch.full_like(flux, velocity), axis)
         else:
@@ -122,12 +118,11 @@ class Padded:
         return flux.diff(dim=axis) / self.spacing[dim]
 
 
-def fits_a_kernel(field: Tensor, least: int | None = None) -> bool:
-    """Whether a kernel may and should compute this field: with no gradient to keep, and large, by default from `KERNEL_CELLS` on.
+def fits_a_kernel(field: Tensor) -> bool:
+    """Whether a kernel may compute this field: there is no gradient to keep.
 
     Communication
     -------------
-    Local.
+    Local. Kernels give the bits of torch's operations, so ranks need not agree.
     """
-    suits = field.dtype in (torch.float32, torch.float64) and not torch.is_grad_enabled()
-    return suits and field.numel() >= (KERNEL_CELLS if least is None else least)
+    return field.dtype in (torch.float32, torch.float64) and not torch.is_grad_enabled()

@@ -3,9 +3,7 @@
 The kernels are the faster where a matrix product over channels has little to work on; see `suits`.
 """
 
-import os
 from collections.abc import Sequence
-from threading import get_ident
 
 import torch
 from torch import Tensor
@@ -13,8 +11,8 @@ from torch import Tensor
 from hpcml.core.errors import ShapeError
 from hpcml.kernels.backend import choose_backend
 from hpcml.kernels.conv_twin import convolve_twin, weight_gradient_twin
+from hpcml.kernels.kept_launch import run_kept
 from hpcml.kernels.kernel import Kernel
-from hpcml.kernels.launch import HostLaunch
 
 CONVOLVE = Kernel("conv", "convolve", convolve_twin, strided=("out", "x"))
 WEIGHT_GRADIENT = Kernel("conv", "weight_gradient", weight_gradient_twin, strided=("dy", "x"))
@@ -22,9 +20,6 @@ MOST_TAPS, MOST_CHANNELS = 7, 64
 """Taps in each dim, and input channels, that the kernels have room for."""
 WINNING_CHANNELS = {torch.float32: 16, torch.float64: MOST_CHANNELS}
 """Up to as many channels the kernels win against torch 2.13 on one core with AVX-512."""
-MOST_LAUNCHES = 512
-"""Bound launches that are kept: one for each layer, shape and direction."""
-_LAUNCHES: dict[tuple[object, ...], HostLaunch] = {}
 
 
 def suits(x: Tensor, weight: Tensor) -> bool:
@@ -132,19 +127,4 @@ def _check(x: Tensor, channels: int, taps: Sequence[int], size: Sequence[int], d
 
 
 def _run(kernel: Kernel, arrays: Sequence[Tensor | None], numbers: tuple[int, ...], extent: tuple[int, int, int]) -> None:
-    """Run a kernel; on the host its launch is bound once for each thread and layout, then only pointed at the arrays."""
-    kinds = tuple(None if array is None else (array.dtype, array.device.type) for array in arrays)
-    key = (kernel.name, numbers, kinds, get_ident(), os.environ.get("HPCML_KERNELS"))
-    kept = _LAUNCHES.get(key)
-    if kept is not None:
-        for position, array in enumerate(arrays):
-            kept.point(position, 0 if array is None else array.data_ptr())
-        return kept()
-    launch = kernel.bind(*arrays, *numbers, extent=extent)
-    launch()
-    if isinstance(launch, HostLaunch):
-        launch.release(range(len(arrays)))
-        if len(_LAUNCHES) == MOST_LAUNCHES:
-            _LAUNCHES.clear()
-        _LAUNCHES[key] = launch
-    return None
+    run_kept((kernel.name, numbers), arrays, lambda: kernel.bind(*arrays, *numbers, extent=extent))

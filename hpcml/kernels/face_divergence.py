@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from hpcml.core.errors import ShapeError
 from hpcml.kernels.arguments import Array, array_info
 from hpcml.kernels.batched_grid import BatchedGrid
 from hpcml.kernels.face_divergence_twin import faces_2d_twin, faces_3d_twin
+from hpcml.kernels.kept_launch import run_kept
 from hpcml.kernels.kernel import Kernel
+from hpcml.kernels.launch import Launch
 
 FACES = {
     2: Kernel("faces", "faces_2d", faces_2d_twin, strided=("u",)),
@@ -47,6 +51,13 @@ def minus_face_divergence(out: Array, u: Array, weights: Sequence[Array]) -> Non
     >>> float(out[0, 0])
     10.0
     """
+    if all(isinstance(array, Tensor) for array in (out, u, *weights)):
+        run_kept("minus_face_divergence", (out, u, *weights), lambda: _bind(out, u, weights))
+    else:
+        _bind(out, u, weights)()
+
+
+def _bind(out: Array, u: Array, weights: Sequence[Array]) -> Launch:
     dims = len(weights)
     if dims not in FACES:
         raise ShapeError(f"the divergence of face fluxes is for two and three dims, got weights for {dims}")
@@ -57,4 +68,4 @@ def minus_face_divergence(out: Array, u: Array, weights: Sequence[Array]) -> Non
         expected = (*lead, *(n + (k == d) for k, n in enumerate(cells.shape)))
         if (got := array_info(weight).shape) != expected:
             raise ShapeError(f"the weights of dim {d} need one more than the cells there: expected {expected}, got {got}")
-    FACES[dims](out, u, *weights, cells.batch, *cells.shape, *around.steps, extent=cells.extent)
+    return FACES[dims].bind(out, u, *weights, cells.batch, *cells.shape, *around.steps, extent=cells.extent)

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from hpcml.core.errors import ShapeError
 from hpcml.kernels.arguments import Array
 from hpcml.kernels.batched_grid import BatchedGrid
+from hpcml.kernels.kept_launch import run_kept
 from hpcml.kernels.kernel import Kernel
 from hpcml.kernels.launch import Launch
 from hpcml.kernels.stencil_twin import diffusion_2d_twin, diffusion_3d_twin, five_point_twin, seven_point_twin
@@ -46,7 +49,7 @@ def star_stencil(out: Array, u: Array, centre: float, near: Sequence[float]) -> 
 
     Notes
     -----
-    `bind_star_stencil` checks the arguments once, for loops over the same arrays.
+    `bind_star_stencil` checks the arguments once, for loops over the same arrays; torch tensors are checked once for every layout.
 
     Examples
     --------
@@ -57,7 +60,9 @@ def star_stencil(out: Array, u: Array, centre: float, near: Sequence[float]) -> 
     >>> laplacian[0]
     array([2., 2., 2.])
     """
-    bind_star_stencil(out, u, centre, near)()
+    if isinstance(out, Tensor) and isinstance(u, Tensor):
+        return run_kept(("star_stencil", centre, *near), (out, u), lambda: bind_star_stencil(out, u, centre, near))
+    return bind_star_stencil(out, u, centre, near)()
 
 
 def bind_star_stencil(out: Array, u: Array, centre: float, near: Sequence[float]) -> Launch:
