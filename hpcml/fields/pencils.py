@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hpcml.fields.recycled import recycled
 from hpcml.fields.transpose import Transpose
+from hpcml.mpi.call import CallFunction
 from hpcml.parallel.layout import Layout
 from hpcml.topology.block import block_range
 
@@ -145,7 +146,7 @@ class Pencils:
 _Stage = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # dims transformed, local shape of the cells, local shape of the modes
 
 
-class _Modes(torch.autograd.Function):
+class _Modes(CallFunction):
     @staticmethod
     def forward(ctx, pencils: Pencils, norm: str, x: Tensor):  # type: ignore[no-untyped-def]
         ctx.pencils, ctx.norm = pencils, norm
@@ -156,7 +157,7 @@ class _Modes(torch.autograd.Function):
         return None, None, _Cells.apply(ctx.pencils, ADJOINT_NORM[ctx.norm], ctx.pencils.counted(cotangent, -1))
 
 
-class _Cells(torch.autograd.Function):
+class _Cells(CallFunction):
     @staticmethod
     def forward(ctx, pencils: Pencils, norm: str, s: Tensor):  # type: ignore[no-untyped-def]
         ctx.pencils, ctx.norm = pencils, norm

@@ -86,6 +86,16 @@ def install(comm: "MPI.Intracomm") -> None:
         speak_once()
 
 
+def is_installed() -> bool:
+    """Whether `install` was called.
+
+    Communication
+    -------------
+    Local.
+    """
+    return _hook is not None
+
+
 def speak_once() -> None:
     """Print an uncaught exception on behalf of all processes of the launch, MPI or not.
 

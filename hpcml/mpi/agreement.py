@@ -36,7 +36,9 @@ def agree_on_error(error: Exception | None, comm: MPI.Intracomm) -> None:
     """
     if agree(error is None, comm):
         return
-    reports = comm.allgather(None if error is None else (_sendable(type(error)), type(error).__name__, str(error)))
+    reports = MPI.Intracomm.allgather(  # all ranks are here
+        comm, None if error is None else (_sendable(type(error)), type(error).__name__, str(error))
+    )
     failed = [rank for rank, report in enumerate(reports) if report is not None]
     kind, name, text = reports[failed[0]]
     if error is not None and reports.count(reports[failed[0]]) == comm.size:

@@ -15,11 +15,12 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError, ShapeError
 from hpcml.mpi.gpu_aware import gpu_aware
+from hpcml.mpi.meeting import Meeting, describe, meet
+from hpcml.mpi.patience import give_up, wait
 
 Value = TypeVar("Value", bool, int, float, complex, np.ndarray, torch.Tensor)
 
 _VIA_FLOAT32 = (torch.float16, torch.bfloat16)
-_abandoned: list[tuple[MPI.Request, object]] = []  # an error came between start and wait: MPI may still write to these
 
 
 class InPlaceSum:
@@ -58,7 +59,8 @@ class InPlaceSum:
 
     def __init__(self, buffer: np.ndarray | torch.Tensor, comm: MPI.Intracomm) -> None:
         self.comm = comm
-        self._alone = comm.size == 1 or 0 in buffer.shape
+        self._alone, self._empty = comm.size == 1, 0 in buffer.shape
+        self._meeting: Meeting | None = None
         self._request: MPI.Request | None = None
         self._staging: torch.Tensor | None = None
         self._stream: torch.cuda.Stream | None = None
@@ -70,6 +72,7 @@ class InPlaceSum:
                 f"sum in place on rank {comm.rank}: expected a contiguous buffer of numbers, got {self._buffer.dtype} of shape "
                 f"{tuple(buffer.shape)} with strides {self._buffer.stride()}; pass .contiguous(), or use all_sum"
             )
+        self._facts = facts(self._buffer)
         half, staged = self._buffer.dtype in _VIA_FLOAT32, self._buffer.is_cuda and not gpu_aware()
         if half or staged:
             dtype, device = torch.float32 if half else self._buffer.dtype, "cpu" if staged else self._buffer.device
@@ -82,22 +85,29 @@ class InPlaceSum:
     def __call__(self) -> None:
         """Sum, and return when the buffer holds the result."""
         if not self._alone:
-            self._pack()
-            _sum(self._for_mpi, self.comm)
-            self._unpack()
+            meet(self.comm, "sum", *self._facts)
+            if not self._empty:
+                self._pack()
+                _sum(self._for_mpi, self.comm)
+                self._unpack()
 
     def start(self) -> None:
         """Begin the sum and return at once."""
-        if self._request is not None:
+        if self._meeting is not None:
             raise CommunicationError(f"a sum was started twice on rank {self.comm.rank}: wait for the first")
         if not self._alone:
-            self._pack()
-            self._request = self.comm.Iallreduce(MPI.IN_PLACE, self._for_mpi, MPI.SUM)
+            self._meeting = Meeting(self.comm, "sum in the background", *self._facts)
+            if not self._empty:
+                self._pack()
+                self._request = self.comm.Iallreduce(MPI.IN_PLACE, self._for_mpi, MPI.SUM)
 
     def wait(self) -> None:
         """Return when the buffer holds the sum that `start` began."""
+        meeting, self._meeting = self._meeting, None
+        if meeting is not None:
+            meeting.wait()
         if self._request is not None:
-            self._request.Wait()
+            wait(self._request.Test, lambda: describe("sum in the background", self._facts), self.comm)
             self._request = None
             self._unpack()
 
@@ -114,7 +124,7 @@ class InPlaceSum:
     def __del__(self) -> None:
         request = getattr(self, "_request", None)
         if request is not None:
-            _abandoned.append((request, self._for_mpi))
+            give_up(request, self._for_mpi)
 
 
 class PendingSum(Generic[Value]):
@@ -168,6 +178,7 @@ def all_sum(value: Value, comm: MPI.Intracomm) -> Value:
     """
     copy = _copy(value)
     if isinstance(copy, np.ndarray) and copy.dtype != np.float16:
+        meet(comm, "sum", *facts(copy))
         _sum(copy, comm)
     else:
         InPlaceSum(copy, comm)()
@@ -204,21 +215,19 @@ def agree(flag: bool, comm: MPI.Intracomm) -> bool:
 
     Communication
     -------------
-    Collective: one all-reduce of one byte.
+    Collective: one all-reduce of 24 bytes.
 
     Examples
     --------
     >>> agree(True, MPI.COMM_SELF)
     True
     """
-    everywhere = np.array([flag], dtype=np.uint8)
-    comm.Allreduce(MPI.IN_PLACE, everywhere, MPI.MIN)
-    return bool(everywhere[0])
+    return meet(comm, "agreement", flag=bool(flag))
 
 
 def _sum(buffer: Any, comm: MPI.Intracomm) -> None:
     """Add up buffers that MPI can read: every blocking sum of the package passes through here."""
-    comm.Allreduce(MPI.IN_PLACE, buffer, MPI.SUM)
+    MPI.Intracomm.Allreduce(comm, MPI.IN_PLACE, buffer, MPI.SUM)  # all ranks are here
 
 
 def _extreme(value: Value, comm: MPI.Intracomm, op: MPI.Op, weakest: float) -> Value:
@@ -226,14 +235,15 @@ def _extreme(value: Value, comm: MPI.Intracomm, op: MPI.Op, weakest: float) -> V
     array = copy if isinstance(copy, np.ndarray) else copy.to("cpu", torch.float32 if copy.dtype in _VIA_FLOAT32 else copy.dtype).numpy()
     if array.dtype.kind == "c":
         raise ShapeError(f"complex numbers have no largest or smallest (rank {comm.rank}): reduce the real part, or the absolute value")
+    meet(comm, "maximum" if op == MPI.MAX else "minimum", *facts(copy))
     if array.dtype.kind == "f":
         nan = np.isnan(array)
         pair = np.stack([np.where(nan, weakest, array), np.where(nan, -weakest, weakest)]).astype(array.dtype)
-        comm.Allreduce(MPI.IN_PLACE, pair, op)
+        MPI.Intracomm.Allreduce(comm, MPI.IN_PLACE, pair, op)
         array = np.where(pair[1] == -weakest, np.nan, pair[0]).astype(array.dtype)
     elif array.size:
         bits = array.view(np.uint8) if array.dtype == np.bool_ else array
-        comm.Allreduce(MPI.IN_PLACE, bits, op)
+        MPI.Intracomm.Allreduce(comm, MPI.IN_PLACE, bits, op)
     return _like(array if isinstance(copy, np.ndarray) else torch.from_numpy(array), value)
 
 
@@ -245,6 +255,16 @@ def _copy(value: Value, count: bool = True) -> np.ndarray | torch.Tensor:
         return copy.to(torch.int64) if count and copy.dtype == torch.bool else copy
     array = np.array(value, order="C")
     return array.astype(np.int64) if count and array.dtype == np.bool_ else array
+
+
+def facts(value: np.ndarray | torch.Tensor) -> tuple[str, tuple[int, ...]]:
+    """What of an array must be alike on all ranks: dtype and shape.
+
+    Communication
+    -------------
+    Local.
+    """
+    return str(value.dtype).removeprefix("torch."), tuple(value.shape)
 
 
 def _like(result: Any, value: Value) -> Any:

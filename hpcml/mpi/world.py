@@ -6,6 +6,8 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
 from hpcml.mpi import abort, gpu_aware, launcher
+from hpcml.mpi.meeting import meet
+from hpcml.mpi.patient_comm import PatientComm, patient
 from hpcml.mpi.start import MPI
 from hpcml.mpi.threads import limit_threads
 
@@ -19,7 +21,8 @@ class World:
     Attributes
     ----------
     comm : mpi4py.MPI.Intracomm
-        A clone: messages of hpcml never meet those of the caller.
+        A clone: messages of hpcml never meet those of the caller. Its collective calls end with an error where a rank does not come to
+        them, see `hpcml.mpi.patient_comm`.
     rank, size : int
         Of ``comm``.
     local_rank, local_size : int
@@ -40,7 +43,7 @@ class World:
     """
 
     def __init__(self, comm: MPI.Intracomm) -> None:
-        self.comm = comm
+        self.comm = comm if isinstance(comm, PatientComm) else PatientComm(comm)
         self.rank, self.size = comm.rank, comm.size
         node = MPI.Intracomm(comm.Split_type(MPI.COMM_TYPE_SHARED))
         self.local_rank, self.local_size = node.rank, node.size
@@ -51,7 +54,7 @@ class World:
     @classmethod
     def of(cls, comm: MPI.Intracomm) -> "World":
         """Build the world of a caller's communicator, which stays the caller's."""
-        return cls(comm.Dup())
+        return cls(patient(comm).Dup())
 
     @cached_property
     def device(self) -> "torch.device":
@@ -89,6 +92,8 @@ def world() -> World:
     ------
     LaunchError
         If the launcher and the MPI library do not see the same number of ranks.
+    CommunicationError
+        If a rank does not come.
 
     Communication
     -------------
@@ -100,6 +105,7 @@ def world() -> World:
     >>> hpcml.mpi.world() is hpcml.mpi.world()
     True
     """
+    meet(MPI.COMM_WORLD, "hpcml.mpi.world")
     abort.install(MPI.COMM_WORLD)
     launcher.check(launcher.detect(), MPI.COMM_WORLD.size, mpi_library())
     gpu_aware.decide(MPI.COMM_WORLD)

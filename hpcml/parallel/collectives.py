@@ -11,15 +11,18 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
-from hpcml.mpi.reductions import all_sum
+from hpcml.mpi.call import CallFunction, named_call
+from hpcml.mpi.meeting import meet
+from hpcml.mpi.reductions import all_sum, facts
 
 
-class _Broadcast(torch.autograd.Function):
+class _Broadcast(CallFunction):
     @staticmethod
     def forward(ctx, comm: MPI.Intracomm, root: int, x: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.comm, ctx.root = comm, root
         y = x.detach().clone(memory_format=torch.contiguous_format)
-        comm.Bcast([y.view(-1).view(torch.uint8).numpy(), MPI.BYTE], root)
+        meet(comm, "broadcast", root, *facts(y))
+        MPI.Intracomm.Bcast(comm, [y.view(-1).view(torch.uint8).numpy(), MPI.BYTE], root)
         return y
 
     @staticmethod
@@ -27,7 +30,7 @@ class _Broadcast(torch.autograd.Function):
         return None, None, _SumReduce.apply(ctx.comm, ctx.root, cotangent)
 
 
-class _SumReduce(torch.autograd.Function):
+class _SumReduce(CallFunction):
     @staticmethod
     def forward(ctx, comm: MPI.Intracomm, root: int, x: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.comm, ctx.root = comm, root
@@ -39,7 +42,7 @@ class _SumReduce(torch.autograd.Function):
         return None, None, _Broadcast.apply(ctx.comm, ctx.root, cotangent)
 
 
-class _AllReduce(torch.autograd.Function):
+class _AllReduce(CallFunction):
     @staticmethod
     def forward(ctx, comm: MPI.Intracomm, x: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.comm = comm
@@ -50,13 +53,14 @@ class _AllReduce(torch.autograd.Function):
         return None, _AllReduce.apply(ctx.comm, cotangent)
 
 
-class _AllGather(torch.autograd.Function):
+class _AllGather(CallFunction):
     @staticmethod
     def forward(ctx, comm: MPI.Intracomm, x: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.comm = comm
         gathered = x.new_empty((comm.size, *x.shape))
-        comm.Allgather(
-            [x.contiguous().view(-1).view(torch.uint8).numpy(), MPI.BYTE], [gathered.view(-1).view(torch.uint8).numpy(), MPI.BYTE]
+        meet(comm, "all-gather", *facts(x))
+        MPI.Intracomm.Allgather(
+            comm, [x.contiguous().view(-1).view(torch.uint8).numpy(), MPI.BYTE], [gathered.view(-1).view(torch.uint8).numpy(), MPI.BYTE]
         )
         return gathered
 
@@ -65,6 +69,7 @@ class _AllGather(torch.autograd.Function):
         return None, _AllReduce.apply(ctx.comm, cotangent)[ctx.comm.rank]
 
 
+@named_call
 def broadcast(comm: MPI.Intracomm, x: Tensor, root: int = 0) -> Tensor:
     """Give every rank the root's tensor.
 
@@ -89,6 +94,7 @@ def broadcast(comm: MPI.Intracomm, x: Tensor, root: int = 0) -> Tensor:
     return _Broadcast.apply(comm, root, x)
 
 
+@named_call
 def sum_reduce(comm: MPI.Intracomm, x: Tensor, root: int = 0) -> Tensor:
     """Sum over the ranks on the root; zeros elsewhere.
 
@@ -99,6 +105,7 @@ def sum_reduce(comm: MPI.Intracomm, x: Tensor, root: int = 0) -> Tensor:
     return _SumReduce.apply(comm, root, x)
 
 
+@named_call
 def all_reduce(comm: MPI.Intracomm, x: Tensor) -> Tensor:
     """Sum over the ranks on every rank, where each rank then uses it in its own way (statistics of a norm, a global mean).
 
@@ -109,6 +116,7 @@ def all_reduce(comm: MPI.Intracomm, x: Tensor) -> Tensor:
     return x if comm.size == 1 else _AllReduce.apply(comm, x)
 
 
+@named_call
 def all_gather(comm: MPI.Intracomm, x: Tensor) -> Tensor:
     """Every rank's tensor, stacked.
 

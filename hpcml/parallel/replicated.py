@@ -13,10 +13,11 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
+from hpcml.mpi.call import CallFunction
 from hpcml.mpi.reductions import all_sum
 
 
-class _Replicated(torch.autograd.Function):
+class _Replicated(CallFunction):
     @staticmethod
     def forward(ctx, comm: MPI.Intracomm, *values: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.comm = comm
@@ -27,7 +28,7 @@ class _Replicated(torch.autograd.Function):
         return None, *_GlobalSum.apply(ctx.comm, *cotangents)
 
 
-class _GlobalSum(torch.autograd.Function):
+class _GlobalSum(CallFunction):
     @staticmethod
     def forward(ctx, comm: MPI.Intracomm, *values: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.comm = comm

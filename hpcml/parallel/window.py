@@ -6,13 +6,13 @@ Outside the array a boundary rule says which cell is read (`hpcml.parallel.segme
 window to where it was read from. Both are differentiable, each being the other's derivative.
 """
 
-import torch
 from torch import Tensor
 
+from hpcml.mpi.call import CallFunction
 from hpcml.parallel.window_plan import WindowPlan
 
 
-class _Window(torch.autograd.Function):
+class _Window(CallFunction):
     @staticmethod
     def forward(ctx, plan: WindowPlan, fill: float, *tensors: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.plan = plan
@@ -23,7 +23,7 @@ class _Window(torch.autograd.Function):
         return None, None, *_WindowAdjoint.apply(ctx.plan, *cotangents)
 
 
-class _WindowAdjoint(torch.autograd.Function):
+class _WindowAdjoint(CallFunction):
     @staticmethod
     def forward(ctx, plan: WindowPlan, *windows: Tensor):  # type: ignore[no-untyped-def,override]
         ctx.plan = plan

@@ -13,13 +13,14 @@ from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from hpcml.models.layers.convolution import Convolution
+from hpcml.mpi.call import CallFunction
 from hpcml.mpi.reductions import InPlaceSum
 from hpcml.parallel.replicated import global_sum, replicated
 from hpcml.parallel.window import window, window_adjoint
 from hpcml.parallel.window_plan import WindowPlan
 
 
-class _WindowedConvolution(torch.autograd.Function):
+class _WindowedConvolution(CallFunction):
     @staticmethod
     def forward(ctx, plan: WindowPlan, comm: MPI.Intracomm, convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None):  # type: ignore[no-untyped-def]
         (wide,) = plan.forward((x,))

@@ -1,0 +1,126 @@
+"""Which layer or function this rank is in, in the user's words: what errors name, and what ranks compare before they exchange anything."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+PACKAGE = str(Path(__file__).parents[1])
+LIBRARIES = "site-packages", "dist-packages", "/lib/python3"
+_current = ""
+
+
+def current_call() -> str:
+    """Name of the outermost layer or function of hpcml that is under way; empty outside of all.
+
+    Communication
+    -------------
+    Local.
+    """
+    return _current
+
+
+@contextmanager
+def calling(name: str) -> Iterator[None]:
+    """Give what happens in this block a name, unless it has one already: the outermost call is the one that the user knows.
+
+    Communication
+    -------------
+    Local.
+
+    Examples
+    --------
+    >>> with calling("mse"), calling("all_sum"):
+    ...     current_call()
+    'mse'
+    """
+    global _current
+    if _current:
+        yield
+        return
+    _current = name
+    try:
+        yield
+    finally:
+        _current = ""
+
+
+def named_call(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Decorate a function that communicates: its name is that of the call.
+
+    Communication
+    -------------
+    Local.
+    """
+    name = function.__qualname__
+
+    @wraps(function)
+    def named(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        global _current
+        if _current:
+            return function(*args, **kwargs)
+        _current = name
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _current = ""
+
+    return named
+
+
+class CallFunction(torch.autograd.Function):
+    """An autograd function whose backward pass bears the name of the call that its forward pass belonged to."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Wrap what meets the context first, and the backward pass."""
+        super().__init_subclass__(**kwargs)
+        first = "setup_context" if "setup_context" in cls.__dict__ else "forward"
+        setattr(cls, first, staticmethod(_noting(cls.__dict__[first].__func__)))
+        cls.backward = staticmethod(_resuming(cls.__dict__["backward"].__func__))  # type: ignore[method-assign]
+
+
+def _noting(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def noting(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        ctx.call = _current
+        return function(ctx, *args, **kwargs)
+
+    return noting
+
+
+def _resuming(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def resuming(ctx: Any, *cotangents: Any) -> Any:
+        global _current
+        before, name = _current, ctx.call
+        _current = name if not name or name.endswith(" backward") else f"{name} backward"
+        try:
+            return function(ctx, *cotangents)
+        finally:
+            _current = before
+
+    return resuming
+
+
+def user_line() -> str:
+    """Where the caller's own code has called hpcml, as `` (file:line)``; empty where no frame is the caller's.
+
+    Communication
+    -------------
+    Local.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith((PACKAGE, "<")) and not any(part in name for part in LIBRARIES) and Path(name).stem != "hpcml":
+            return f" ({name}:{frame.f_lineno})"
+        frame = frame.f_back
+    return ""

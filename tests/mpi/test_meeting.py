@@ -1,0 +1,46 @@
+"""Ranks that do different things learn so, all of them, before any number of theirs is mixed with another's."""
+
+import numpy as np
+import pytest
+import torch
+
+from hpcml.core.errors import CommunicationError
+from hpcml.mpi import all_max, all_sum, start_sum
+from hpcml.mpi.call import calling
+from hpcml.mpi.meeting import meet
+from hpcml.parallel import all_gather, broadcast
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_ranks_that_mean_the_same_meet(comm):
+    assert meet(comm, "sum", "float32", (3,))
+    assert meet(comm, "sum", flag=comm.rank < comm.size)
+    assert meet(comm, "sum", flag=comm.rank != comm.size - 1) == (comm.size == 0)
+
+
+@pytest.mark.parallel([2, 3])
+@pytest.mark.parametrize("reduce", [all_sum, all_max, lambda x, comm: start_sum(x, comm).wait()], ids=["sum", "max", "background"])
+def test_another_precision_on_one_rank_is_one_error_on_all(comm, reduce):
+    x = torch.ones(4, dtype=torch.float64 if comm.rank else torch.float32)
+    with pytest.raises(CommunicationError, match=r"ranks? 0 in .* of float32 \(4,\).*ranks? 1.* in .* of float64 \(4,\)"):
+        reduce(x, comm)
+    assert all_sum(1, comm) == comm.size  # nothing is left pending
+
+
+@pytest.mark.parallel([2, 3])
+@pytest.mark.parametrize("shape", [(5,), (0, 4)], ids=["longer", "empty"])
+def test_another_shape_on_one_rank_is_one_error_on_all(comm, shape):
+    x = torch.ones(shape if comm.rank == comm.size - 1 else (4,))
+    for operation in (lambda: all_sum(x, comm), lambda: all_gather(comm, x), lambda: broadcast(comm, x), lambda: all_sum(x.numpy(), comm)):
+        with pytest.raises(CommunicationError, match="ranks disagree about what they are doing"):
+            operation()
+
+
+@pytest.mark.parallel([2, 3])
+def test_calls_in_another_order_never_mix_their_numbers(comm):
+    calls = [lambda: all_sum(np.ones(2), comm), lambda: all_max(np.ones(2), comm)]
+    for call in calls if comm.rank else calls[::-1]:
+        with pytest.raises(CommunicationError, match=r"test_meeting.py:\d+\)"):
+            call()
+    with calling("first" if comm.rank else "second"), pytest.raises(CommunicationError, match="rank 0 in second: sum"):
+        all_sum(np.ones(2), comm)
