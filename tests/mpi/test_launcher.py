@@ -73,3 +73,34 @@ def test_the_family_is_checked_before_mpi_starts():
     result = subprocess.run(script, env=os.environ | foreign, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
     assert result.stderr.startswith("hpcml: error: mpiexec (") and f"launched 4 ranks that use {library}." in result.stderr
+
+
+def test_no_mpi_is_told_in_one_line_with_what_to_do():
+    result = subprocess.run(
+        [sys.executable, "-m", "hpcml", "verify", "case.toml"],
+        env=os.environ | {"MPI4PY_LIBMPI": "/nonexistent/libmpi.so"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert (
+        result.stderr.startswith("hpcml: error: mpi4py finds no MPI library (/nonexistent/libmpi.so: ") and "pip install" in result.stderr
+    )
+
+
+@pytest.mark.parametrize("name", ["libmpich.so.12", None])
+def test_the_library_of_debians_mpich_is_named_where_it_is_the_only_one(monkeypatch, name):
+    from hpcml.mpi import start
+
+    monkeypatch.setattr(start, "find_library", lambda _: name)
+    assert (
+        "MPICH is called libmpich.so.12" in str(start.no_library(RuntimeError("cannot load MPI library\nlibmpi.so: not found")))
+    ) == bool(name)
+
+
+def test_mpi_starts_without_a_home():
+    environ = {key: value for key, value in os.environ.items() if key != "HOME"}
+    script = "import hpcml.mpi; print(hpcml.mpi.world().size)"
+    result = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (0, "1\n"), result.stderr
