@@ -74,7 +74,7 @@ def report(rows: Rows, figures: dict[str, Any], csv_file: Path | None, as_json: 
     for row in cells:
         print("  ".join(_aligned(row, widths)))
     if csv_file is not None:
-        with csv_file.open("w", newline="") as stream:
+        with csv_file.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)

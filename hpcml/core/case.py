@@ -10,13 +10,13 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from hpcml.core.case_equation import Equation
-from hpcml.core.config import Section
+from hpcml.core.config import Count, CountOrZero, NonNegative, Positive, Section, Seed
 
-Dims = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=3)]
-Lengths = Annotated[tuple[PositiveFloat, ...], Field(min_length=1, max_length=3)]
+Dims = Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
+Lengths = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
 
 
 class Grid(Section):
@@ -24,7 +24,7 @@ class Grid(Section):
 
     shape: Dims
     """Cells along each dim, slowest first."""
-    extent: Lengths | PositiveFloat = 1.0
+    extent: Lengths | Positive = 1.0
     """Length of each dim, or one length for all."""
     periodic: tuple[bool, ...] | bool = True
     """Whether each dim closes on itself, or one answer for all."""
@@ -35,7 +35,7 @@ class Ranks(Section):
 
     domain: Literal["auto"] | Dims = "auto"
     """Ranks along each dim of the grid; "auto" uses all ranks that the data groups leave."""
-    data: PositiveInt = 1
+    data: Count = 1
     """Groups that each hold the whole domain and a part of the batch."""
 
 
@@ -43,11 +43,11 @@ class Fno(Section):
     """Fourier neural operator."""
 
     name: Literal["fno"]
-    channels: PositiveInt = 32
+    channels: Count = 32
     """Width of the hidden layers."""
-    modes: Dims | PositiveInt = 12
+    modes: Dims | Count = 12
     """Fourier modes kept along each dim, or one number for all."""
-    layers: PositiveInt = 4
+    layers: Count = 4
     """Spectral convolutions in a row."""
 
 
@@ -55,9 +55,9 @@ class Unet(Section):
     """U-Net: convolutions over a ladder of coarser grids."""
 
     name: Literal["unet"]
-    channels: PositiveInt = 32
+    channels: Count = 32
     """Width at the finest level; it doubles from level to level."""
-    levels: PositiveInt = 3
+    levels: Count = 3
     """Grids in the ladder."""
     norm: Literal["none", "batch", "group", "instance"] = "group"
     """Normalisation after each convolution."""
@@ -69,17 +69,17 @@ class Simulation(Section):
     """Train on trajectories of the equation, computed before training by its numerical solver."""
 
     kind: Literal["simulation"]
-    trajectories: PositiveInt = 32
+    trajectories: Count = 32
     """Initial states to train on."""
-    held_out: PositiveInt = 4
+    held_out: Count = 4
     """Further ones that only validate."""
-    snapshots: PositiveInt = 20
+    snapshots: Count = 20
     """States kept of each trajectory, the first included."""
-    interval: PositiveFloat = 0.1
+    interval: Positive = 0.1
     """Time between two of them: what one step of the network spans."""
-    spin_up: NonNegativeFloat = 0.0
+    spin_up: NonNegative = 0.0
     """Time before the first."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Of the initial states."""
 
 
@@ -109,34 +109,34 @@ class Dataset(Section):
     """Names of the fields to start from, default all that vary in time; with stride = 0 all that do not."""
     targets: tuple[str, ...] = ()
     """Names of the fields to predict, default all that vary in time."""
-    stride: NonNegativeInt = 1
+    stride: CountOrZero = 1
     """Times from input to target; 0 pairs fields of one time, as in steady problems."""
-    memory: NonNegativeInt = 1024
+    memory: CountOrZero = 1024
     """MiB of what a rank has read that it keeps, so as not to read it again."""
 
 
 class Training(Section):
     """How the network learns."""
 
-    epochs: PositiveInt = 20
+    epochs: Count = 20
     """Passes over the data."""
-    batch_size: PositiveInt = 8
+    batch_size: Count = 8
     """Samples per update, over all ranks."""
-    accumulate: PositiveInt = 1
+    accumulate: Count = 1
     """Parts in which a batch is computed, to save memory."""
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: Positive = 1e-3
     """Of Adam."""
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: NonNegative = 0.0
     """Decoupled from the gradient, as in AdamW."""
     schedule: Literal["constant", "cosine", "step"] = "cosine"
     """How the learning rate falls."""
-    clip: PositiveFloat | None = None
+    clip: Positive | None = None
     """Largest norm of the whole gradient; none by default."""
     loss: Literal["mse", "relative_l2", "h1"] = "relative_l2"
     """What is minimised."""
     dtype: Literal["float32", "float64"] = "float32"
     """Of parameters and fields."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Of the parameters, the order of samples and dropout."""
     checkpoint_share: Annotated[float, Field(gt=0, le=1)] = 0.035
     """Largest share of the run time that checkpoints may take; as many updates lie between two as that needs, by measurement."""
@@ -147,20 +147,20 @@ class Output(Section):
 
     folder: str = "runs"
     """Where run directories are made."""
-    rollout_steps: PositiveInt = 20
+    rollout_steps: Count = 20
     """Steps of the network that a rollout takes."""
 
 
 class Snapshots(Section):
     """What of the fields is written while a case runs, to be opened by h5py, xarray and ParaView."""
 
-    every: PositiveInt = 1
+    every: Count = 1
     """Steps of a roll-out between two that are written."""
     simulation: bool = False
     """Whether the trajectories that are simulated for training are written too."""
     compression: Literal["none", "sz3", "zfp"] = "none"
     """Keeps every value within error_bound, which is checked; needs the package hdf5plugin."""
-    error_bound: PositiveFloat | None = None
+    error_bound: Positive | None = None
     """Largest error of a value that is compressed, in the unit of the fields."""
     units: dict[str, str] = Field(default={})
     """Units that readers are shown, by channel, and of "time" and "length": { vorticity = "1/s" }."""
@@ -200,4 +200,6 @@ class Case(Section):
         absent = [name for name in ("grid", "equation") if getattr(self, name) is None]
         if self.data.kind == "simulation" and absent:
             raise ValueError(f"data.kind = 'simulation' needs the table{'s'[: len(absent) - 1]} {' and '.join(f'[{n}]' for n in absent)}")
+        if self.data.kind == "simulation" and self.data.snapshots == 1 and self.equation is not None and self.equation.name != "darcy":
+            raise ValueError("data.snapshots = 1 leaves no pair of states to learn from: expected at least 2")
         return self

@@ -2,18 +2,19 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field
 
-from hpcml.core.config import Section
+from hpcml.core.config import NonNegative, Positive, Real, Section
 
-Velocity = Annotated[tuple[float, ...], Field(min_length=1, max_length=3)]
+Waves = Annotated[int, Field(gt=-(1 << 31), lt=1 << 31)]
+Velocity = Annotated[tuple[Real, ...], Field(min_length=1, max_length=3)]
 
 
 class Heat(Section):
     """du/dt = diffusivity laplace(u)."""
 
     name: Literal["heat"]
-    diffusivity: PositiveFloat = 0.01
+    diffusivity: Positive = 0.01
     """Length squared per time."""
 
 
@@ -23,7 +24,7 @@ class AdvectionDiffusion(Section):
     name: Literal["advection_diffusion"]
     velocity: Velocity
     """One component per dim, length per time."""
-    diffusivity: NonNegativeFloat = 0.0
+    diffusivity: NonNegative = 0.0
     """Length squared per time."""
     scheme: Literal["upwind", "weno"] = "upwind"
     """Of the advection: third order, or fifth without new extrema at jumps."""
@@ -33,7 +34,7 @@ class Burgers(Section):
     """du/dt + u . grad(u) = viscosity laplace(u)."""
 
     name: Literal["burgers"]
-    viscosity: PositiveFloat = 0.01
+    viscosity: Positive = 0.01
     """Length squared per time."""
 
 
@@ -41,13 +42,13 @@ class NavierStokes(Section):
     """dw/dt + u . grad(w) = viscosity laplace(w) - drag w + forcing, with u the velocity of the vorticity w, in two dims."""
 
     name: Literal["navier_stokes"]
-    viscosity: PositiveFloat = 1e-3
+    viscosity: Positive = 1e-3
     """Length squared per time."""
-    drag: NonNegativeFloat = 0.0
+    drag: NonNegative = 0.0
     """Linear friction that keeps large vortices from growing, per time."""
-    forcing: NonNegativeFloat = 0.0
+    forcing: NonNegative = 0.0
     """Amplitude of the stirring, vorticity per time squared."""
-    stirring: tuple[int, int] = (1, 1)
+    stirring: tuple[Waves, Waves] = (1, 1)
     """Waves of the stirring along each dim; (0, 4) is Kolmogorov's flow in 4 strips."""
 
 
@@ -55,11 +56,11 @@ class ShallowWater(Section):
     """Conservation of mass and momentum in a layer of depth h over a flat bed."""
 
     name: Literal["shallow_water"]
-    gravity: PositiveFloat = 9.81
+    gravity: Positive = 9.81
     """Length per time squared."""
-    depth: PositiveFloat = 1.0
+    depth: Positive = 1.0
     """Of the layer at rest."""
-    coriolis: float = 0.0
+    coriolis: Real = 0.0
     """Twice the rate of rotation, per time."""
 
 
@@ -67,13 +68,13 @@ class GrayScott(Section):
     """Two substances that diffuse and react: u + 2v -> 3v, u fed, v killed."""
 
     name: Literal["gray_scott"]
-    diffusivity_u: PositiveFloat = 2e-5
+    diffusivity_u: Positive = 2e-5
     """Of the substance that is fed, length squared per time."""
-    diffusivity_v: PositiveFloat = 1e-5
+    diffusivity_v: Positive = 1e-5
     """Of the substance that is killed."""
-    feed: PositiveFloat = 0.04
+    feed: Positive = 0.04
     """Rate, per time."""
-    kill: PositiveFloat = 0.06
+    kill: Positive = 0.06
     """Rate, per time."""
 
 
@@ -81,7 +82,7 @@ class Wave(Section):
     """d2u/dt2 = speed**2 laplace(u)."""
 
     name: Literal["wave"]
-    speed: PositiveFloat = 1.0
+    speed: Positive = 1.0
     """Of the wave, length per time."""
 
 
@@ -89,7 +90,7 @@ class Darcy(Section):
     """-div(a grad(u)) = source, with the coefficient a as input."""
 
     name: Literal["darcy"]
-    source: float = 1.0
+    source: Real = 1.0
     """Right-hand side, the same everywhere."""
 
 

@@ -4,16 +4,29 @@ case.toml  --tomllib-->  tables  --set a.b=c-->  tables  --schema-->  frozen sec
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hpcml.core.config_error import describe
 from hpcml.core.errors import ConfigError
+
+_MOST_BYTES = 16 << 20
+_DEEP = re.compile(r"""(?<![\w"'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')\s*+\.\s*+){100}""")  # the parser's time grows as the square of it
+_NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")  # as JSON writes it
+
+# Squares, and ratios of two, of what lies within these bounds are still numbers, and sizes in bytes fit into 64 bits.
+Count = Annotated[int, Field(gt=0, lt=1 << 31)]
+CountOrZero = Annotated[int, Field(ge=0, lt=1 << 31)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
+Positive = Annotated[float, Field(ge=1e-100, le=1e100)]
+NonNegative = Annotated[float, Field(ge=0, le=1e100)]
+Real = Annotated[float, Field(ge=-1e100, le=1e100)]
 
 
 class Section(BaseModel):
@@ -55,6 +68,8 @@ def load_config(path: str | Path, schema: type[SectionType], overrides: Iterable
     tables = _read(Path(path))
     origins: dict[tuple[str, ...], str] = {}
     for override in overrides:
+        if not _is_text(override):
+            raise ConfigError(f"--set {override}: expected text in UTF-8 without NUL characters")
         origins[_override(tables, override)] = f"--set {override}"
     return check_config(tables, schema, str(path), origins)
 
@@ -75,9 +90,14 @@ def check_config(
     """
     try:
         # Through JSON, where a list may stand for a tuple although nothing else is converted.
-        return schema.model_validate_json(json.dumps(tables, default=str))
+        text = json.dumps(tables, default=str)
+        if _NUL.search(text):
+            raise ConfigError(f"{source}: expected text without NUL characters, which no name of a file and no attribute can hold")
+        return schema.model_validate_json(text)
     except ValidationError as error:
         raise ConfigError(describe(error, schema, tables, source, origins or {})) from None
+    except RecursionError:
+        raise ConfigError(f"{source}: tables or lists are nested too deeply; no configuration needs more than four levels") from None
 
 
 def to_toml(config: Section) -> str:
@@ -92,10 +112,21 @@ def to_toml(config: Section) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ConfigError(f"{path} is no configuration: expected a text file of at most {_MOST_BYTES >> 20} MiB")
+        text = content.decode("utf-8-sig")  # some editors begin with a byte-order mark
+        if _DEEP.search(text):
+            raise RecursionError
+        return tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: tables or lists are nested too deeply; no configuration needs more than four levels") from None
+    except ValueError as error:  # of the parser, of UTF-8, and of numbers with too many digits
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
@@ -118,6 +149,11 @@ def _value(text: str) -> Any:
     """Value of a TOML expression, or the text itself: shells eat quotes, so ``--set model.name=fno`` must do."""
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     return parsed["value"] if set(parsed) == {"value"} else text
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can stand in a TOML file, and be the name of a file; on a command line bytes of another encoding cannot."""
+    return "\0" not in text and text == text.encode("utf-8", "ignore").decode()

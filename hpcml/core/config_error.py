@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 Key = tuple[Any, ...]
 
+_MOST_TOLD, _MOST_SHOWN = 20, 200  # mistakes, and characters of a value: beyond, nobody reads and the search for likely keys takes minutes
 _LIKE = 0.65  # above it, a misspelt key was meant in every case of the tests; below it, `modes` looks like `nodes` and like `padding_mode`
 
 
@@ -40,11 +41,15 @@ def describe(error: ValidationError, schema: type[BaseModel], tables: Mapping[st
     by_key: dict[Key, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         by_key.setdefault(_key(detail, tables), []).append(detail)
-    return "\n".join(f"{_origin(key, source, origins)}: {_complaint(key, details, schema, tables)}" for key, details in by_key.items())
+    told = list(by_key.items())[:_MOST_TOLD]
+    lines = [f"{_origin(key, source, origins)}: {_complaint(key, details, schema, tables)}" for key, details in told]
+    if len(by_key) > len(told):
+        lines.append(f"{source}: and {len(by_key) - len(told)} more mistakes")
+    return "\n".join(lines)
 
 
 def _complaint(key: Key, details: list[ErrorDetails], schema: type[BaseModel], tables: Mapping[str, Any]) -> str:
-    name, context = ".".join(map(str, key)), details[0].get("ctx", {})
+    name, context = _shortened(".".join(map(str, key))), details[0].get("ctx", {})
     discriminator = str(context.get("discriminator")).strip("'")
     match details[0]["type"]:
         case "extra_forbidden":
@@ -54,11 +59,11 @@ def _complaint(key: Key, details: list[ErrorDetails], schema: type[BaseModel], t
         case "union_tag_not_found":
             return f"{name}.{discriminator} is missing"
         case "union_tag_invalid":
-            return f"{name}.{discriminator}: expected one of {context['expected_tags']}, got {context['tag']!r}"
+            return f"{name}.{discriminator}: expected one of {context['expected_tags']}, got {_shortened(repr(context['tag']))}"
         case "value_error":
             return f"{name}: {context['error']}".removeprefix(": ")
     expected = dict.fromkeys(_expectation(detail) for detail in details)
-    return f"{name}: expected {' or '.join(expected)}, got {_value_at(tables, key)!r}"
+    return f"{name}: expected {' or '.join(expected)}, got {_shortened(repr(_value_at(tables, key)))}"
 
 
 def _expectation(detail: ErrorDetails) -> str:
@@ -72,6 +77,10 @@ def _expectation(detail: ErrorDetails) -> str:
         case "model_type" | "model_attributes_type":
             return "a table"
     return detail["msg"].removeprefix("Input should be ")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}... ({len(text)} characters)"
 
 
 def _key(detail: ErrorDetails, tables: Mapping[str, Any]) -> Key:

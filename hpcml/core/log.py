@@ -48,7 +48,7 @@ def rank_log(rank: int, size: int, device: str = "cpu", folder: Path | None = No
     handlers: list[logging.Handler] = [terminal]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(folder / f"rank{rank:0{width}d}.log", encoding="utf-8"))
+        handlers.append(logging.FileHandler(folder / f"rank{rank:0{width}d}.log", encoding="utf-8", errors="backslashreplace"))
     formatter = logging.Formatter(f"%(asctime)s {prefix} %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
     before = _LOGGER.level, _LOGGER.propagate
     _LOGGER.setLevel(level)

@@ -32,7 +32,7 @@ def compiler_flags() -> tuple[str, ...]:
 @lru_cache
 def fingerprint(compiler: str) -> tuple[str, str]:
     """Version of the compiler and kind of the processor: a cached file fits only where both are the same."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, errors="replace", check=False).stdout
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     features = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
@@ -48,7 +48,7 @@ def compile_shared(compiler: str, source: Path, output: Path) -> None:
         With the compiler's first messages.
     """
     command = [compiler, *compiler_flags(), str(source), "-o", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         messages = "\n".join(done.stderr.splitlines()[:20])
         remedy = "set HPCML_CXX to another compiler, or HPCML_KERNELS=twin to do without"

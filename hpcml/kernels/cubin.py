@@ -107,7 +107,8 @@ def compile_nvcc(source: KernelSource, types: Mapping[str, str], arch: str) -> b
     command = [nvcc, f"-arch={arch}", *FLAGS, *_definitions(types), "-cubin", "-x", "cu", "-o", "/dev/stdout", str(source.path)]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
-        raise DeviceError(f"nvcc cannot compile {source.path.name} for {arch}:\n{done.stderr.decode()}")
+        messages = done.stderr.decode(errors="replace")
+        raise DeviceError(f"nvcc cannot compile {source.path.name} for {arch}:\n{messages}")
     return done.stdout
 
 

@@ -98,7 +98,7 @@ def _library(source: KernelSource, types: tuple[tuple[str, str], ...], compiler:
 
     def build(path: Path) -> None:
         code = path.with_suffix(".cpp")
-        code.write_text(text)
+        code.write_text(text, encoding="utf-8")
         try:
             compile_shared(compiler, code, path)
         finally:

@@ -28,7 +28,7 @@ def shared_library(source: Path) -> ctypes.CDLL | None:
     compiler = find_compiler()
     if compiler is None:
         return None
-    identity = repr((source.read_text(), compiler, compiler_flags(), fingerprint(compiler)))
+    identity = repr((source.read_text(encoding="utf-8"), compiler, compiler_flags(), fingerprint(compiler)))
     name = f"{source.stem}-{sha256(identity.encode()).hexdigest()[:16]}.so"
     return load_library(built_once(name, lambda path: compile_shared(compiler, source, path)))
 

@@ -101,7 +101,7 @@ def read_source(file: str | Path) -> KernelSource:
 def _pasted(path: Path, seen: set[str]) -> Iterator[str]:
     name = f"kernels/{path.name}" if path.parent == resource_path("kernels") else str(path)
     yield f'#line 1 "{name}"'
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         include = _INCLUDE.match(line)
         if include is None:
             yield line

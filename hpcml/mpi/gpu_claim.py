@@ -176,7 +176,7 @@ def _queries() -> dict[str, bool]:
 
 def _loaded() -> frozenset[str]:
     try:
-        text = Path("/proc/self/maps").read_text()
+        text = Path("/proc/self/maps").read_text(errors="surrogateescape")
     except OSError:
         return frozenset()
     return frozenset(line.rpartition("/")[2] for line in text.splitlines() if "/" in line)

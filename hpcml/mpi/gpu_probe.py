@@ -151,7 +151,8 @@ def announce(beginning: str = "begin") -> None:
     -------------
     Local.
     """
-    mapped = {line[line.index("/dev/shm/") :] for line in Path("/proc/self/maps").read_text().splitlines() if "/dev/shm/" in line}
+    maps = Path("/proc/self/maps").read_text(errors="surrogateescape")
+    mapped = {line[line.index("/dev/shm/") :] for line in maps.splitlines() if "/dev/shm/" in line}
     print(*(f"{_SEGMENT}{path}" for path in sorted(mapped)), beginning, sep="\n", flush=True)
 
 

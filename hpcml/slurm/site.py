@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from hpcml.core.config import Section, load_config
+from hpcml.core.config import Count, Section, load_config
 from hpcml.core.errors import ConfigError
 from hpcml.core.resources import resource_path
 
@@ -14,9 +14,9 @@ class Site(Section):
 
     description: str
     """Name of the site and of the kind of node."""
-    ranks_per_node: PositiveInt
+    ranks_per_node: Count
     """Usually one per GPU, or one per core."""
-    cpus_per_rank: PositiveInt = 1
+    cpus_per_rank: Count = 1
     """Cores, and threads, of each rank."""
     options: tuple[str, ...] = ()
     """Further options of sbatch."""

@@ -34,6 +34,13 @@ def test_a_short_case_is_complete_and_reads_back_from_its_own_text(tables):
         ("ranks", {"domain": [2, 2, 2, 2]}, ["ranks.domain", "'auto' or at most 3 entries"]),
         ("ranks", {"domain": "best"}, ["ranks.domain", "'auto' or a list", "'best'"]),
         ("grid", {"shape": []}, ["grid.shape", "at least 1 entries"]),
+        ("data", {"kind": "simulation", "seed": 2**64}, ["data.seed", "less than 9223372036854775808", "got 18446744073709551616"]),
+        ("data", {"kind": "simulation", "snapshots": 1}, ["data.snapshots = 1", "at least 2"]),
+        ("grid", {"shape": [8], "extent": 1e-320}, ["grid.extent", "greater than or equal to 1e-100"]),
+        ("grid", {"shape": [8], "extent": 1e200}, ["grid.extent", "less than or equal to 1e+100"]),
+        ("grid", {"shape": [2**40]}, ["grid.shape", "less than 2147483648"]),
+        ("equation", {"name": "heat", "diffusivity": 1e-310}, ["equation.diffusivity", "greater than or equal to 1e-100"]),
+        ("output", {"folder": "a\0b"}, ["NUL"]),
         ("training", {"learning_rate": float("nan")}, ["training.learning_rate", "finite number", "nan"]),
     ],
 )

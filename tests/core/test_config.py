@@ -92,12 +92,63 @@ def test_all_mistakes_are_named_at_once(drawing):
     assert len(str(caught.value).splitlines()) == 3
 
 
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    (tmp_path / "case.toml").write_text("title = 'ä'", encoding="utf-8-sig")
+    assert load_config(tmp_path / "case.toml", Drawing).title == "ä"
+
+
+HOSTILE = {
+    "nested lists": ("title = " + "[" * 100_000, "nested too deeply|not TOML"),
+    "closed nested lists": ("sizes = " + "[" * 900 + "]" * 900, "nested too deeply|expected"),
+    "nested tables": ("[" + "a." * 100_000 + "a]", "nested too deeply"),
+    "dotted keys": ("a." * 100_000 + "a = 1", "nested too deeply"),
+    "quoted keys": ("'a b' . " * 100_000 + "a = 1", "nested too deeply"),
+    "a number of many digits": ("title = 'a'\ncopies = " + "9" * 100_000, "not TOML: .*digits"),
+    "a NUL character": ('title = "a\\u0000b"', "NUL"),
+    "another encoding": (b"title = '\xe4'", "not TOML"),
+    "no text": (bytes(range(256)) * 4, "not TOML"),
+    "a long value": (f"title = 'a'\ncopies = '{'x' * 10**6}'", r"got 'xxx.*\.\.\. \(1000002 characters\)"),
+    "many unknown keys": ("title = 'a'\n" + "".join(f"coopies{i} = 1\n" for i in range(200_000)), "and 199980 more mistakes"),
+    "a long unknown key": (f"title = 'a'\n{'c' * 10**6} = 1", "unknown key ccc"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_file_ends_in_a_sentence(kind, tmp_path):
+    """Soon: 200,000 unknown keys took minutes."""
+    text, message = HOSTILE[kind]
+    (tmp_path / "drawing.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(tmp_path / "drawing.toml", Drawing)
+    assert len(str(caught.value)) < 10_000
+
+
+def test_a_file_without_end_is_not_read_to_its_end():
+    with pytest.raises(ConfigError, match="at most 16 MiB"):
+        load_config("/dev/zero", Drawing)
+
+
+def test_an_override_that_no_file_could_hold_is_refused(drawing):
+    for text in ("title=a\0b", "title=\udce4"):
+        with pytest.raises(ConfigError, match="expected text in UTF-8 without NUL"):
+            load_config(drawing("title = 'a'"), Drawing, [text])
+    assert load_config(drawing("title = 'a'"), Drawing, [r"title='a\u0000'"]).title == r"a\u0000"  # a backslash and five characters
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.toml: No such file"):
         load_config(tmp_path / "nowhere.toml", Drawing)
 
 
-@given(st.text(), st.integers(1, 2**62), st.lists(st.integers(-(2**31), 2**31)), st.floats(allow_nan=False, allow_infinity=False))
+TEXT = st.text(st.characters(exclude_characters="\0", codec="utf-8"))
+
+
+@given(
+    TEXT,
+    st.integers(1, 2**62),
+    st.lists(st.integers(-(2**31), 2**31)),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
 def test_what_is_written_reads_back_the_same(title, copies, sizes, side):
     config = Drawing(title=title, copies=copies, sizes=tuple(sizes), shape=Square(side=side))
     assert check_config(tomllib.loads(to_toml(config)), Drawing, "text") == config

@@ -53,4 +53,4 @@ def meeting_point(folder: Path) -> str:
 
     The names are in the abstract namespace of Linux: they vanish with the process that made them and leave nothing behind.
     """
-    return f"\0hpcml-keeper-{blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()}-"
+    return f"\0hpcml-keeper-{blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}-"

@@ -64,7 +64,7 @@ def visit_keepers(folder: Path) -> list[Kept]:
     Local; a keeper that still writes is waited for.
     """
     prefix = meeting_point(folder).replace("\0", "@")
-    names = [line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines() if prefix in line]
+    names = [line.split()[-1] for line in Path("/proc/net/unix").read_text(errors="replace").splitlines() if prefix in line]
     kept = []
     for name in names:
         line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -50,8 +50,8 @@ class Series:
         wrong = [name for name in names if not name.isidentifier() or names.count(name) > 1 or name in taken]
         if wrong or not names:
             raise ConfigError(f"fields of a snapshot need names of their own, letters, digits and _, other than {taken}; got {names}")
-        told = [self.time_units, self.length_units, *(entry.units for entry in self.fields), *self.attributes, *self.attributes.values()]
-        for text in filter(lambda value: isinstance(value, str), told):
+        texts = [self.time_units, self.length_units, *(entry.units for entry in self.fields), *self.attributes]
+        for text in (*texts, *(value for value in self.attributes.values() if isinstance(value, str))):
             if "\0" in text or text != text.encode("utf-8", "ignore").decode():
                 raise ConfigError(f"{text!r} cannot be an attribute of a snapshot file: it is no text of UTF-8 without NUL characters")
         sizes: dict[str, int] = {}

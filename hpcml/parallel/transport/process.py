@@ -46,7 +46,7 @@ class Process:
 def _start(pid: int) -> str:
     """When a process started; empty when there is none, or none that still runs."""
     try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return ""
     return "" if state in "ZX" else fields[18]
