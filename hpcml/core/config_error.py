@@ -76,6 +76,9 @@ def _expectation(detail: ErrorDetails) -> str:
             return "a list"
         case "model_type" | "model_attributes_type":
             return "a table"
+        case "greater_than_equal" | "less_than_equal" as kind:
+            (bound,) = detail["ctx"].values()
+            return f"{kind.replace('_', ' ').replace(' than equal', ' than or equal')} to {bound:{'g' if isinstance(bound, float) else ''}}"
     return detail["msg"].removeprefix("Input should be ")
 
 
