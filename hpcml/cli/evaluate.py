@@ -7,8 +7,9 @@ from typing import Any
 
 def add_parser(subparsers: Any) -> None:
     """Add ``evaluate``."""
-    parser = subparsers.add_parser("evaluate", help="measure a trained model on its held-out data")
+    parser = subparsers.add_parser("evaluate", help="measure a trained model on its held-out data, or on other files")
     parser.add_argument("directory", type=Path, metavar="RUN", help="run directory of `hpcml train`")
+    parser.add_argument("--data", nargs="+", default=(), metavar="FILE", help="files or folders of what the model was trained on")
     parser.set_defaults(run=run)
 
 
@@ -19,13 +20,11 @@ def run(args: argparse.Namespace) -> int:
     world = hpcml.mpi.world()
 
     from hpcml.core.log import rank_log
-    from hpcml.training.evaluation import evaluate, trained_state
-    from hpcml.training.experiment import open_experiment
+    from hpcml.training.evaluation import evaluate_run
     from hpcml.training.run_directory import RunDirectory
 
     directory = RunDirectory(args.directory)
-    case = directory.case()
+    directory.case()  # before a log is begun in what is no run directory
     with rank_log(world.rank, world.size, str(world.device), directory.log):
-        state = trained_state(directory, world.comm)
-        evaluate(open_experiment(case, world.comm), state, directory.path)
+        evaluate_run(directory, world.comm, args.data)
     return 0

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.io.dataset import Meaning
 from hpcml.mpi.reductions import all_sum
 from hpcml.mpi.seeds import permutation
 from hpcml.topology.block import block_range
@@ -21,9 +22,12 @@ class Samples(ABC):
     ----------
     domain : Domain
         Where the fields live.
+    meaning : Meaning or None
+        What the fields stand for, where that is known.
     """
 
     domain: Domain
+    meaning: Meaning | None
 
     @property
     @abstractmethod
@@ -61,11 +65,14 @@ class Pairs(Samples):
         Where the fields live.
     inputs, targets : Tensor
         (sample, channel, *local_shape); every group of ranks holds all samples.
+    meaning : Meaning, optional
+        What they stand for.
     """
 
     domain: Domain
     inputs: Tensor
     targets: Tensor
+    meaning: Meaning | None = None
 
     def __post_init__(self) -> None:
         for name, field in (("inputs", self.inputs), ("targets", self.targets)):
@@ -78,7 +85,8 @@ class Pairs(Samples):
     @classmethod
     def none(cls, domain: Domain, num_channels: tuple[int, int]) -> "Pairs":
         """No pairs at all."""
-        return cls(domain, *(torch.zeros(0, channels, *domain.local_shape) for channels in num_channels))
+        inputs, targets = (torch.zeros(0, channels, *domain.local_shape) for channels in num_channels)
+        return cls(domain, inputs, targets)
 
     @property
     def num_samples(self) -> int:
@@ -155,6 +163,8 @@ class Schedule:
     seed: int
 
     def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise ConfigError("there are no samples to learn from: name data that hold some")
         smallest = self.num_samples // self.num_updates
         if smallest < self.accumulate * self.num_groups:
             raise ConfigError(

@@ -2,64 +2,120 @@
 
 import json
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from mpi4py import MPI
 
-from hpcml.core.errors import CheckpointError
+from hpcml.core.case import Case, Ranks, Simulation
+from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.io.checkpoint import restore
+from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
 from hpcml.io.files.replace import write_file
-from hpcml.training.experiment import Experiment, load_surrogate
-from hpcml.training.loss import LOSSES
+from hpcml.training.dataset import Samples
+from hpcml.training.experiment import load_surrogate, open_experiment
+from hpcml.training.held_out import open_held_out
+from hpcml.training.relative_error import mean_of_defined, relative_errors
 from hpcml.training.run_directory import RunDirectory
 
 _log = logging.getLogger(__name__)
 
 
-def evaluate(experiment: Experiment, state: Mapping[str, Any], folder: Path) -> dict[str, float]:
-    """Mean relative L2 error of a trained model on every held-out set, each at its own resolution.
+def evaluate(
+    case: Case, held_out: Mapping[str, Samples], state: Mapping[str, Any], folder: Path, comm: MPI.Intracomm, keep: bool = False
+) -> dict[str, float]:
+    """Mean relative L2 error of a trained model on held-out sets, each at its own resolution.
 
     Parameters
     ----------
-    experiment : Experiment
-        The case and its data.
+    case : Case
+        Of the model.
+    held_out : mapping of str to Samples
+        The sets, by name.
     state : mapping
         State dict of the model.
     folder : Path
         Gets ``evaluation.json``.
+    comm : MPI.Intracomm
+        All ranks.
+    keep : bool
+        Whether errors on other sets that ``evaluation.json`` has already stay there.
 
     Returns
     -------
     dict of str to float
-        Error of each set, by name.
+        Error of each set, by name; samples whose target is zero everywhere have none and are left out. NaN, in the file null, if all are.
 
     Communication
     -------------
     Collective over all ranks; rank 0 writes.
     """
-    errors = {}
-    for name, pairs in experiment.held_out.items():
-        model = load_surrogate(experiment.case, pairs.domain, state)
-        total = 0.0
-        with torch.no_grad():
-            for sample in torch.arange(pairs.num_samples).split(experiment.case.training.batch_size):
-                x, y = pairs.take(sample)
-                total += float(LOSSES["relative_l2"](pairs.domain, model(x), y)) * len(sample)
-        errors[name] = total / pairs.num_samples
+    errors: dict[str, float] = {}
+    for name, pairs in held_out.items():
+        found = _errors(case, pairs, state)
+        errors[name], undefined = mean_of_defined(found)
+        if undefined:
+            _log.warning(
+                "%s: %d of %d targets are zero everywhere, where there is no relative error: left out", name, undefined, len(found)
+            )
         _log.info("relative L2 error on %s, %s cells: %.4f", name, " x ".join(map(str, pairs.domain.global_shape)), errors[name])
-    comm = experiment.domain.world_comm
-    with together(comm, f"writing {folder / 'evaluation.json'}"):
+    path = folder / "evaluation.json"
+    with together(comm, f"writing {path}"):
         if comm.rank == 0:
-            write_file(folder / "evaluation.json", (json.dumps({"relative_l2": errors}, indent=2) + "\n").encode())
+            shown = {name: None if math.isnan(error) else error for name, error in errors.items()}
+            write_file(path, (json.dumps({"relative_l2": (_written(path) if keep else {}) | shown}, indent=2) + "\n").encode())
     return errors
 
 
-def trained_state(directory: RunDirectory, comm: MPI.Intracomm) -> Mapping[str, Any]:
-    """State dict of the model in the newest whole checkpoint of a run.
+def evaluate_run(directory: RunDirectory, comm: MPI.Intracomm, paths: Sequence[str] = ()) -> dict[str, float]:
+    """Measure the model of a run on the held-out data of its case, or on other files.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+        The run.
+    comm : MPI.Intracomm
+        All ranks, in any number.
+    paths : sequence of str
+        Files or folders that mean what the model was trained on, at any resolution; by default those of the case.
+
+    Returns
+    -------
+    dict of str to float
+        As `evaluate`.
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        On every rank: no such run or file, or data that mean something else than what the model has learned from.
+
+    Communication
+    -------------
+    Collective over comm.
+    """
+    case = directory.case().model_copy(update={"ranks": Ranks()})
+    state, meaning = trained(directory, comm)
+    if isinstance(case.data, Simulation) and not paths:
+        held_out = open_experiment(case, comm).held_out
+    else:
+        chosen = paths or ([] if isinstance(case.data, Simulation) else case.data.test)
+        if not chosen:
+            raise ConfigError("the case names no data that were held out: name files with --data")
+        held_out = open_held_out(case, chosen, meaning, case.ranks, comm)
+    try:
+        return evaluate(case, held_out, state, directory.path, comm, keep=bool(paths))
+    finally:
+        for pairs in held_out.values():
+            pairs.close()
+
+
+def trained(directory: RunDirectory, comm: MPI.Intracomm) -> tuple[Mapping[str, Any], Meaning | None]:
+    """State dict of the model in the newest whole checkpoint of a run, and what the data mean that it has learned from, if it says that.
 
     Raises
     ------
@@ -73,5 +129,23 @@ def trained_state(directory: RunDirectory, comm: MPI.Intracomm) -> Mapping[str, 
     restored = restore(directory.checkpoints, comm)
     if restored is None:
         raise CheckpointError(f"{directory.path} holds no checkpoint: run `hpcml train {directory.config} --run {directory.path}` first")
-    state: Mapping[str, Any] = restored.state["model"]
-    return state
+    saved = restored.state.get("meaning")
+    return restored.state["model"], None if saved is None else Meaning.from_state(saved)
+
+
+def _errors(case: Case, pairs: Samples, state: Mapping[str, Any]) -> torch.Tensor:
+    """Of each sample."""
+    model = load_surrogate(case, pairs.domain, state)
+    found = []
+    with torch.no_grad():
+        for samples in torch.arange(pairs.num_samples).split(case.training.batch_size):
+            x, y = pairs.take(samples)
+            found.append(relative_errors(pairs.domain, model(x), y))
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.float64)
+
+
+def _written(path: Path) -> dict[str, Any]:
+    """Errors that are in the file already; none if it is not there, or not whole."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return dict(json.loads(path.read_bytes())["relative_l2"])
+    return {}

@@ -1,19 +1,22 @@
 """A case brought to life on the ranks of a job: its data, its domain, its model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from mpi4py import MPI
 
 from hpcml.core.case import Case, Dataset, Simulation, Tensors
-from hpcml.core.errors import CheckpointError
+from hpcml.core.errors import CheckpointError, HpcmlError
+from hpcml.equations import build_equation
 from hpcml.fields.domain import Domain
 from hpcml.models.factory import build_network
 from hpcml.models.surrogate import Surrogate
 from hpcml.training.dataset import Pairs, Samples, moments
+from hpcml.training.dtype_of import dtype_of
+from hpcml.training.equation_fields import simulated_meaning
+from hpcml.training.held_out import open_held_out
 from hpcml.training.simulation import simulate_pairs
 from hpcml.training.stored_pairs import open_pairs
 from hpcml.training.tensor_files import read_pairs
@@ -95,11 +98,6 @@ def steps_in_time(case: Case) -> bool:
     return isinstance(case.data, Simulation) and case.equation is not None and case.equation.name != "darcy"
 
 
-def dtype_of(case: Case) -> torch.dtype:
-    """Precision that a case asks for."""
-    return {"float32": torch.float32, "float64": torch.float64}[case.training.dtype]
-
-
 def open_experiment(case: Case, comm: MPI.Intracomm, snapshots: Path | None = None) -> Experiment:
     """Read or simulate the data of a case and deal them to the ranks; ``snapshots`` is a file for what is simulated, as the case asks.
 
@@ -113,11 +111,26 @@ def open_experiment(case: Case, comm: MPI.Intracomm, snapshots: Path | None = No
     Collective over comm.
     """
     data, dtype = case.data, dtype_of(case)
+    if isinstance(data, Simulation):
+        assert case.equation is not None
+        pairs = simulate_pairs(case, comm, dtype, snapshots)
+        meaning = simulated_meaning(build_equation(case.equation), pairs[0].domain.grid, data)
+        train, held_out = (replace(each, meaning=meaning) for each in pairs)
+        return Experiment(case, train, {"held out": held_out})
+    learned: Samples
     if isinstance(data, Tensors):
-        read = {path: read_pairs(path, data, case.grid, case.ranks, comm, dtype) for path in (data.train, *data.test)}
-        return Experiment(case, read[data.train], {path: read[path] for path in data.test})
-    if isinstance(data, Dataset):
-        stored = {path: open_pairs(path, data, case.grid, case.ranks, comm, dtype) for path in (data.path, *data.test)}
-        return Experiment(case, stored[data.path], {path: stored[path] for path in data.test})
-    train, held_out = simulate_pairs(case, comm, dtype, snapshots)
-    return Experiment(case, train, {"held out": held_out})
+        learned = read_pairs(data.train, data, case.grid, case.ranks, comm, dtype)
+    else:
+        learned = open_pairs(data.path, data, case.grid, case.ranks, comm, dtype)
+    experiment = Experiment(case, learned, open_held_out(case, data.test, learned.meaning, case.ranks, comm))
+    for path, samples in experiment.held_out.items():  # now, and not after training: is there such a model at their resolution?
+        if samples.domain.global_shape != learned.domain.global_shape:
+            _check_model(case, samples, path)
+    return experiment
+
+
+def _check_model(case: Case, samples: Samples, path: str) -> None:
+    try:
+        build_surrogate(case, samples.domain, *samples.num_channels)
+    except HpcmlError as error:
+        raise type(error)(f"{path}: {error}") from None

@@ -21,11 +21,12 @@ from hpcml.equations import Darcy, Equation, build_equation
 from hpcml.fields.decompose import decompose
 from hpcml.fields.domain import Domain
 from hpcml.fields.grid import Grid
-from hpcml.io.dataset import Description, Field
+from hpcml.io.dataset import Description
 from hpcml.io.dataset.growing import GrowingDataset
 from hpcml.mpi.agreement import agree_on_error, raise_together
 from hpcml.mpi.world import World
 from hpcml.topology.process_grid import check_dims
+from hpcml.training.equation_fields import equation_fields
 from hpcml.training.progress import progress
 from hpcml.training.simulation import trajectories
 
@@ -126,24 +127,19 @@ def _times(case: Generation) -> int:
 
 
 def _describe(name: str, case: Generation, equation: Equation, domain: Domain, count: int) -> Description:
-    """Index space of the trajectories; channels called ``name_0`` to ``name_D-1`` are the components of a vector."""
-    data, num_dims, channels = case.data, domain.num_dims, equation.channels(domain.num_dims)
-    fields: dict[str, Field] = {}
-    for channel in channels:
-        stem = channel.rpartition("_")[0]
-        vector = bool(stem) and all(f"{stem}_{d}" in channels for d in range(num_dims))
-        fields.setdefault(stem if vector else channel, Field(stem, 1) if vector else Field(channel))
-    if isinstance(equation, Darcy):
-        fields["coefficient"] = Field("coefficient", varies_in_time=False)
+    """Index space of the trajectories."""
+    data, num_dims = case.data, domain.num_dims
+    fields = equation_fields(equation, num_dims)
+    names = [entry.name for entry in fields]
     start = 0.0 if isinstance(equation, Darcy) else math.ceil(data.spin_up / data.interval) * data.interval
     numbers = {key: tuple(map(float, value)) if isinstance(value, tuple) else (float(value),) for key, value in vars(equation).items()}
     constants: dict[str, tuple[float, ...]] = {}
     for key, values in numbers.items():
-        key = f"{key}_constant" if key in fields else key  # readers keep fields and constants under one name
+        key = f"{key}_constant" if key in names else key  # readers keep fields and constants under one name
         constants |= {key: values} if len(values) == 1 else {f"{key}_{d}": (value,) for d, value in enumerate(values)}
     return Description(
         name,
-        tuple(fields.values()),
+        fields,
         count,
         tuple(start + time * data.interval for time in range(_times(case))),
         tuple(tuple(domain.grid.centres(d).tolist()) for d in range(num_dims)),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from itertools import chain
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from hpcml.core.log import rank_log
 from hpcml.fields.domain import Domain
 from hpcml.io.files.agree import together
 from hpcml.io.files.replace import write_file
-from hpcml.mpi.reductions import all_sum
 from hpcml.mpi.world import World
 from hpcml.solvers import NeuralSolver
-from hpcml.training.evaluation import trained_state
+from hpcml.training.evaluation import trained
 from hpcml.training.experiment import load_surrogate
+from hpcml.training.relative_error import mean_of_defined, relative_errors
 from hpcml.training.run_directory import RunDirectory
 from hpcml.training.trajectory_writer import TrajectoryWriter
 from hpcml.training.truth import Truth, held_out_truth
@@ -44,7 +45,7 @@ def rollout_case(folder: Path, world: World, steps: int | None = None, most: int
     -------
     dict of str to list of float
         ``model`` and ``persistence``: relative L2 error after each step, mean over held-out trajectories, of the model and of the forecast
-        that nothing changes.
+        that nothing changes; NaN, in the file null, where all of the truth is zero.
 
     Raises
     ------
@@ -59,15 +60,17 @@ def rollout_case(folder: Path, world: World, steps: int | None = None, most: int
     case = directory.case()
     steps = case.output.rollout_steps if steps is None else steps
     with rank_log(world.rank, world.size, str(world.device), directory.log):
-        truth = held_out_truth(case, world.comm, steps, most)
-        model = load_surrogate(case, truth.domain, trained_state(directory, world.comm))
+        state, meaning = trained(directory, world.comm)
+        truth = held_out_truth(case, world.comm, steps, most, meaning)
+        model = load_surrogate(case, truth.domain, state)
         errors = _roll_out(directory.snapshots / "rollout.h5", case, truth, NeuralSolver(model, truth.domain))
         with together(world.comm, f"writing {directory.path / 'rollout.json'}"):
             if world.rank == 0:
-                write_file(directory.path / "rollout.json", (json.dumps(errors, indent=2) + "\n").encode())
+                write_file(directory.path / "rollout.json", (json.dumps(_shown(errors), indent=2) + "\n").encode())
         for step in sorted({1, steps // 2, steps} - {0}):
-            pair = errors["model"][step - 1], errors["persistence"][step - 1]
-            _log.info("step %d: relative L2 error %.4f, persistence %.4f, %.1f times better", step, *pair, pair[1] / pair[0])
+            ours, idle = errors["model"][step - 1], errors["persistence"][step - 1]
+            ratio = idle / ours if ours else math.inf
+            _log.info("step %d: relative L2 error %.4f, persistence %.4f, %.1f times better", step, ours, idle, ratio)
         truth.domain.close()
     return errors
 
@@ -90,8 +93,10 @@ def _roll_out(path: Path, case: Case, truth: Truth, solver: NeuralSolver) -> dic
 
 
 def _error(domain: Domain, prediction: Tensor, truth: Tensor) -> float:
-    """Relative L2 error over the grid, mean over samples."""
-    cells = tuple(range(1, truth.dim()))
-    parts = torch.stack([(prediction - truth).double().square().sum(cells), truth.double().square().sum(cells)])
-    difference, size = all_sum(parts, domain.comm)
-    return float((difference / size).sqrt().mean())
+    """Relative L2 error over channels and the grid, mean over samples."""
+    return mean_of_defined(relative_errors(domain, prediction, truth))[0]
+
+
+def _shown(errors: dict[str, list[float]]) -> dict[str, list[float | None]]:
+    """Numbers as JSON has them, which has no NaN."""
+    return {name: [None if math.isnan(error) else error for error in row] for name, row in errors.items()}

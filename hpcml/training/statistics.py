@@ -32,6 +32,7 @@ def statistics(dataset: Dataset, comm: MPI.Intracomm) -> tuple[list[tuple[str, f
     Collective over comm: some numbers per channel at the end.
     """
     space = dataset.description
+    space.check_filled()
     least, most = np.full(len(space.channels), math.inf), np.full(len(space.channels), -math.inf)
     sums = np.zeros(len(space.channels))
     with decompose(Grid(space.grid_shape), comm) as domain, raise_together(comm):

@@ -1,9 +1,8 @@
-"""Pairs of fields from ``.pt`` and ``.npz`` files: every rank maps the file and reads its own block."""
+"""Pairs of fields from ``.pt``, ``.npz`` and ``.mat`` files: every rank maps the file and reads its own block."""
 
-from collections.abc import Mapping
+import math
 from pathlib import Path
 
-import numpy as np
 import torch
 from mpi4py import MPI
 from torch import Tensor
@@ -13,19 +12,28 @@ from hpcml.core.errors import ConfigError, HpcmlError, TrainingError
 from hpcml.fields.decompose import decompose
 from hpcml.fields.domain import Domain
 from hpcml.fields.grid import Grid
+from hpcml.io.dataset import Field, Meaning
 from hpcml.mpi.agreement import agree_on_error
 from hpcml.training.dataset import Pairs
+from hpcml.training.grid_axes import grid_axes
+from hpcml.training.tensor_reader import read_tensors
 
 
 def read_pairs(
-    path: str | Path, spec: case.Tensors, grid: case.Grid | None, ranks: case.Ranks, comm: MPI.Intracomm, dtype: torch.dtype
+    path: str | Path,
+    spec: case.Tensors,
+    grid: case.Grid | None,
+    ranks: case.Ranks,
+    comm: MPI.Intracomm,
+    dtype: torch.dtype,
+    like: Meaning | None = None,
 ) -> Pairs:
     """Read a file of pairs and deal its grid to the ranks.
 
     Parameters
     ----------
     path : str or Path
-        A mapping of names to tensors (``torch.save``) or arrays (``numpy.savez``), each (sample, *grid) or (sample, channel, *grid).
+        A file that `read_tensors` reads, with arrays of real numbers, each (sample, *grid) or (sample, channel, *grid).
     spec : hpcml.core.case.Tensors
         Names the inputs and the targets.
     grid : hpcml.core.case.Grid, optional
@@ -37,11 +45,14 @@ def read_pairs(
         All ranks.
     dtype : torch.dtype
         Of the fields in memory.
+    like : Meaning, optional
+        What the file must mean, at whatever resolution; by default it is on the grid of the case, if there is one.
 
     Raises
     ------
     ConfigError, TrainingError
-        On every rank: no such file or name, shapes that do not fit, or values that are not finite, saying how many and where the first is.
+        On every rank: no such file or name, shapes that do not fit, another meaning, no samples, or values that are not finite, saying how
+        many and where the first is.
 
     Communication
     -------------
@@ -50,17 +61,26 @@ def read_pairs(
     found: tuple[Tensor, Tensor] | None = None
     error: Exception | None = None
     try:
-        found = _arrays(Path(path), spec)
+        found = _fields(Path(path), spec, grid)
+        if like is None and grid is not None and tuple(found[0].shape[2:]) != grid.shape:
+            raise ConfigError(
+                f"{path} is on a grid of {tuple(found[0].shape[2:])} cells, which does not go with grid.shape = {list(grid.shape)}: "
+                "say the cells of the training data there"
+            )
     except HpcmlError as caught:
         error = caught
     agree_on_error(error, comm)
     assert found is not None
-    num_dims = found[0].dim() - 1 if grid is None else len(grid.shape)
-    inputs, targets = (_with_channel(t, num_dims, path) for t in found)
+    inputs, targets = found
     domain = domain_of(tuple(inputs.shape[2:]), grid, ranks, comm)
-    pairs = Pairs(domain, inputs[domain.index].to(dtype).contiguous(), targets[domain.index].to(dtype).contiguous())
-    agree_on_error(_not_finite(pairs, path), comm)
-    return pairs
+    meaning = Meaning(_names(spec.input, inputs), _names(spec.target, targets), grid_axes(domain.grid), (), source=str(path))
+    if like is not None:
+        like.check(meaning)
+    blocks = [field[domain.index] for field in found]
+    x, y = narrow = [block.to(dtype).contiguous() for block in blocks]
+    for kind, name, *block in zip(("inputs", "targets"), (spec.input, spec.target), blocks, narrow, strict=True):
+        agree_on_error(_not_finite(f"{path}: {{}} values of the {kind}", name, domain, *block), comm)
+    return Pairs(domain, x, y, meaning)
 
 
 def domain_of(shape: tuple[int, ...], grid: case.Grid | None, ranks: case.Ranks, comm: MPI.Intracomm) -> Domain:
@@ -69,42 +89,46 @@ def domain_of(shape: tuple[int, ...], grid: case.Grid | None, ranks: case.Ranks,
     return decompose(box, comm, None if ranks.domain == "auto" else ranks.domain, ranks.data)
 
 
-def _arrays(path: Path, spec: case.Tensors) -> tuple[Tensor, Tensor]:
-    if not path.exists():
-        raise ConfigError(f"there is no file {path}: data.train and data.test are relative to where the command runs")
-    try:
-        content: Mapping[str, Tensor | np.ndarray]
-        content = np.load(path) if path.suffix == ".npz" else torch.load(path, mmap=True, weights_only=True)
-        names = list(content)
-        chosen = [content[name] for name in (spec.input, spec.target)]
-    except KeyError as error:
-        raise ConfigError(f"{path} has no {error}: it holds {', '.join(names)}; name them in data.input and data.target") from None
-    except Exception as error:  # what a damaged or foreign file raises is up to its reader
-        raise ConfigError(f"cannot read {path} as .pt or .npz: {type(error).__name__}: {error}") from None
-    x, y = (torch.as_tensor(t) for t in chosen)
-    if x.shape[0] != y.shape[0] or x.dim() < 2:
+def _fields(path: Path, spec: case.Tensors, grid: case.Grid | None) -> tuple[Tensor, Tensor]:
+    """Inputs and targets, (sample, channel, *grid), of as many samples on one grid."""
+    found = dict(zip(("inputs", "targets"), read_tensors(path, (spec.input, spec.target)), strict=True))
+    shapes = " and ".join(f"{name} {tuple(field.shape)}" for name, field in found.items())
+    x, y = found.values()
+    num_dims = x.dim() - 1 if grid is None else len(grid.shape)
+    if min(x.dim(), y.dim()) < 2 or x.shape[0] != y.shape[0]:
+        raise ConfigError(f"{path}: {shapes} are not (sample, [channel,] *grid) of as many samples")
+    for name, field in found.items():
+        if field.dim() not in (num_dims + 1, num_dims + 2):
+            raise ConfigError(
+                f"{path}: {name} of shape {tuple(field.shape)} are not (sample, [channel,] *grid) for a grid of {num_dims} dims: where "
+                "there are channels, give the table [grid], whose dims tell them from the grid's"
+            )
+    x, y = (field.unsqueeze(1) if field.dim() == num_dims + 1 else field for field in (x, y))
+    if x.shape[2:] != y.shape[2:]:
         raise ConfigError(
-            f"{path}: inputs {tuple(x.shape)} and targets {tuple(y.shape)} are not (sample, [channel,] *grid) of as many samples"
+            f"{path}: {shapes} are on different grids, {tuple(x.shape[2:])} and {tuple(y.shape[2:])}: bring both to the cells of one"
         )
+    if 0 in (*x.shape, y.shape[1]):
+        raise ConfigError(f"{path} is empty: {shapes} hold no values")
     return x, y
 
 
-def _with_channel(field: Tensor, num_dims: int, path: str | Path) -> Tensor:
-    if field.dim() == num_dims + 1:
-        return field.unsqueeze(1)
-    if field.dim() == num_dims + 2:
-        return field
-    raise ConfigError(f"{path}: a field of shape {tuple(field.shape)} is not (sample, [channel,] *grid) for a grid of {num_dims} dims")
+def _names(name: str, field: Tensor) -> tuple[Field, ...]:
+    """A field for each channel."""
+    count = field.shape[1]
+    return tuple(Field(name if count == 1 else f"{name}_{channel}") for channel in range(count))
 
 
-def _not_finite(pairs: Pairs, path: str | Path) -> TrainingError | None:
-    for name, field in (("inputs", pairs.inputs), ("targets", pairs.targets)):
-        bad = (~torch.isfinite(field)).nonzero()
-        if len(bad):
-            sample, channel, *cell = bad[0].tolist()
-            cell = [c + r.start for c, r in zip(cell, pairs.domain.block, strict=True)]
-            return TrainingError(
-                f"{path}: {len(bad)} values of the {name} are not finite, "
-                f"the first in sample {sample}, channel {channel}, cell {tuple(cell)}: mend the data"
-            )
-    return None
+def _not_finite(what: str, name: str, domain: Domain, stored: Tensor, field: Tensor) -> TrainingError | None:
+    bad = (~torch.isfinite(field)).nonzero()
+    if not len(bad):
+        return None
+    sample, channel, *cell = first = tuple(bad[0].tolist())
+    place = tuple(c + r.start for c, r in zip(cell, domain.block, strict=True))
+    value = stored[first].item()
+    remedy = "mend the data"
+    if math.isfinite(value):
+        remedy = f"{value:g} has no room in {str(field.dtype)[6:]}, so set training.dtype = 'float64' or choose another unit"
+    return TrainingError(
+        f"{what.format(len(bad))} are not finite, the first in sample {sample}, channel {channel}, cell {place} of {name}: {remedy}"
+    )

@@ -9,6 +9,7 @@ import torch
 from hpcml.core.case import Case
 from hpcml.core.log import rank_log
 from hpcml.io.checkpoint import Checkpointer, StopSignal
+from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
 from hpcml.mpi.world import World
 from hpcml.training.evaluation import evaluate
@@ -64,6 +65,8 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
         stack.callback(experiment.close)
         model = experiment.surrogate()
         trainer = Trainer(model, experiment.train, experiment.validation, case.training, LOSSES[case.training.loss], checkpointer, stop)
+        if (meaning := experiment.train.meaning) is not None:
+            checkpointer.register("meaning", meaning.to_state, lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True))
         restored = checkpointer.restore()
         _log.info(
             "%s: %d samples on %s, %d groups, %d parameters", folder, experiment.train.num_samples, domain, domain.num_data, _size(model)
@@ -80,7 +83,7 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
         if trainer.stopped:
             _log.info("stopped as asked after update %d, which is saved; the same command goes on from there", trainer.step)
             return None
-        errors = evaluate(experiment, model.state_dict(), folder)
+        errors = evaluate(case, experiment.held_out, model.state_dict(), folder, world.comm)
         for pairs in (experiment.train, *experiment.held_out.values()):
             if isinstance(pairs, StoredPairs):
                 _log.info("rank %d read %s", world.rank, pairs.traffic)

@@ -10,7 +10,9 @@ from hpcml.core.case import Case, Dataset, Ranks, Simulation
 from hpcml.core.errors import ConfigError
 from hpcml.equations import build_equation
 from hpcml.fields.domain import Domain
-from hpcml.training.experiment import dtype_of, steps_in_time
+from hpcml.io.dataset import Meaning
+from hpcml.training.dtype_of import dtype_of
+from hpcml.training.experiment import steps_in_time
 from hpcml.training.simulation import snapshot_time, trajectories
 from hpcml.training.stored_pairs import StoredPairs, open_pairs
 from hpcml.training.tensor_files import domain_of
@@ -38,7 +40,7 @@ class Truth:
     states: Iterator[Tensor]
 
 
-def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None = None) -> Truth:
+def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None = None, like: Meaning | None = None) -> Truth:
     """Begin at held-out states of a case.
 
     Parameters
@@ -51,11 +53,13 @@ def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None
         Steps of the model that there shall be a truth for.
     most : int, optional
         Trajectories, the first ones; by default all that are held out.
+    like : Meaning, optional
+        What the model was trained on, and what is stored must mean.
 
     Raises
     ------
     ConfigError, CheckpointError
-        On every rank: the case does not step in time, or what is stored is too short or of no use.
+        On every rank: the case does not step in time, or what is stored is too short or means something else.
 
     Communication
     -------------
@@ -67,7 +71,7 @@ def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None
         raise ConfigError("this is no run of a model that steps in time, from fields to the same fields: see `hpcml evaluate`")
     ranks = case.ranks.model_copy(update={"domain": "auto", "data": 1})
     if isinstance(case.data, Dataset):
-        return _stored(case, case.data, ranks, comm, steps, most)
+        return _stored(case, case.data, ranks, comm, steps, most, like)
     assert isinstance(case.data, Simulation) and case.grid is not None and case.equation is not None
     equation = build_equation(case.equation)
     domain = domain_of(case.grid.shape, case.grid, ranks, comm)
@@ -78,20 +82,20 @@ def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None
     return Truth(domain, equation.channels(domain.num_dims), times, (state.to(dtype_of(case)) for state in states))
 
 
-def _stored(case: Case, data: Dataset, ranks: Ranks, comm: MPI.Intracomm, steps: int, most: int | None) -> Truth:
+def _stored(case: Case, data: Dataset, ranks: Ranks, comm: MPI.Intracomm, steps: int, most: int | None, like: Meaning | None) -> Truth:
     if not data.test:
         raise ConfigError("the case names no trajectories that were held out: roll out from data.test, which is empty")
-    pairs = open_pairs(data.test[0], data, case.grid, ranks, comm, dtype_of(case))
-    space = pairs.dataset.description
-    there = (space.num_times - 1) // data.stride
+    pairs = open_pairs(data.test[0], data, case.grid, ranks, comm, dtype_of(case), like)
+    space, stride = pairs.dataset.description, pairs.stride
+    there = (space.num_times - 1) // stride
     if steps > there:
         raise ConfigError(
-            f"{data.test[0]} has {space.num_times} times, enough to compare {there} steps of data.stride = {data.stride}, got {steps}: "
+            f"{data.test[0]} has {space.num_times} times, enough to compare {there} steps of data.stride = {stride}, got {steps}: "
             f"take --steps {there}"
         )
     count = min(space.num_trajectories, most or space.num_trajectories)
-    times = tuple(space.times[step * data.stride] for step in range(steps + 1))
-    return Truth(pairs.domain, pairs.input_names, times, _read(pairs, range(count), range(0, steps * data.stride + 1, data.stride)))
+    times = tuple(space.times[step * stride] for step in range(steps + 1))
+    return Truth(pairs.domain, pairs.input_names, times, _read(pairs, range(count), range(0, steps * stride + 1, stride)))
 
 
 def _read(pairs: StoredPairs, trajectories: range, times: range) -> Iterator[Tensor]:

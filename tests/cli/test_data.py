@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import tomli_w
 from the_well.data import WellDataset
 
-from hpcml.io.dataset import open_dataset
+from hpcml.io.dataset import create_dataset, open_dataset
 
 
 def hpcml(mpiexec, ranks, *words):
@@ -133,3 +134,42 @@ def test_what_learned_from_it_is_rolled_out_beside_it_in_either_layout(made, lea
 def test_a_rollout_beyond_what_is_stored_is_refused_once(learned, mpiexec):
     done = hpcml(mpiexec, 2, "rollout", learned[0], "--steps", "4")
     assert done.returncode == 2 and done.stderr.count("has 4 times, enough to compare 3 steps") == 1, done.stderr
+
+
+def test_a_run_is_measured_on_other_files_on_any_number_of_ranks_and_refuses_what_means_something_else(made, learned, mpiexec, tmp_path):
+    """Permuted fields and a finer step are the same data; another box is not."""
+    run, valid = learned[0], made / "waves" / "data" / "valid"
+    (error,) = json.loads((run / "evaluation.json").read_text())["relative_l2"].values()
+    with open_dataset(valid) as dataset:
+        space = dataset.description
+        order = [*space.channels_of(["momentum"]), *space.channels_of(["depth"])]
+        for name, changes in (("same", {}), ("other", {"coordinates": tuple(tuple(2 * c for c in row) for row in space.coordinates)})):
+            permuted = replace(space, fields=space.fields[::-1], **changes)
+            with create_dataset(tmp_path / f"{name}.HDF5", "the-well", permuted) as copy:
+                for trajectory in range(2):
+                    copy.write(trajectory, 0, dataset.read(trajectory, channels=order))
+    done = hpcml(mpiexec, 2, "evaluate", run, "--data", tmp_path / "same.HDF5")
+    assert done.returncode == 0, done.stderr
+    errors = json.loads((run / "evaluation.json").read_text())["relative_l2"]
+    assert errors == {str(valid): error, str(tmp_path / "same.HDF5"): pytest.approx(error, rel=1e-9)}  # float64 sums in another order
+    done = hpcml(mpiexec, 2, "evaluate", run, "--data", tmp_path / "same.HDF5", tmp_path / "other.HDF5")
+    assert done.returncode == 2 and done.stderr.count("other.HDF5 does not go with ") == 1, done.stderr
+    assert done.stderr.count("the box along x should be 0 to 1, got 0 to 2") == 1, done.stderr
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--set", "data.test=['OTHER']"], "OTHER does not go with "),
+    (["--set", "data.path=OTHER"], "OTHER: 8 values are not finite, the first of depth in trajectory 0, time 1, cell "),
+])  # fmt: skip
+def test_data_that_are_of_no_use_are_told_once_and_before_training(words, message, made, learned, mpiexec, tmp_path):
+    other = tmp_path / "other.hdf5"
+    shutil.copy(made / "waves" / "data" / "valid" / "waves.hdf5", other)
+    with h5py.File(other, "r+") as file:
+        if "data.test" in words[1]:
+            file["dimensions/time"][:] = file["dimensions/time"][()] * 50
+        file["t0_fields/depth"][0, 1, 3:5, 6:10] = np.nan
+    words = [word.replace("OTHER", str(other)) for word in words]
+    done = hpcml(mpiexec, 2, "train", made / "learn.toml", "--run", tmp_path / "run", *words, "--set", "data.inputs=[]")
+    assert done.returncode == 2 and done.stderr.count("hpcml: error:") == 1, done.stderr
+    assert done.stderr.count(message.replace("OTHER", str(other))) == 1 and "resuming" not in done.stdout, done.stderr
+    assert not (tmp_path / "run" / "metrics.csv").exists()

@@ -8,7 +8,7 @@ import numpy as np
 
 ROUNDING = 4 * float(np.finfo("f4").eps)
 """Of coordinates and times, relative to the largest: layouts store them in float32."""
-_SAME = 1e-3
+SAME = 1e-3
 """Of the distance of two cells or times: what differs by less was meant to be the same."""
 
 
@@ -53,7 +53,9 @@ class Axis:
     @property
     def box(self) -> str:
         """Where it begins and ends, in words."""
-        return f"{self.first - self.spacing / 2:.6g} to {self.last + self.spacing / 2:.6g}" if self.located else "not known"
+        ends = (self.first - self.spacing / 2, self.last + self.spacing / 2)
+        shown = [f"{0.0 if abs(end) < SAME * self.spacing else end:.6g}" for end in ends]  # what float32 leaves of a zero is one
+        return " to ".join(shown) if self.located else "not known"
 
     def has_box_of(self, other: "Axis") -> bool:
         """Whether both are of the same box, at whatever resolution.
@@ -62,7 +64,7 @@ class Axis:
         """
         if not self.located or not other.located:
             return True
-        slack = _SAME * min(self.spacing, other.spacing) + ROUNDING * max(map(abs, (self.first, self.last, other.first, other.last)))
+        slack = SAME * min(self.spacing, other.spacing) + ROUNDING * max(map(abs, (self.first, self.last, other.first, other.last)))
         pairs = zip(self._ends(), other._ends(), strict=True)
         return any(abs(a - c) <= slack and abs(b - d) <= slack for (a, b), (c, d) in pairs)
 
@@ -88,7 +90,7 @@ def equally_spaced(values: Sequence[float]) -> bool:
     if len(values) < 2:
         return True
     step = (values[-1] - values[0]) / (len(values) - 1)
-    slack = _SAME * step + ROUNDING * max(abs(values[0]), abs(values[-1]))
+    slack = SAME * step + ROUNDING * max(abs(values[0]), abs(values[-1]))
     return step > 0 and bool(np.all(np.abs(np.diff(values) - step) <= slack))
 
 
@@ -99,5 +101,5 @@ def same_times(one: Sequence[float], other: Sequence[float], largest: float = 0.
     if len(one) == 0:
         return True
     step = min(abs(row[-1] - row[0]) / max(1, len(row) - 1) for row in (one, other))
-    slack = _SAME * step + ROUNDING * max(largest, *np.abs(one), *np.abs(other))
+    slack = SAME * step + ROUNDING * max(largest, *np.abs(one), *np.abs(other))
     return bool(np.all(np.abs(np.subtract(one, other)) <= slack))

@@ -1,7 +1,7 @@
 """What the numbers of a data set stand for, and whether those of another stand for the same."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from hpcml.core.errors import ConfigError
@@ -62,13 +62,41 @@ class Meaning:
 
     @property
     def interval(self) -> float:
-        """Time from an input to its target; 0 in steady problems."""
-        return self.times[-1] - self.times[0]
+        """Time from an input to its target; 0 in steady problems, and where there is no time."""
+        return self.times[-1] - self.times[0] if self.times else 0.0
 
     @property
     def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Of inputs and targets."""
         return tuple(entry.name for entry in self.inputs), tuple(entry.name for entry in self.targets)
+
+    def found_in(self, space: Description, source: str) -> tuple["Meaning", int]:
+        """What the fields of these names mean in another dataset, and how many of its times lie from an input to its target.
+
+        Raises
+        ------
+        ConfigError
+            If it lacks a field, or its grid or times are not uniform.
+
+        Communication
+        -------------
+        Local.
+        """
+        inputs, targets = self.names
+        there = [entry.name for entry in space.fields]
+        if absent := [name for name in dict.fromkeys([*inputs, *targets]) if name not in there]:
+            raise ConfigError(
+                f"{source} does not go with {self.source}: it has no field {', '.join(absent)} but {', '.join(there)}; fields are found by "
+                "name: rename them in the file, or take other data"
+            )
+        between = space.interval if self.interval and space.num_times > 1 else 0.0
+        stride = max(1, round(self.interval / between)) if between else int(self.interval > 0)
+        return self.of_pairs(space, inputs, targets, stride, source), stride
+
+    def filled(self, other: "Meaning") -> "Meaning":
+        """The other with the boundaries that only this one knows."""
+        axes = (replace(there, boundary=there.boundary or here.boundary) for here, there in zip(self.axes, other.axes, strict=True))
+        return replace(other, axes=tuple(axes))
 
     def check(self, other: "Meaning", same_grid: bool = False) -> None:
         """Refuse another that means something else.
