@@ -5,6 +5,12 @@
     h1            1 / B sum_b |p_b - t_b|_1 / |t_b|_1                       |u|_1^2 = |u|^2 + sum over dims of |du/dx|^2
 
 B counts the samples of all data groups, N the cells of the whole grid. Values and gradients are those of one rank with everything.
+
+All arithmetic is in float64 and so is the value, whatever the fields are: squares of physical units, such as 1e30 or 1e-30, leave float32,
+and counts of cells leave float16. Gradients have the dtype of the fields.
+
+A target that is zero everywhere has no relative error. Its norm counts as that of a field of ones, so that the error is the root mean square
+of the difference (for `h1`: with its derivatives), 0 for an exact prediction.
 """
 
 from collections.abc import Callable
@@ -33,7 +39,7 @@ def mse(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        One number, the same on every rank; ``backward`` on every rank gives the gradient of this one number.
+        One number, float64, the same on every rank; ``backward`` on every rank gives the gradient of this one number.
 
     Raises
     ------
@@ -45,7 +51,7 @@ def mse(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     Collective over domain.world_comm: one all-reduce of two numbers; backward none.
     """
     _check(domain, prediction, target)
-    square = (prediction - target).square().sum()
+    square = (prediction.double() - target.double()).square().sum()
     total, count = global_sum(domain.world_comm, square, square.new_tensor(prediction.numel()))
     return total / count
 
@@ -59,7 +65,8 @@ def relative_l2(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     Backward none.
     """
     _check(domain, prediction, target)
-    return _mean_ratio(domain, _square(prediction - target), _square(target))
+    target = target.double()
+    return _mean_ratio(domain, _square(prediction.double() - target), _square(target), target.shape[1])
 
 
 def h1(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
@@ -72,10 +79,12 @@ def h1(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     As `relative_l2`, and one halo exchange of width 1 of both fields together; backward the same.
     """
     _check(domain, prediction, target)
-    difference = prediction - target
+    target = target.double()
+    difference = prediction.double() - target
     boundary = tuple("periodic" if p else "replicate" for p in domain.grid.periodic)
     wide = domain.halo(difference, target, boundary=boundary)
-    return _mean_ratio(domain, *(_square(u) + _gradient_square(domain, w) for u, w in zip((difference, target), wide, strict=True)))
+    squares = (_square(u) + _gradient_square(domain, w) for u, w in zip((difference, target), wide, strict=True))
+    return _mean_ratio(domain, *squares, target.shape[1])
 
 
 LOSSES: dict[str, Loss] = {"mse": mse, "relative_l2": relative_l2, "h1": h1}
@@ -115,9 +124,10 @@ def _distance(domain: Domain, d: int) -> Tensor:
     return steps.clamp_min(1.0) * domain.grid.spacing[d]
 
 
-def _mean_ratio(domain: Domain, numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Mean over all samples of sqrt(numerator / denominator), each summed over the ranks of its group."""
+def _mean_ratio(domain: Domain, numerator: Tensor, denominator: Tensor, channels: int) -> Tensor:
+    """Mean over all samples of sqrt(numerator / denominator), each summed over the ranks of its group; a zero target counts as ones."""
     above, below = global_sum(domain.comm, numerator, denominator)
+    below = torch.where(below == 0, channels * domain.grid.num_cells, below)
     # The derivative of the root at 0 is infinite; a prediction that is exact gets the gradient 0.
     ratio = (above.clamp_min(torch.finfo(above.dtype).tiny) / below).sqrt()
     if domain.num_data == 1:

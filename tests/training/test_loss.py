@@ -113,3 +113,49 @@ def test_mistakes_are_named(comm):
             mse(domain, torch.zeros(1, 1, *domain.local_shape), torch.zeros(2, 1, *domain.local_shape))
         with pytest.raises(ShapeError, match="two blocks"):
             relative_l2(domain, torch.zeros(1, 1, 9, 9), torch.zeros(1, 1, 9, 9))
+
+
+@pytest.mark.parallel([1, 2, 4])
+@pytest.mark.parametrize(("ours", "serial"), CASES, ids=["mse", "relative_l2", "h1"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+def test_a_loss_is_float64_whatever_the_fields_are(comm, rng, ours, serial, dtype):
+    """More cells than float16 can count, and differences of 0.01, whose square it rounds to nothing when divided by them."""
+    grid = Grid((263, 251))
+    with decompose(grid, comm) as domain:
+        t = torch.from_numpy(rng.standard_normal((1, 1, *grid.shape))).to(dtype)
+        p = (t.double() + 0.01).to(dtype)
+        value, expected = ours(domain, p[domain.index], t[domain.index]), serial(grid, p.double(), t.double())
+        assert value.dtype == torch.float64
+        torch.testing.assert_close(value, expected, **TIGHT)
+
+
+@pytest.mark.parallel([1, 2, 4])
+@pytest.mark.parametrize(("ours", "serial"), CASES, ids=["mse", "relative_l2", "h1"])
+@pytest.mark.parametrize("unit", [1e-30, 1e30])
+def test_units_whose_squares_leave_float32(comm, rng, ours, serial, unit):
+    grid = Grid((12, 9))
+    with decompose(grid, comm) as domain:
+        p, t = (unit * f.detach() for f in fields(rng, 2, grid.shape))
+        p, t = p.float().double().requires_grad_(), t.float().double()
+        block = p.detach()[domain.index].float().requires_grad_()
+        value, expected = ours(domain, block, t[domain.index].float()), serial(grid, p, t)
+        torch.testing.assert_close(value, expected, rtol=1e-12, atol=0.0)
+        value.backward()
+        expected.backward()
+        scale = float(p.grad.abs().max())  # the gradient is rounded to float32 once
+        assert float((block.grad.double() - p.grad[domain.index]).abs().max()) <= 1e-7 * scale
+
+
+@pytest.mark.parallel([1, 2, 4])
+@pytest.mark.parametrize("loss", [relative_l2, h1])
+def test_the_error_of_a_zero_target_is_absolute(comm, rng, loss):
+    """One of two samples has a zero target: its norm counts as that of ones."""
+    grid = Grid((7, 6))
+    with decompose(grid, comm) as domain:
+        t = fields(rng, 2, grid.shape)[1]
+        t[0] = 0
+        for p, expected in ((t, 0.0), (t + torch.tensor([3.0, 0.0], dtype=torch.float64).view(2, 1, 1, 1), 1.5)):
+            block = p[domain.index].clone().requires_grad_()
+            value = loss(domain, block, t[domain.index])
+            value.backward()
+            assert value.item() == pytest.approx(expected, abs=1e-150, rel=1e-14) and torch.isfinite(block.grad).all()
