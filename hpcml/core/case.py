@@ -61,8 +61,8 @@ class Unet(Section):
     """Grids in the ladder."""
     norm: Literal["none", "batch", "group", "instance"] = "group"
     """Normalisation after each convolution."""
-    padding_mode: Literal["zeros", "circular", "reflect", "replicate"] = "circular"
-    """What lies beyond the edge of the grid."""
+    padding_mode: Literal["grid", "zeros", "circular", "reflect", "replicate"] = "grid"
+    """What lies beyond the edge: as the grid is, the other end along its periodic dims and zeros along the others; or one of torch's."""
 
 
 class Simulation(Section):

@@ -16,10 +16,9 @@ from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.channel_mlp import ChannelMLP
 from hpcml.models.layers.normalisation import normalisation
-from hpcml.models.layers.parameters import replicated_together, share_parameters
+from hpcml.models.layers.parameters import replicated_together, replicated_wide, share_parameters
 from hpcml.models.layers.reach import check_field
 from hpcml.models.layers.spectral_conv import SpectralConv
-from hpcml.parallel.replicated import replicated
 
 
 class FNO(nn.Module):
@@ -110,9 +109,9 @@ class FNO(nn.Module):
         fields = []
         for d, (block, n) in enumerate(zip(self.domain.block, self.domain.global_shape, strict=True)):
             if not self.domain.grid.periodic[d]:
-                x = torch.arange(block.start, block.stop, device=u.device, dtype=u.dtype) / n
+                x = torch.arange(block.start, block.stop, device=u.device, dtype=torch.promote_types(u.dtype, torch.float32)) / n
                 x = x.view(-1, *(1,) * (self.domain.num_dims - 1 - d)).expand(shape)
-                fields += [x, torch.sin(math.pi * x), torch.cos(math.pi * x)]
+                fields += [f.to(u.dtype) for f in (x, torch.sin(math.pi * x), torch.cos(math.pi * x))]
         return fields
 
 
@@ -123,6 +122,8 @@ class FNOBlock(nn.Module):
 
     The norms come before the operators: after them they would cancel the biases, whose gradients would then be nothing but round-off.
     """
+
+    takes_wide = True
 
     def __init__(self, domain: Domain, channels: int, modes: int | Sequence[int], norm: str, hidden: int) -> None:
         super().__init__()
@@ -136,6 +137,7 @@ class FNOBlock(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         """Field (batch, channels, *local) of one such."""
-        (gate,) = replicated(self.domain.world_comm, self.gate)
+        (gate,) = replicated_wide(self.domain.world_comm, self.gate)
         inner = F.gelu(self.spectral(self.norms[0](v)) + self.skip(v))
-        return self.mlp(self.norms[1](inner)) + gate.view(-1, *(1,) * self.domain.num_dims) * v
+        passed = gate.view(-1, *(1,) * self.domain.num_dims) * v
+        return self.mlp(self.norms[1](inner)) + (passed if torch.is_autocast_enabled(v.device.type) else passed.to(v.dtype))

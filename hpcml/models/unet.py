@@ -16,9 +16,10 @@ from hpcml.fields.domain import Domain
 from hpcml.models import layers as on_domain
 from hpcml.models.layers.interpolate import Interpolate
 from hpcml.models.layers.normalisation import normalisation
+from hpcml.models.layers.padding import padding_modes
 from hpcml.models.layers.reach import check_field
 
-PADDING_MODES = ("circular", "zeros", "reflect", "replicate")
+PADDING_MODES = ("grid", "circular", "zeros", "reflect", "replicate")
 INTERPOLATIONS = ("linear", "bilinear", "trilinear")
 
 
@@ -38,7 +39,8 @@ class UNet(nn.Module):
     norm : str
         After every convolution: ``group``, ``instance``, ``batch`` or ``none``; see `hpcml.models.layers.normalisation`.
     padding_mode : str
-        What the convolutions see outside the field: ``circular`` for periodic fields, ``zeros``, ``reflect`` or ``replicate``.
+        What the network sees outside the field: ``grid``, the other end along the periodic dims of the grid and zeros along the others; or,
+        whatever the grid is, ``circular``, ``zeros``, ``reflect`` or ``replicate``.
 
     Raises
     ------
@@ -54,8 +56,8 @@ class UNet(nn.Module):
 
     Notes
     -----
-    Interpolation takes the outermost cells for what lies beyond the edge, also of a periodic field, as torch does; the convolution after it
-    sees across the edge.
+    Along dims that go on at the other end interpolation does so too: a field shifted by cells of the coarsest grid gives the shifted
+    output. Elsewhere interpolation repeats the outermost cells, as torch does.
 
     References
     ----------
@@ -78,11 +80,12 @@ class UNet(nn.Module):
         channels: int = 32,
         levels: int = 3,
         norm: str = "group",
-        padding_mode: str = "circular",
+        padding_mode: str = "grid",
     ) -> None:
         super().__init__()
         if padding_mode not in PADDING_MODES:
             raise ConfigError(f"unknown padding mode {padding_mode!r} of a U-Net: expected one of {', '.join(PADDING_MODES)}")
+        modes = padding_modes(padding_mode, domain)
         domains = ladder(domain, levels)
         widths = [channels * 2**level for level in range(levels)]
         self.domain = self.domain_out = domain
@@ -93,7 +96,7 @@ class UNet(nn.Module):
             steps: list[nn.Module] = []
             for width in (inputs, outputs):
                 # A norm takes a bias away again, and its gradient would be nothing but round-off.
-                steps.append(conv(where, width, outputs, 3, padding=1, padding_mode=padding_mode, bias=norm == "none"))
+                steps.append(conv(where, width, outputs, 3, padding=1, padding_mode=modes, bias=norm == "none"))
                 steps += [normalisation(norm, where, outputs), nn.GELU()]
             return nn.Sequential(*steps)
 
@@ -101,7 +104,8 @@ class UNet(nn.Module):
         self.pools = nn.ModuleList(pool(d, 2) for d in domains[:-1])
         mode = INTERPOLATIONS[domain.num_dims - 1]
         finer = list(zip(domains[1:], domains, widths, strict=False))
-        self.rises = nn.ModuleList(Interpolate(below, size=above.global_shape, mode=mode) for below, above, _ in finer)
+        periodic = [m == "circular" for m in modes]
+        self.rises = nn.ModuleList(Interpolate(below, size=above.global_shape, mode=mode, periodic=periodic) for below, above, _ in finer)
         self.up = nn.ModuleList(double(above, 3 * w, w) for _, above, w in finer)
         self.head = conv(domain, channels, out_channels, 1)
 

@@ -111,8 +111,8 @@ class WindowPlan:
         list of Tensor
             Each (..., *source_shape).
         """
-        if windows[0].dtype == torch.float16:  # sums of halves are made in float32
-            return [total.half() for total in self.adjoint([w.float() for w in windows], False, meanwhile)]
+        if windows[0].dtype in (torch.float16, torch.bfloat16):  # sums of 16 bits are made in float32
+            return [total.to(windows[0].dtype) for total in self.adjoint([w.float() for w in windows], False, meanwhile)]
         bound = self._bind(windows, self.target_shape, adjoint=True)
         bound.start(windows)
         try:

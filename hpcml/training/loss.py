@@ -9,7 +9,7 @@ B counts the samples of all data groups, N the cells of the whole grid. Values a
 All arithmetic is in float64 and so is the value, whatever the fields are: squares of physical units, such as 1e30 or 1e-30, leave float32,
 and counts of cells leave float16. Gradients have the dtype of the fields.
 
-A target that is zero everywhere has no relative error. Its norm counts as that of a field of ones, so that the error is the root mean square
+A target that is zero everywhere has no relative error. Its norm counts as that of a field of ones: the error is then the root mean square
 of the difference (for `h1`: with its derivatives), 0 for an exact prediction.
 """
 
@@ -83,8 +83,8 @@ def h1(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     difference = prediction.double() - target
     boundary = tuple("periodic" if p else "replicate" for p in domain.grid.periodic)
     wide = domain.halo(difference, target, boundary=boundary)
-    squares = (_square(u) + _gradient_square(domain, w) for u, w in zip((difference, target), wide, strict=True))
-    return _mean_ratio(domain, *squares, target.shape[1])
+    above, below = (_square(u) + _gradient_square(domain, w) for u, w in zip((difference, target), wide, strict=True))
+    return _mean_ratio(domain, above, below, target.shape[1])
 
 
 LOSSES: dict[str, Loss] = {"mse": mse, "relative_l2": relative_l2, "h1": h1}

@@ -9,9 +9,8 @@ from torch.nn import functional as F
 
 from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
-from hpcml.models.layers.parameters import share_parameters
+from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
-from hpcml.parallel.replicated import replicated
 
 
 class ChannelMLP(nn.Module):
@@ -39,6 +38,11 @@ class ChannelMLP(nn.Module):
     ShapeError
         For a tensor that is not this rank's block.
 
+    Attributes
+    ----------
+    layers : ModuleList
+        The linear maps, each called as a module: it may be parametrised, hooked or replaced.
+
     Communication
     -------------
     Forward: local. Backward: one all-reduce over domain.world_comm for all parameters together.
@@ -58,19 +62,37 @@ class ChannelMLP(nn.Module):
             raise ConfigError(f"a channel MLP has at least 1 layer, got num_layers={num_layers}")
         self.domain = self.domain_out = domain
         self.activation = activation
+        self._in_channels = in_channels
         hidden = [in_channels if hidden_channels is None else hidden_channels] * (num_layers - 1)
         widths = [in_channels, *hidden, in_channels if out_channels is None else out_channels]
         # On flattened cells one kind of convolution serves every number of dims.
-        self.layers = nn.ModuleList(nn.Conv1d(n, m, 1) for n, m in itertools.pairwise(widths))
+        self.layers = nn.ModuleList(_CellwiseMap(n, m, 1) for n, m in itertools.pairwise(widths))
         share_parameters(self, domain.world_comm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Fields (batch, out_channels, *local) of fields (batch, in_channels, *local)."""
-        check_field(x, self.domain)
-        parameters = replicated(self.domain.world_comm, *self.parameters())
+        check_field(x, self.domain, self._in_channels, "ChannelMLP")
         h = x.flatten(2)
-        for k, (weight, bias) in enumerate(zip(parameters[::2], parameters[1::2], strict=True)):
-            h = h if k == 0 else self.activation(h)
-            # A product with the matrix of each sample is up to three times as fast as a convolution with a kernel of one cell.
-            h = torch.baddbmm(bias[:, None], weight[..., 0].expand(len(h), -1, -1), h)
+        with replicated_together(self, self.domain.world_comm):
+            for k, layer in enumerate(self.layers):
+                h = layer(h if k == 0 else self.activation(h))
         return h.unflatten(2, x.shape[2:])
+
+
+class _CellwiseMap(nn.Conv1d):
+    """A matrix for the channels of each of (batch, channel, cells), as a convolution of one cell: its parameters, and what it computes."""
+
+    takes_wide = True
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight, bias = self.weight, self.bias
+        autocast = torch.is_autocast_enabled(input.device.type)
+        if input.dtype in (torch.float16, torch.bfloat16) and weight.dtype == input.dtype and not autocast:
+            return super().forward(input)  # adds up the gradients of samples before it rounds
+        # A product with the matrix of each sample is up to three times as fast as a convolution with a kernel of one cell.
+        matrix = weight[..., 0].expand(len(input), -1, -1)
+        # Parameters in float32 beside a field of 16 bits: what the ranks' gradients are summed from is not rounded, see `replicated_wide`.
+        wide = weight.dtype != input.dtype and not autocast
+        h = input.to(weight.dtype) if wide else input
+        y = torch.bmm(matrix, h) if bias is None else torch.baddbmm(bias[:, None], matrix, h)
+        return y.to(input.dtype) if wide else y

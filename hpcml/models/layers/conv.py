@@ -3,6 +3,7 @@
 y[o] = b + sum_{j < k}  w[j] x[o s - pad + dil j]        along each dim, for global indices o
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,10 +11,13 @@ from torch.nn.modules.conv import _ConvNd
 
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.convolution import Convolution
-from hpcml.models.layers.padding import boundary_rules
+from hpcml.models.layers.padding import boundary_rules, padding_modes
 from hpcml.models.layers.parameters import share_parameters, weight_and_bias
 from hpcml.models.layers.reach import Everything, Reach, Stencil, check_field, check_num_dims, output_domain, window_plan
 from hpcml.models.layers.windowed_convolution import windowed_convolution
+
+PADDING_MODE = 8
+"""Its place among the arguments of torch's layers."""
 
 
 class _Conv(_ConvNd):
@@ -22,15 +26,18 @@ class _Conv(_ConvNd):
     domain: Domain
     domain_out: Domain
 
-    def __init__(self, domain: Domain, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, domain: Domain, *args: Any, padding_mode: str | Sequence[str] = "zeros", **kwargs: Any) -> None:
         name = type(self).__name__
+        modes = padding_modes(args[PADDING_MODE] if len(args) > PADDING_MODE else padding_mode, domain)
+        plain: Any = super().__init__  # torch's layer knows one mode for all dims; what it prepares is the same for every mode
+        plain(*args[:PADDING_MODE], **dict(zip(("device", "dtype"), args[PADDING_MODE + 1 :], strict=False)), **kwargs)
+        self.padding_mode: Any = modes[0] if len(set(modes)) == 1 else modes
         check_num_dims(name, domain, len(self.kernel_size))
         lower, upper = self._reversed_padding_repeated_twice[-2::-2], self._reversed_padding_repeated_twice[::-2]
         widths = tuple(zip(lower, upper, strict=True))
         self.domain = domain
         self.domain_out = output_domain(name, domain, [self._size_out(d, n, widths[d]) for d, n in enumerate(domain.global_shape)])
-        self._boundary = boundary_rules(name, self.padding_mode, widths, domain.global_shape)
+        self._boundary = boundary_rules(name, modes, widths, domain.global_shape)
         self._reaches = tuple(self._reach(d, widths[d]) for d in range(domain.num_dims))
         native = (pad[0] if isinstance(reach, Everything) else 0 for pad, reach in zip(widths, self._reaches, strict=True))
         self._convolution = Convolution(self.kernel_size, self.stride, tuple(native), self.dilation, self.groups)
@@ -39,8 +46,8 @@ class _Conv(_ConvNd):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve this rank's block (batch, in_channels, *local_shape) to that of ``domain_out``."""
         domain = self.domain
-        check_field(x, domain)
-        if domain.comm.size == 1:
+        check_field(x, domain, self.in_channels, type(self).__name__)
+        if domain.comm.size == 1 and isinstance(self.padding_mode, str):
             return self._conv_forward(x, *weight_and_bias(self, domain.world_comm))
         plan = window_plan(domain, self.domain_out, self._reaches, self._boundary)
         return windowed_convolution(plan, domain.world_comm, self._convolution, x, self.weight, self.bias)
@@ -50,7 +57,7 @@ class _Conv(_ConvNd):
 
     def _reach(self, d: int, pad: tuple[int, int]) -> Reach:
         """Zero padding of a dim that is not split costs nothing when torch does it, and a copy when we do."""
-        if self.domain.process_grid.dims[d] == 1 and self.padding_mode == "zeros" and pad[0] == pad[1]:
+        if self.domain.process_grid.dims[d] == 1 and self._boundary[d] == "zero" and pad[0] == pad[1]:
             return Everything(self.domain.global_shape[d])
         return Stencil(self.kernel_size[d], self.stride[d], self.dilation[d], pad[0])
 
@@ -68,7 +75,9 @@ class Conv2d(_Conv, nn.Conv2d):
         Of the input.
     *args, **kwargs
         Those of `torch.nn.Conv2d`, all of them: any kernel (even ones too), stride, dilation, ``padding`` as number, tuple, ``'same'`` or
-        ``'valid'``, every ``padding_mode``, groups, bias, device, dtype.
+        ``'valid'``, groups, bias, device, dtype.
+    padding_mode : str or sequence of str
+        One of torch's; one for each dim; or ``grid``, which is ``circular`` along the periodic dims of the grid and ``zeros`` along others.
 
     Attributes
     ----------

@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from hpcml.core.errors import ConfigError
+from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.convolution import Convolution
+from hpcml.models.layers.padding import periodic_dims
 from hpcml.models.layers.parameters import share_parameters, weight_and_bias
 from hpcml.models.layers.reach import Everything, Reach, check_field, check_num_dims, output_domain, window_plan
 from hpcml.models.layers.windowed_convolution import windowed_convolution
@@ -47,7 +48,7 @@ class _ConvTranspose(_ConvTransposeNd):
     domain_out: Domain
     padding: tuple[int, ...]
 
-    def __init__(self, domain: Domain, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, domain: Domain, *args: Any, periodic: bool | Sequence[bool] = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         name = type(self).__name__
         check_num_dims(name, domain, len(self.kernel_size))
@@ -56,8 +57,10 @@ class _ConvTranspose(_ConvTransposeNd):
                 raise ConfigError(
                     f"{name}: output_padding {self.output_padding} must be smaller than stride {self.stride} or dilation {self.dilation}"
                 )
-        self.domain = domain
-        self.domain_out = output_domain(name, domain, [self._size_out(d, n) for d, n in enumerate(domain.global_shape)])
+        self.domain, self.periodic = domain, periodic_dims(name, periodic, domain)
+        sizes = [self._size_out(d, n) for d, n in enumerate(domain.global_shape)]
+        self._check_period(name, sizes)
+        self.domain_out = output_domain(name, domain, sizes)
         self._deal()
         share_parameters(self, domain.world_comm)
 
@@ -66,7 +69,7 @@ class _ConvTranspose(_ConvTransposeNd):
         reaches: list[Reach] = []
         padding, extra, cut = [], [], []
         for d, owned in enumerate(self.domain_out.block):
-            if self.domain.process_grid.dims[d] == 1:
+            if self.domain.process_grid.dims[d] == 1 and not self.periodic[d]:
                 reaches.append(Everything(self.domain.global_shape[d]))
                 padding.append(self.padding[d])
                 extra.append(self.output_padding[d])
@@ -88,13 +91,21 @@ class _ConvTranspose(_ConvTransposeNd):
         if output_size is not None:
             raise ConfigError(f"{type(self).__name__}: the output's size is fixed at construction: give output_padding there")
         domain = self.domain
-        check_field(x, domain)
-        if domain.comm.size == 1:
+        check_field(x, domain, self.in_channels, type(self).__name__)
+        if domain.comm.size == 1 and not any(self.periodic):
             whole = Convolution(self.kernel_size, self.stride, self.padding, self.dilation, self.groups, True, self.output_padding)
             return whole.forward_any(x, *weight_and_bias(self, domain.world_comm))
-        plan = window_plan(domain, self.domain_out, self._reaches, ("zero",) * domain.num_dims)
+        plan = window_plan(domain, self.domain_out, self._reaches, tuple("periodic" if p else "zero" for p in self.periodic))
         y = windowed_convolution(plan, domain.world_comm, self._convolution, x, self.weight, self.bias)
         return y if y.shape[2:] == self.domain_out.local_shape else y[self._cut].contiguous()
+
+    def _check_period(self, name: str, sizes: Sequence[int]) -> None:
+        for d, (n, size) in enumerate(zip(self.domain.global_shape, sizes, strict=True)):
+            if self.periodic[d] and size != n * self.stride[d]:
+                raise ShapeError(
+                    f"{name}: {n} periodic cells of dim {d} with stride {self.stride[d]} make {n * self.stride[d]}, but kernel, padding "
+                    f"and output_padding leave {size}: choose kernel - 2 padding + output_padding = stride, or periodic=False"
+                )
 
     def _size_out(self, d: int, n: int) -> int:
         made = (n - 1) * self.stride[d] + self.dilation[d] * (self.kernel_size[d] - 1) + 1
@@ -114,6 +125,9 @@ class ConvTranspose2d(_ConvTranspose, nn.ConvTranspose2d):
         Of the input.
     *args, **kwargs
         Those of `torch.nn.ConvTranspose2d`, all of them: any kernel, stride, padding, output_padding, groups, bias, dilation.
+    periodic : bool or sequence of bool
+        Along which dims what is spread beyond one end arrives at the other; the output then has stride times the input's cells there.
+        ``domain.grid.periodic`` is what the grid is; the default is torch's rule.
 
     Attributes
     ----------

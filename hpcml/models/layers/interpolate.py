@@ -1,6 +1,7 @@
 """Interpolation of a field that many ranks share to another number of cells: torch's on one rank, its exact equal on any number."""
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.nn.modules.utils import _ntuple
 
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.padding import periodic_dims
 from hpcml.models.layers.reach import check_field, output_domain, read_inputs
 from hpcml.models.layers.resampling import Resampling
 from hpcml.parallel.layout import Range
@@ -32,6 +34,10 @@ class Interpolate(nn.Upsample):
         and ``bicubic`` in 2, ``trilinear`` in 3.
     antialias : bool
         Not offered.
+    periodic : bool or sequence of bool
+        Along which dims the smooth modes take the first cells for what lies beyond the last and the other way round;
+        ``domain.grid.periodic`` is what the grid is. The default is torch's rule, which repeats the outermost cells. Along periodic dims
+        the scale is that of the sizes.
 
     Attributes
     ----------
@@ -62,8 +68,9 @@ class Interpolate(nn.Upsample):
     (16, 16)
     """
 
-    def __init__(self, domain: Domain, *args: Any, antialias: bool = False, **kwargs: Any) -> None:
+    def __init__(self, domain: Domain, *args: Any, antialias: bool = False, periodic: bool | Sequence[bool] = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.periodic = periodic_dims("Interpolate", periodic, domain)
         self._check(domain, antialias)
         every = _ntuple(domain.num_dims)
         scales: tuple[float | None, ...] = every(self.scale_factor)
@@ -74,8 +81,11 @@ class Interpolate(nn.Upsample):
         self.domain = domain
         self.domain_out = output_domain("Interpolate", domain, sizes)
         mode = "linear" if self.mode in LINEAR else MODES[self.mode]
+        if mode not in ("linear", "cubic"):
+            self.periodic = (False,) * domain.num_dims  # none of these looks beyond an end
         if self.recompute_scale_factor or mode == "area":
             scales = (None,) * domain.num_dims
+        scales = tuple(None if wraps else scale for scale, wraps in zip(scales, self.periodic, strict=True))
         self._dims = tuple(
             (mode, n, m, scale, bool(self.align_corners)) for n, m, scale in zip(domain.global_shape, sizes, scales, strict=True)
         )
@@ -88,14 +98,18 @@ class Interpolate(nn.Upsample):
     def forward(self, x: Tensor) -> Tensor:
         """Interpolate this rank's block (batch, channel, *local_shape) to that of ``domain_out``."""
         check_field(x, self.domain)
-        if self.domain.comm.size == 1:
+        if self.domain.comm.size == 1 and not any(self.periodic):
             return super().forward(x)
-        dims = tuple(Resampling(*dim, single=self._single or x.dtype != torch.float64) for dim in self._dims)
-        x = read_inputs(x, self.domain, self.domain_out, dims, ("zero",) * len(dims))
-        for d in reversed(range(len(dims))):
-            owned = self.domain_out.block[d]
-            x = _resample(x, d - len(dims), dims[d], (owned.start, owned.stop))
-        return x
+        single = self._single or x.dtype != torch.float64
+        dims = tuple(Resampling(*dim, single and not wraps, wraps) for dim, wraps in zip(self._dims, self.periodic, strict=True))
+        # In 16 bits every product and sum would be rounded, where torch rounds once.
+        y = x.to(torch.promote_types(x.dtype, torch.float32))
+        y = read_inputs(y, self.domain, self.domain_out, dims, tuple("periodic" if wraps else "zero" for wraps in self.periodic))
+        with torch.autocast(x.device.type, enabled=False):
+            for d in reversed(range(len(dims))):
+                owned = self.domain_out.block[d]
+                y = _resample(y, d - len(dims), dims[d], (owned.start, owned.stop))
+        return y.to(x.dtype)
 
     def _settle_nearest(self) -> None:
         """Find nearest cells as torch does in 2 dims and in all gradients: in float32, and without the scale for n or 2 n outputs.
@@ -128,6 +142,8 @@ class Interpolate(nn.Upsample):
             raise ConfigError(f"Interpolate: mode {self.mode!r} is not one of {', '.join(modes)}, those of {domain.num_dims} dims")
         if (self.size is None) == (self.scale_factor is None):
             raise ConfigError(f"Interpolate: give either size or scale_factor, got {self.size} and {self.scale_factor}")
+        if self.align_corners and any(self.periodic):
+            raise ConfigError("Interpolate: align_corners puts the first and the last cell on the ends, which a periodic field has none of")
         if self.align_corners is not None and self.mode not in (*LINEAR, "bicubic"):
             raise ConfigError(f"Interpolate: align_corners has no meaning for mode {self.mode!r}: leave it out")
         if self.recompute_scale_factor and self.size is not None:

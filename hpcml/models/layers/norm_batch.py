@@ -7,13 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hpcml.fields.domain import Domain
-from hpcml.models.layers.norm_statistics import check_channels, moments, normalize, replicated_affine
+from hpcml.models.layers.norm_statistics import leaves_float32, track
+from hpcml.models.layers.normalise import normalise
+from hpcml.models.layers.parameters import columns
 from hpcml.models.layers.reach import check_field, check_num_dims
 
 
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):
     """What the three have in common; see `BatchNorm2d`."""
 
+    takes_wide = True
     num_dims: ClassVar[int]
 
     def __init__(self, domain: Domain, num_features: int, *args: Any, **kwargs: Any) -> None:
@@ -22,27 +25,28 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
         self.domain = self.domain_out = domain
 
     def forward(self, input: Tensor) -> Tensor:
-        check_field(input, self.domain)
-        check_channels(self, input, self.num_features)
+        check_field(input, self.domain, self.num_features, type(self).__name__)
         comm = self.domain.world_comm
-        if comm.size == 1:
+        from_batch = self.training or self.running_mean is None
+        if comm.size == 1 and not (from_batch and leaves_float32(input)):
             return super().forward(input)
-        weight, bias = replicated_affine(comm, self.weight, self.bias)
-        if not self.training and self.running_mean is not None:
+        if not from_batch:
+            weight, bias = columns(self, comm)
             return F.batch_norm(input, self.running_mean, self.running_var, weight, bias, eps=self.eps)
-        mean, variance, count = moments(input, [d for d in range(input.dim()) if d != 1], comm)
+        affine = columns(self, comm, *(1,) * self.num_dims)
+        y, mean, variance, count = normalise(input, [0, *range(2, input.dim())], comm, self.eps, *affine)
         if self.training and self.track_running_stats:
-            self._track(mean.detach().flatten(), variance.detach().flatten() * (count / (count - 1)))
-        columns = (None if p is None else p.view(-1, *(1,) * self.num_dims) for p in (weight, bias))
-        return normalize(input, mean, variance, self.eps, *columns)
+            self._track(mean.flatten(), variance.flatten(), float(count))
+        return y
 
     @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor) -> None:
+    def _track(self, mean: Tensor, variance: Tensor, count: float) -> None:
         assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
         self.num_batches_tracked.add_(1)
         momentum = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance, momentum)
+        if count:  # an empty batch says nothing
+            track(self.running_mean, mean, momentum)
+            track(self.running_var, variance * count / (count - 1), momentum)
 
 
 class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):

@@ -5,7 +5,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from hpcml.fields.domain import Domain
-from hpcml.models.layers.norm_statistics import check_channels, moments, normalize, replicated_affine
+from hpcml.models.layers.norm_statistics import as_autocast, leaves_float32
+from hpcml.models.layers.normalise import normalise
+from hpcml.models.layers.parameters import columns
 from hpcml.models.layers.reach import check_field
 
 
@@ -36,18 +38,18 @@ class GroupNorm(nn.GroupNorm):
     The state dict is torch's, and on one rank the layer is torch's.
     """
 
+    takes_wide = True
+
     def __init__(self, domain: Domain, num_groups: int, num_channels: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(num_groups, num_channels, *args, **kwargs)
         self.domain = self.domain_out = domain
 
     def forward(self, input: Tensor) -> Tensor:
-        check_field(input, self.domain)
-        check_channels(self, input, self.num_channels)
+        check_field(input, self.domain, self.num_channels, "GroupNorm")
         comm = self.domain.world_comm
-        if comm.size == 1:
+        if comm.size == 1 and not leaves_float32(input):
             return super().forward(input)
-        grouped = input.unflatten(1, (self.num_groups, -1))
-        mean, variance, _ = moments(grouped, range(2, grouped.dim()), self.domain.comm)
-        column = (self.num_groups, -1, *(1,) * self.domain.num_dims)
-        affine = (None if p is None else p.view(column) for p in replicated_affine(comm, self.weight, self.bias))
-        return normalize(grouped, mean, variance, self.eps, *affine).flatten(1, 2)
+        grouped = as_autocast(input).unflatten(1, (self.num_groups, self.num_channels // self.num_groups))
+        affine = (None if p is None else p.unflatten(0, grouped.shape[1:3]) for p in columns(self, comm, *(1,) * self.domain.num_dims))
+        y, *_ = normalise(grouped, range(2, grouped.dim()), self.domain.comm, self.eps, *affine)
+        return y.flatten(1, 2)

@@ -8,7 +8,9 @@ from torch.nn import functional as F
 
 from hpcml.core.errors import ShapeError
 from hpcml.fields.domain import Domain
-from hpcml.models.layers.norm_statistics import check_channels, moments, normalize, replicated_affine
+from hpcml.models.layers.norm_statistics import leaves_float32, track
+from hpcml.models.layers.normalise import normalise
+from hpcml.models.layers.parameters import columns
 from hpcml.models.layers.reach import check_field, check_num_dims
 from hpcml.mpi.reductions import all_sum
 
@@ -16,6 +18,7 @@ from hpcml.mpi.reductions import all_sum
 class _InstanceNorm(nn.modules.instancenorm._InstanceNorm):
     """What the three have in common; see `InstanceNorm2d`."""
 
+    takes_wide = True
     num_dims: ClassVar[int]
 
     def __init__(self, domain: Domain, num_features: int, *args: Any, **kwargs: Any) -> None:
@@ -26,30 +29,32 @@ class _InstanceNorm(nn.modules.instancenorm._InstanceNorm):
         self.domain = self.domain_out = domain
 
     def forward(self, input: Tensor) -> Tensor:
-        check_field(input, self.domain)
-        check_channels(self, input, self.num_features)
+        check_field(input, self.domain, self.num_features, type(self).__name__)
         comm = self.domain.world_comm
-        if comm.size == 1:
+        from_sample = self.training or not self.track_running_stats
+        if comm.size == 1 and not (from_sample and (leaves_float32(input) or not len(input))):
             return super().forward(input)
-        weight, bias = replicated_affine(comm, self.weight, self.bias)
-        if not self.training and self.track_running_stats:
+        if not from_sample:
+            weight, bias = columns(self, comm)
             return F.batch_norm(input, self.running_mean, self.running_var, weight, bias, eps=self.eps)
-        mean, variance, count = moments(input, range(2, input.dim()), self.domain.comm)
+        affine = columns(self, comm, *(1,) * self.num_dims)
+        y, mean, variance, count = normalise(input, range(2, input.dim()), self.domain.comm, self.eps, *affine)
         if self.training and self.track_running_stats:
-            self._track(mean.detach().flatten(1), variance.detach().flatten(1) * (count / (count - 1)))
-        columns = (None if p is None else p.view(-1, *(1,) * self.num_dims) for p in (weight, bias))
-        return normalize(input, mean, variance, self.eps, *columns)
+            self._track(mean.flatten(1), variance.flatten(1) * count / (count - 1))
+        return y
 
     @torch.no_grad()
     def _track(self, means: Tensor, variances: Tensor) -> None:
         """Move the running statistics towards the mean of every sample's, over all data groups."""
         assert self.running_mean is not None and self.running_var is not None
         samples = means.new_full((1,), means.shape[0])
-        sums = all_sum(torch.cat([means.sum(0), variances.sum(0), samples]), self.domain.world_comm)
-        mean, variance = (sums[:-1] / sums[-1]).chunk(2)
+        *sums, count = all_sum(torch.cat([means.sum(0), variances.sum(0), samples]), self.domain.world_comm).split(
+            [*(self.num_features,) * 2, 1]
+        )
         momentum = 0.0 if self.momentum is None else self.momentum  # None is 0 in torch's instance norm, unlike in its batch norm
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance, momentum)
+        if count:  # an empty batch says nothing
+            for running, total in zip((self.running_mean, self.running_var), sums, strict=True):
+                track(running, total / count, momentum)
 
 
 class InstanceNorm1d(_InstanceNorm, nn.InstanceNorm1d):

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from hpcml.core.errors import ShapeError
 from hpcml.fields.domain import Domain
-from hpcml.models.layers.norm_statistics import check_channels, moments, normalize, replicated_affine
+from hpcml.models.layers.norm_statistics import as_autocast, leaves_float32
+from hpcml.models.layers.normalise import normalise
+from hpcml.models.layers.parameters import columns
 from hpcml.models.layers.reach import check_field
 
 
@@ -41,6 +43,8 @@ class LayerNorm(nn.LayerNorm):
     `Pointwise` with ``channels_last``.
     """
 
+    takes_wide = True
+
     def __init__(self, domain: Domain, normalized_shape: int | Sequence[int], *args: Any, **kwargs: Any) -> None:
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         if shape[-domain.num_dims :] != domain.global_shape or len(shape) > domain.num_dims + 1:
@@ -53,12 +57,10 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         with_channels = len(self.normalized_shape) > self.domain.num_dims
-        check_field(input, self.domain)
-        if with_channels:
-            check_channels(self, input, self.normalized_shape[0])
+        check_field(input, self.domain, self.normalized_shape[0] if with_channels else None, "LayerNorm")
         comm = self.domain.world_comm
-        if comm.size == 1:
+        if comm.size == 1 and not leaves_float32(input):
             return super().forward(input)
-        mean, variance, _ = moments(input, range(1 if with_channels else 2, input.dim()), self.domain.comm)
-        affine = (None if p is None else p[self.domain.index] for p in replicated_affine(comm, self.weight, self.bias))
-        return normalize(input, mean, variance, self.eps, *affine)
+        affine = (None if p is None else p[self.domain.index] for p in columns(self, comm))
+        y, *_ = normalise(as_autocast(input), range(1 if with_channels else 2, input.dim()), self.domain.comm, self.eps, *affine)
+        return y

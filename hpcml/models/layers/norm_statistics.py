@@ -1,35 +1,55 @@
-"""Mean and variance of values that lie on many ranks, in one message, and the normalisation by them."""
+"""Mean and variance of values that lie on many ranks, in one message."""
 
 from collections.abc import Sequence
 
 import torch
 from mpi4py import MPI
-from torch import Tensor, nn
+from torch import Tensor
 
-from hpcml.core.errors import ShapeError
 from hpcml.parallel.collectives import all_gather
-from hpcml.parallel.replicated import replicated
+
+LARGEST_SQUARED = 1e18
+"""Beyond it squares may leave float32: 3e38."""
 
 
-def check_channels(layer: nn.Module, x: Tensor, num_channels: int) -> None:
-    """Refuse a field of another number of channels, which broadcasting might take for one of a single channel."""
-    if x.shape[1] != num_channels:
-        raise ShapeError(f"{layer} expected {num_channels} channels, got a field (batch, channel, *local) of {tuple(x.shape)}")
+def accurate(dtype: torch.dtype) -> torch.dtype:
+    """Precision of statistics of fields of a dtype: float32 or wider."""
+    return torch.promote_types(dtype, torch.float32)
 
 
-def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm) -> tuple[Tensor, Tensor, float]:
-    """Mean and variance over ``dims`` of every rank's values together.
+def leaves_float32(x: Tensor) -> bool:
+    """Whether squares of a field's entries overflow; not asked of a GPU, which would wait for the answer, nor while torch traces."""
+    traced = torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
+    if x.dtype != torch.float32 or x.device.type != "cpu" or traced or not x.numel():
+        return False
+    return bool(torch.linalg.vector_norm(x.detach(), torch.inf) > LARGEST_SQUARED)
 
-    Each rank finds its own count n_r, mean m_r and variance v_r; these are gathered and combined (Chan, Golub and LeVeque) as
+
+def as_autocast(x: Tensor) -> Tensor:
+    """In float32 where torch's autocast has this norm so: on a GPU, not on a CPU."""
+    return x.float() if x.is_cuda and torch.is_autocast_enabled("cuda") else x
+
+
+def track(running: Tensor, value: Tensor, momentum: float) -> None:
+    """Move a running statistic towards a value, in float32 or wider."""
+    running.copy_(running.double().lerp(value, momentum))
+
+
+def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance over ``dims`` of every rank's values together, differentiably.
+
+    Each rank finds its own count n_r, mean m_r and variance v_r, in float32 or wider; these are gathered and combined in float64 (Chan,
+    Golub and LeVeque) as
 
         m = sum_r w_r m_r        v = sum_r w_r (v_r + (m_r - m)^2)        w_r = n_r / sum_s n_s
 
-    which loses no digits where the mean is large beside the deviation, unlike E[x^2] - E[x]^2.
+    which loses no digits where the mean is large beside the deviation, unlike E[x^2] - E[x]^2. Where a rank's variance leaves float32, all
+    ranks find theirs in float64.
 
     Parameters
     ----------
     x : Tensor
-        This rank's values.
+        This rank's values; there may be none.
     dims : sequence of int
         What to average over; the other dims must be alike on all ranks.
     comm : MPI.Intracomm
@@ -38,9 +58,9 @@ def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm) -> tuple[Tensor
     Returns
     -------
     mean, variance : Tensor
-        With ``dims`` kept as 1; the variance is that of the values themselves, divided by n. The same on every rank.
-    count : float
-        n, the values that one mean is taken over.
+        float64, with ``dims`` kept as 1; the variance is that of the values themselves, divided by n. The same on every rank.
+    count : Tensor
+        n, the values that one mean is taken over; float64, of no dims.
 
     Communication
     -------------
@@ -50,29 +70,24 @@ def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm) -> tuple[Tensor
     ----------
     T. F. Chan, G. H. Golub, R. J. LeVeque, The American Statistician 37 (1983) 242.
     """
-    variance, mean = torch.var_mean(x, dim=tuple(dims), correction=0, keepdim=True)
-    count = x.numel() / mean.numel()
+    mean, variance, count = _combined(x.to(accurate(x.dtype)), tuple(dims), comm)
+    if x.dtype == torch.float32 and not torch.isfinite(variance).all():
+        return _combined(x.double(), tuple(dims), comm)
+    return mean, variance, count
+
+
+def _combined(x: Tensor, dims: tuple[int, ...], comm: MPI.Intracomm) -> tuple[Tensor, Tensor, Tensor]:
+    number = torch.Size(x.shape[d] for d in dims).numel()
+    if number:
+        variance, mean = torch.var_mean(x, dim=dims, correction=0, keepdim=True)
+    else:
+        variance = mean = x.sum(dims, keepdim=True)  # zeros, which count for nothing
+    count = torch.full((1,), float(number), dtype=torch.float64, device=x.device)
     if comm.size == 1:
-        return mean, variance, count
-    own = torch.cat([mean.flatten(), variance.flatten(), mean.new_tensor([count])])
-    gathered = all_gather(comm, own)
+        return mean.double(), variance.double(), count[0]
+    gathered = all_gather(comm, torch.cat([mean.double().flatten(), variance.double().flatten(), count]))
     counts = gathered[:, -1].detach()
-    shape = (comm.size, *mean.shape)
     weight = (counts / counts.sum()).view(-1, *(1,) * mean.dim())
-    means, variances = (part.reshape(shape) for part in gathered[:, :-1].chunk(2, dim=1))
-    mean = (weight * means).sum(0)
-    variance = (weight * (variances + (means - mean).square())).sum(0)
-    return mean, variance, float(counts.double().sum())
-
-
-def normalize(x: Tensor, mean: Tensor, variance: Tensor, eps: float, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """(x - mean) / sqrt(variance + eps) * weight + bias, all broadcast to x."""
-    scale = torch.rsqrt(variance + eps)
-    y = (x - mean) * (scale if weight is None else scale * weight)
-    return y if bias is None else y + bias
-
-
-def replicated_affine(comm: MPI.Intracomm, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """Weight and bias as `hpcml.parallel.replicated` gives them; either may be absent."""
-    used = iter(replicated(comm, *(p for p in (weight, bias) if p is not None)))
-    return None if weight is None else next(used), None if bias is None else next(used)
+    means, variances = (part.reshape(comm.size, *mean.shape) for part in gathered[:, :-1].chunk(2, dim=1))
+    total = (weight * means).sum(0)
+    return total, (weight * (variances + (means - total).square())).sum(0), counts.sum()

@@ -26,6 +26,37 @@ def share_parameters(module: nn.Module, comm: MPI.Intracomm) -> None:
             value.copy_(broadcast(comm, value))
 
 
+def replicated_wide(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
+    """`replicated`, in float32 or wider, so that what the ranks' gradients are summed from was not rounded to 16 bits before.
+
+    Communication
+    -------------
+    That of `replicated`.
+    """
+    if comm.size == 1:
+        return values
+    return replicated(comm, *(_wide(value, comm) for value in values))
+
+
+def _wide(value: Tensor, comm: MPI.Intracomm) -> Tensor:
+    wide = value if value.is_complex() else value.to(torch.promote_types(value.dtype, torch.float32))
+    if wide is not value and getattr(value, "replicated_over", None) is comm:
+        wide.replicated_over = comm  # type: ignore[attr-defined]
+    return wide
+
+
+def columns(layer: Any, comm: MPI.Intracomm, *ones: int) -> tuple[Tensor | None, Tensor | None]:
+    """Weight and bias as `replicated_wide` gives them, with dims of one cell appended; either may be absent.
+
+    Communication
+    -------------
+    That of `replicated`.
+    """
+    used = iter(replicated_wide(comm, *(p for p in (layer.weight, layer.bias) if p is not None)))
+    weight, bias = (None if p is None else next(used).view(*p.shape, *ones) for p in (layer.weight, layer.bias))
+    return weight, bias
+
+
 def weight_and_bias(layer: Any, comm: MPI.Intracomm) -> tuple[Tensor, Tensor | None]:
     """Weight and bias for this rank's part of the work; their gradients are the sums over all ranks."""
     if layer.bias is None:
@@ -38,7 +69,8 @@ def weight_and_bias(layer: Any, comm: MPI.Intracomm) -> tuple[Tensor, Tensor | N
 def replicated_together(module: nn.Module, comm: MPI.Intracomm) -> Iterator[None]:
     """Within this block the layers of a module share one sum over the ranks for all gradients, instead of each asking for its own.
 
-    Only for layers that call `replicated`, not for convolutions of a kernel, which add up their gradients while their halo travels.
+    Only for layers that call `replicated`, not for convolutions of a kernel, which add up their gradients while their halo travels. Layers
+    with an attribute ``takes_wide`` get 16-bit parameters in float32, see `replicated_wide`.
 
     Communication
     -------------
@@ -47,11 +79,16 @@ def replicated_together(module: nn.Module, comm: MPI.Intracomm) -> Iterator[None
     if comm.size == 1:
         yield
         return
-    owners: list[dict[str, Any]] = [part._parameters for part in module.modules()]
-    places = [(owner, name) for owner in owners for name, value in owner.items() if value is not None]
-    values = [owner[name] for owner, name in places]
-    for (owner, name), used in zip(places, replicated(comm, *values), strict=True):
-        owner[name] = used
+    places: list[tuple[dict[str, Any], str]] = []
+    values, given = [], []
+    for part in module.modules():
+        for name, value in part._parameters.items():
+            if value is not None:
+                places.append((part._parameters, name))
+                values.append(value)
+                given.append(_wide(value, comm) if getattr(part, "takes_wide", False) else value)
+    for (owner, name), used in zip(places, replicated(comm, *given), strict=True):
+        owner[name] = used  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ average   y[o] = sum_{j < k} x[o s - pad + j] / count(o)        max   y[o] = max
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.modules.utils import _ntuple
 
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.padding import periodic_dims
 from hpcml.models.layers.reach import Everything, Reach, Stencil, check_field, check_num_dims, output_domain, read_inputs
 
 
@@ -23,8 +25,9 @@ class _Pool(nn.Module):
     domain: Domain
     domain_out: Domain
 
-    def _deal(self, domain: Domain) -> None:
+    def _deal(self, domain: Domain, periodic: bool | Sequence[bool]) -> None:
         name = type(self).__name__
+        self.periodic = periodic_dims(name, periodic, domain)
         check_num_dims(name, domain, self.num_dims)
         every = _ntuple(self.num_dims)
         self._kernel: tuple[int, ...] = every(self.kernel_size)
@@ -35,9 +38,13 @@ class _Pool(nn.Module):
             raise ShapeError(f"{name}: padding {self._padding} is more than half of kernel {self._kernel}, as torch too refuses: pad less")
         self.domain = domain
         self.domain_out = output_domain(name, domain, [self._size_out(d, n) for d, n in enumerate(domain.global_shape)])
-        split = [p > 1 for p in domain.process_grid.dims]
+        split = [p > 1 or wraps for p, wraps in zip(domain.process_grid.dims, self.periodic, strict=True)]
         self._native_padding = tuple(0 if cut else p for cut, p in zip(split, self._padding, strict=True))
         self._reaches = tuple(self._reach(d) if cut else Everything(domain.global_shape[d]) for d, cut in enumerate(split))
+
+    def _wide(self, x: Tensor, outside: str, fill: float = 0.0) -> Tensor:
+        rules = tuple("periodic" if wraps else outside for wraps in self.periodic)
+        return read_inputs(x, self.domain, self.domain_out, self._reaches, rules, fill)
 
     def _size_out(self, d: int, n: int) -> int:
         span = n + 2 * self._padding[d] - self._dilation[d] * (self._kernel[d] - 1) - 1
@@ -51,23 +58,24 @@ class _Pool(nn.Module):
 
 
 class _AvgPool(_Pool):
-    def __init__(self, domain: Domain, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, domain: Domain, *args: Any, periodic: bool | Sequence[bool] = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._deal(domain)
+        self._deal(domain, periodic)
         self._scales = self._corrections()
 
     def forward(self, x: Tensor) -> Tensor:
         """Average this rank's windows of (batch, channel, *local_shape)."""
         check_field(x, self.domain)
-        if self.domain.comm.size == 1:
+        if self.domain.comm.size == 1 and not any(self.periodic):
             return super().forward(x)
-        wide = read_inputs(x, self.domain, self.domain_out, self._reaches, ("zero",) * self.num_dims)
+        # In 16 bits what is mended below would be rounded twice.
+        wide = self._wide(x.to(torch.promote_types(x.dtype, torch.float32)) if self._scales else x, "zero")
         pool = getattr(functional, f"avg_pool{self.num_dims}d")
         override = {} if self.num_dims == 1 else {"divisor_override": self.divisor_override}
         y: Tensor = pool(wide, self._kernel, self._stride, self._native_padding, self.ceil_mode, self.count_include_pad, **override)
         for scale in self._scales:
             y = y * scale.to(y)
-        return y
+        return y.to(x.dtype)
 
     def _corrections(self) -> list[Tensor]:
         """The local operator divides by the whole kernel along a dim that is split; what mends that at the ends of the field, per dim."""
@@ -75,7 +83,7 @@ class _AvgPool(_Pool):
             return []
         scales = []
         for d, owned in enumerate(self.domain_out.block):
-            if isinstance(self._reaches[d], Everything):
+            if isinstance(self._reaches[d], Everything) or self.periodic[d]:
                 continue
             k, pad, n = self._kernel[d], self._padding[d], self.domain.global_shape[d]
             start = torch.arange(owned.start, owned.stop) * self._stride[d] - pad
@@ -87,18 +95,18 @@ class _AvgPool(_Pool):
 
 
 class _MaxPool(_Pool):
-    def __init__(self, domain: Domain, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, domain: Domain, *args: Any, periodic: bool | Sequence[bool] = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.return_indices:
             raise ConfigError(f"{type(self).__name__}: return_indices=True is not offered over ranks: leave it out")
-        self._deal(domain)
+        self._deal(domain, periodic)
 
     def forward(self, x: Tensor) -> Tensor:
         """Largest value of this rank's windows of (batch, channel, *local_shape)."""
         check_field(x, self.domain)
-        if self.domain.comm.size == 1:
+        if self.domain.comm.size == 1 and not any(self.periodic):
             return super().forward(x)
-        wide = read_inputs(x, self.domain, self.domain_out, self._reaches, ("constant",) * self.num_dims, -math.inf)
+        wide = self._wide(x, "constant", -math.inf)
         pool = getattr(functional, f"max_pool{self.num_dims}d")
         return pool(wide, self._kernel, self._stride, self._native_padding, self._dilation, self.ceil_mode)
 
@@ -118,6 +126,9 @@ class AvgPool2d(_AvgPool, nn.AvgPool2d):
         Of the input.
     *args, **kwargs
         Those of `torch.nn.AvgPool2d`, all of them.
+    periodic : bool or sequence of bool
+        Along which dims the padding holds the cells of the other end; ``domain.grid.periodic`` is what the grid is. The default is torch's
+        rule: nothing lies there.
 
     Attributes
     ----------
@@ -158,6 +169,8 @@ class MaxPool2d(_MaxPool, nn.MaxPool2d):
         Of the input.
     *args, **kwargs
         Those of `torch.nn.MaxPool2d` but ``return_indices``.
+    periodic : bool or sequence of bool
+        As for `AvgPool2d`.
 
     Attributes
     ----------

@@ -118,8 +118,8 @@ def read_inputs(
     return x if plan.is_identity else window(plan, x, fill=fill)[0]
 
 
-def check_field(x: Tensor, domain: Domain) -> None:
-    """Refuse a tensor that is not this rank's block of a field.
+def check_field(x: Tensor, domain: Domain, channels: int | None = None, layer: str = "") -> None:
+    """Refuse a tensor that is not this rank's block of a field, or one of other channels than a layer takes, where it says how many.
 
     Raises
     ------
@@ -130,6 +130,11 @@ def check_field(x: Tensor, domain: Domain) -> None:
         raise ShapeError(
             f"rank {domain.comm.rank} of {domain.comm.size} expected its block (batch, channel, *{domain.local_shape}) of a field of "
             f"{domain.global_shape}, got {tuple(x.shape)}: deal a whole field with domain.scatter, or build the layer with its domain"
+        )
+    if channels is not None and x.shape[1] != channels:
+        raise ShapeError(
+            f"{layer} expected {channels} channels, got {x.shape[1]} in a field (batch, channel, *local) of {tuple(x.shape)}: build the "
+            "layer for as many, or choose the channels"
         )
 
 

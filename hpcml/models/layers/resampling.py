@@ -24,6 +24,8 @@ class Resampling:
         Whether the centres of the outermost cells coincide; else their outer faces do.
     single : bool
         Positions in float32, as torch has them for every dtype but float64.
+    periodic : bool
+        Whether inputs go on around the ends, so that indices reach outside; else the outermost ones are repeated.
 
     Notes
     -----
@@ -37,6 +39,7 @@ class Resampling:
     scale: float | None = None
     align_corners: bool = False
     single: bool = False
+    periodic: bool = False
 
     def __call__(self, outputs: Range) -> Range:
         index, _ = self.taps(outputs)
@@ -64,6 +67,10 @@ class Resampling:
         return np.minimum(position.astype(np.float32).astype(np.int64), self.num_in - 1)
 
     def _linear(self, o: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.periodic:
+            position = self._position(o)
+            lower = np.floor(position).astype(np.int64)
+            return np.stack([lower, lower + 1]), np.stack([1 - (position - lower), position - lower])
         position = np.maximum(self._position(o), 0) if self.num_in != self.num_out else o.astype(np.float64)
         lower = np.minimum(position.astype(np.int64), self.num_in - 1)
         upper = np.minimum(lower + 1, self.num_in - 1)
@@ -72,9 +79,11 @@ class Resampling:
 
     def _cubic(self, o: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         position = self._position(o)
-        lower = np.minimum(np.floor(position).astype(np.int64), self.num_in - 1)
+        lower = np.floor(position).astype(np.int64)
+        lower = lower if self.periodic else np.minimum(lower, self.num_in - 1)
         t = np.clip(position - lower.astype(position.dtype), 0, 1).astype(np.float64)
-        index = np.clip(lower + np.arange(-1, 3)[:, None], 0, self.num_in - 1)
+        index = lower + np.arange(-1, 3)[:, None]
+        index = index if self.periodic else np.clip(index, 0, self.num_in - 1)
         return index, np.stack([_far(1 + t), _near(t), _near(1 - t), _far(2 - t)])
 
     def _area(self, o: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

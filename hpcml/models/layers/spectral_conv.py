@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from hpcml.fields.domain import Domain
 from hpcml.fields.low_modes import low_modes
-from hpcml.models.layers.parameters import share_parameters
+from hpcml.models.layers.parameters import replicated_wide, share_parameters
 from hpcml.models.layers.reach import check_field
-from hpcml.parallel.replicated import replicated
 
 
 class SpectralConv(nn.Module):
@@ -49,6 +48,10 @@ class SpectralConv(nn.Module):
     Forward: that of `hpcml.fields.low_modes.LowModes` there and back, about 2 m / N of the field each way; every rank multiplies its own
     modes only. Backward: the same, and one all-reduce over domain.world_comm of the parameters' gradients.
 
+    Notes
+    -----
+    A field of 16 bits is transformed in float32 and, but for autocast, rounded at the end.
+
     References
     ----------
     Z. Li et al., Fourier neural operator for parametric partial differential equations, arXiv:2010.08895.
@@ -66,9 +69,19 @@ class SpectralConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels, dtype=dtype)) if bias else None
         share_parameters(self, domain.world_comm)
 
+    takes_wide = True
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SpectralConv":
-        """Let ``double()``, ``to(dtype)`` change the precision of complex parameters as of real ones: torch would leave or halve them."""
-        return super()._apply(lambda t: torch.view_as_complex(fn(torch.view_as_real(t))) if t.is_complex() else fn(t), recurse)
+        """Let ``double()``, ``to(dtype)`` change the precision of complex parameters as of real ones: torch would leave or halve them.
+
+        There are no complex numbers of 16 bits to compute with: they stay in complex64.
+        """
+
+        def convert(t: Tensor) -> Tensor:
+            real = fn(torch.view_as_real(t))
+            return torch.view_as_complex(real.to(torch.promote_types(real.dtype, torch.float32)))
+
+        return super()._apply(lambda t: convert(t) if t.is_complex() else fn(t), recurse)
 
     def extra_repr(self) -> str:
         channels = self.weight.shape[:2]
@@ -76,12 +89,16 @@ class SpectralConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Output (batch, out_channels, *local) for x of (batch, in_channels, *local)."""
-        check_field(x, self.domain)
+        check_field(x, self.domain, self.weight.shape[0], "SpectralConv")
         transform = low_modes(self.domain, self.modes)
         parameters = [self.weight] if self.bias is None else [self.weight, self.bias]
-        weight, *bias = replicated(self.domain.world_comm, *parameters)
-        y = transform.cells(multiply_modes(transform.modes(x), weight[transform.block]))
-        return y + bias[0].view(-1, *(1,) * self.domain.num_dims) if bias else y
+        weight, *bias = replicated_wide(self.domain.world_comm, *parameters)
+        autocast = torch.is_autocast_enabled(x.device.type)
+        with torch.autocast(x.device.type, enabled=False):
+            u = x.to(torch.promote_types(x.dtype, torch.float32))
+            y = transform.cells(multiply_modes(transform.modes(u), weight[transform.block]))
+            y = y + bias[0].view(-1, *(1,) * self.domain.num_dims) if bias else y
+            return y if autocast else y.to(x.dtype)  # autocast leaves the output of a Fourier transform in float32
 
 
 def multiply_modes(s: Tensor, weight: Tensor) -> Tensor:

@@ -143,3 +143,71 @@ def test_one_rank_runs_torch_itself(comm, rng):
         x = random_like(rng, 2, 4, 6, 6).float()
         assert torch.equal(layers.BatchNorm2d(domain, 4)(x), nn.BatchNorm2d(4)(x))
         assert torch.equal(layers.GroupNorm(domain, 2, 4)(x), nn.GroupNorm(2, 4)(x))
+
+
+EXTREMES = [("BatchNorm2d", (4,)), ("GroupNorm", (2, 4)), ("InstanceNorm2d", (4, 1e-5, 0.1, True)), ("LayerNorm", "CS")]
+
+
+@pytest.mark.parallel([1, 2, 4])
+@pytest.mark.parametrize(("name", "args"), EXTREMES, ids=[name for name, _ in EXTREMES])
+@pytest.mark.parametrize("unit", [1e-30, 1e30])
+def test_units_whose_squares_leave_float32(comm, rng, name, args, unit):
+    with decompose(Grid((8, 9)), comm) as domain:
+        ours, _ = build(name, args, {}, domain, torch.float32)
+        _, exact = build(name, args, {}, domain, torch.float64)
+        whole = (unit * random_like(rng, 2, 4, 8, 9)).float().double().requires_grad_()
+        c = random_like(rng, 2, 4, 8, 9).float()
+        block = whole.detach()[domain.index].float().requires_grad_()
+        y, reference = ours(block), exact(whole)
+        y.backward(c[domain.index])
+        reference.backward(c.double())
+        for got, expected in ((y, reference[domain.index]), (block.grad, whole.grad[domain.index])):
+            scale = float(expected.detach().abs().max())
+            assert float((got.double() - expected).detach().abs().max()) <= 1e-5 * scale  # float32 after some operations
+
+
+@RANKS
+@pytest.mark.parametrize(("name", "args"), [*EXTREMES, ("InstanceNorm2d", (4, 1e-5, 0.1, False, True))], ids=str)
+def test_an_empty_batch_is_empty_and_says_nothing(comm, name, args):
+    """Running statistics stay as they are, parameters get zero gradients."""
+    with decompose(Grid((6, 6)), comm) as domain:
+        ours, _ = build(name, args, {}, domain)
+        before = {k: v.clone() for k, v in ours.state_dict().items() if v.is_floating_point()}
+        x = torch.zeros(0, 4, *domain.local_shape, dtype=torch.float64, requires_grad=True)
+        y = ours(x)
+        y.sum().backward()
+        assert y.shape == x.shape and x.grad.shape == x.shape
+        assert all(p.grad is not None and not p.grad.any() for p in ours.parameters())
+        assert all(torch.equal(ours.state_dict()[k], v) for k, v in before.items())
+
+
+@pytest.mark.parallel([2, 4])
+def test_a_data_group_may_have_no_sample(comm, rng):
+    """Statistics are then those of the other group."""
+    with decompose(Grid((6, 6)), comm, data=2) as domain:
+        ours, theirs = build("BatchNorm2d", (4,), {}, domain)
+        whole = random_like(rng, 3, 4, 6, 6)
+        mine = slice(0, 3) if domain.data_index == 0 else slice(3, 3)
+        y, reference = ours(whole[mine][domain.index]), theirs(whole)
+        if domain.data_index == 0:
+            assert_close(y, reference[domain.index])
+        assert_close(ours.running_var, theirs.running_var)
+
+
+@pytest.mark.parallel([1, 2, 4])
+@pytest.mark.parametrize(("name", "args"), EXTREMES, ids=[name for name, _ in EXTREMES])
+def test_a_norm_keeps_its_input_and_no_more(comm, rng, name, args):
+    with decompose(Grid((16, 12)), comm) as domain:
+        ours, _ = build(name, args, {}, domain)
+        x = random_like(rng, 2, 4, *domain.local_shape).requires_grad_()
+        kept = {}
+        parameters = {p.untyped_storage().data_ptr() for p in ours.parameters()}
+
+        def keep(t):
+            kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            ours(x)
+        own = sum(nbytes for where, nbytes in kept.items() if where not in parameters)
+        assert own <= 1.1 * x.untyped_storage().nbytes() + 8 * 2 * 4 * 4  # and a few numbers per mean
