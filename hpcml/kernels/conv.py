@@ -1,6 +1,6 @@
 """Convolution of few channels in two dims with stride 1, and its derivatives.
 
-The kernels are the faster where a matrix product over channels has little to work on; see `suits`.
+The kernels are the faster where a matrix product over channels has little to work on; see `hpcml.kernels.conv_choice`.
 """
 
 from collections.abc import Sequence
@@ -18,16 +18,14 @@ CONVOLVE = Kernel("conv", "convolve", convolve_twin, strided=("out", "x"))
 WEIGHT_GRADIENT = Kernel("conv", "weight_gradient", weight_gradient_twin, strided=("dy", "x"))
 MOST_TAPS, MOST_CHANNELS = 7, 64
 """Taps in each dim, and input channels, that the kernels have room for."""
-WINNING_CHANNELS = {torch.float32: 16, torch.float64: MOST_CHANNELS}
-"""Up to as many channels the kernels win against torch 2.13 on one core with AVX-512."""
 
 
-def suits(x: Tensor, weight: Tensor) -> bool:
-    """Whether the compiled kernels take a convolution with stride and dilation 1, and are faster than torch."""
+def fits(x: Tensor, weight: Tensor) -> bool:
+    """Whether compiled kernels can do a convolution with stride and dilation 1; `conv_choice` says whether they are faster."""
     channels, taps = max(weight.shape[:2]), max(weight.shape[2:])
-    if x.device.type != "cpu" or channels > WINNING_CHANNELS.get(x.dtype, 0) or taps > MOST_TAPS or x.numel() == 0:
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or channels > MOST_CHANNELS or taps > MOST_TAPS:
         return False
-    return choose_backend(CONVOLVE.source, "cpu") == "host"
+    return x.numel() > 0 and choose_backend(CONVOLVE.source, "cpu") == "host"
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: Sequence[int] = (0, 0), adjoint: bool = False) -> Tensor:

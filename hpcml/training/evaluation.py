@@ -126,6 +126,7 @@ def trained(directory: RunDirectory, comm: MPI.Intracomm) -> tuple[Mapping[str, 
     -------------
     Collective over comm.
     """
+    directory.take_ways(comm)
     restored = restore(directory.checkpoints, comm)
     if restored is None:
         raise CheckpointError(f"{directory.path} holds no checkpoint: run `hpcml train {directory.config} --run {directory.path}` first")

@@ -4,6 +4,7 @@ runs/NAME/
 ├── config.toml        the case with every default resolved
 ├── status.json        whether it runs, has finished, was stopped, or failed and why
 ├── environment.json   versions, host, threads, variables
+├── ways.json          which of several ways was taken where both are right, and the measurement behind it
 ├── log/               one file per rank
 ├── metrics.csv        a row per epoch
 ├── data/              what was simulated to learn from
@@ -25,6 +26,7 @@ from hpcml.core.environment import capture_environment
 from hpcml.core.errors import ConfigError
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import write_file
+from hpcml.kernels.ways import take_ways, taken_ways
 from hpcml.mpi.agreement import agree_on_error
 
 
@@ -82,6 +84,24 @@ class RunDirectory:
         """
         library = MPI.Get_library_version().strip("\x00").splitlines()[0].strip()
         self._on_the_first(lambda: self._write_environment(library), comm)
+
+    def take_ways(self, comm: MPI.Intracomm) -> None:
+        """Go the ways that this run went before, whatever is faster here: they may differ in the last bits.
+
+        Errors and communication are those of `begin`.
+        """
+        self._on_the_first(self._take_ways, comm)
+
+    def record_ways(self, comm: MPI.Intracomm) -> None:
+        """Write `ways.json`, once the model is made. Errors and communication are those of `begin`."""
+        self._on_the_first(lambda: write_file(self.path / "ways.json", (json.dumps(taken_ways(), indent=2) + "\n").encode()), comm)
+
+    def _take_ways(self) -> None:
+        path = self.path / "ways.json"
+        try:
+            take_ways(json.loads(path.read_bytes()) if path.exists() else {})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path} is not as hpcml writes it: {error}; without it the ways are chosen anew") from error
 
     def _on_the_first(self, write: Callable[[], Any], comm: MPI.Intracomm) -> None:
         error: Exception | None = None

@@ -58,12 +58,14 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
         checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm, lazy=True, patience=wait))
         directory.begin(case, world.comm)
         directory.describe(world.comm)
+        directory.take_ways(world.comm)
         stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))
         stop = stack.enter_context(StopSignal(world.comm))  # a signal that comes while data are simulated counts at the first update
         experiment = open_experiment(case, world.comm, directory.snapshots / "simulation.h5")
         domain = stack.enter_context(experiment.domain)
         stack.callback(experiment.close)
         model = experiment.surrogate()
+        directory.record_ways(world.comm)
         trainer = Trainer(model, experiment.train, experiment.validation, case.training, LOSSES[case.training.loss], checkpointer, stop)
         if (meaning := experiment.train.meaning) is not None:
             checkpointer.register("meaning", meaning.to_state, lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True))

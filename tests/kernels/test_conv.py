@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from hpcml.core.errors import ShapeError
 from hpcml.kernels.compiler import find_compiler
-from hpcml.kernels.conv import CONVOLVE, convolve, suits, weight_gradient
+from hpcml.kernels.conv import CONVOLVE, convolve, fits, weight_gradient
+from hpcml.kernels.conv_choice import ConvChoice
 from hpcml.models.layers.convolution import Convolution
 
 # (batch, in_channels, out_channels, cells, taps, padding)
@@ -90,7 +91,8 @@ def test_short_vector_registers(tmp_path):
 
 @pytest.mark.parametrize("kernel", [(3, 3), (1, 5)], ids=str)
 def test_layers_take_the_kernel_and_the_twin_alike(kernel, monkeypatch):
-    convolution = Convolution(kernel, (1, 1), (1, 2), (1, 1), 1)
+    always = ConvChoice({"float64": 8}, {"float64": 8}, {})
+    convolution = Convolution(kernel, (1, 1), (1, 2), (1, 1), 1, choice=always)
     x, weight, bias = (random(shape, torch.float64, "cpu", 0) for shape in ((2, 8, 6, 9), (4, 8, *kernel), (4,)))
     y = random((2, 4, 9 - kernel[0], 14 - kernel[1]), torch.float64, "cpu", 1)
     found = []
@@ -114,5 +116,5 @@ def test_what_does_not_fit_is_named():
         weight_gradient(torch.zeros(1, 3, 3, 2), x, (3, 3))
     with pytest.raises(ShapeError, match="array of float, got dtype float64"):
         convolve(x, weight.double())
-    assert not suits(torch.zeros(1, 65, 5, 5), torch.zeros(1, 65, 3, 3)) and not suits(x, torch.zeros(3, 2, 9, 3))
-    assert not suits(x.half(), weight.half())
+    assert not fits(torch.zeros(1, 65, 5, 5), torch.zeros(1, 65, 3, 3)) and not fits(x, torch.zeros(3, 2, 9, 3))
+    assert not fits(x.half(), weight.half())

@@ -8,6 +8,8 @@ import pytest
 from hpcml.core.case import Case, Ranks
 from hpcml.core.config import check_config
 from hpcml.core.errors import ConfigError
+from hpcml.kernels import ways
+from hpcml.kernels.ways import agreed_way
 from hpcml.training.run_directory import RunDirectory
 
 
@@ -76,6 +78,8 @@ from mpi4py import MPI
 from hpcml.core.case import Case, Ranks
 from hpcml.core.config import check_config
 from hpcml.core.errors import ConfigError
+from hpcml.kernels import ways
+from hpcml.kernels.ways import agreed_way
 from hpcml.training.run_directory import RunDirectory
 directory = RunDirectory(Path(os.environ["DISK"]) / "run")
 filler = Path(os.environ["DISK"]) / "filler"
@@ -113,3 +117,21 @@ def test_a_folder_that_is_no_run_or_cannot_be_made_is_named(comm, shared_path):
     comm.Barrier()
     with pytest.raises(ConfigError, match="cannot make the run directory"):
         RunDirectory(shared_path / "file").begin(case(), comm)
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_run_goes_on_in_the_ways_that_it_recorded(comm, shared_path, monkeypatch):
+    monkeypatch.setattr(ways, "_TAKEN", {})
+    directory = RunDirectory(shared_path)
+    directory.take_ways(comm)
+    assert agreed_way("race", lambda: "found first", comm) == "found first"
+    directory.record_ways(comm)
+    ways._TAKEN.clear()  # another job, on a processor where the other way is faster
+    directory.take_ways(comm)
+    assert agreed_way("race", lambda: "found later", comm) == "found first"
+    comm.Barrier()
+    if comm.rank == 0:
+        (shared_path / "ways.json").write_text("[1, 2]")
+    comm.Barrier()
+    with pytest.raises(ConfigError, match=r"ways.json is not as hpcml writes it"):
+        directory.take_ways(comm)

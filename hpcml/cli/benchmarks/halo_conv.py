@@ -81,7 +81,7 @@ def _measure(comm: MPI.Intracomm, size: int, samples: int, steps: int) -> dict[s
 
 def _alone(half: Domain, layer: Conv2d) -> Callable[[Tensor], Tensor]:
     """The layer's arithmetic on one rank's half, padded in the first dim by a window, as where a field is shared."""
-    convolution = Convolution((3, 3), (1, 1), (0, 1), (1, 1), 1)
+    convolution = Convolution((3, 3), (1, 1), (0, 1), (1, 1), 1, choice=layer._convolution.choice)
     plan = window_plan(half, half, (Stencil(3, before=1), Stencil(1)), ("zero", "zero"))
     return lambda x: windowed_convolution(plan, MPI.COMM_SELF, convolution, x, layer.weight, layer.bias)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from hpcml.fields.domain import Domain
+from hpcml.kernels.conv_choice import TORCH, conv_choice
 from hpcml.models.layers.convolution import Convolution
 from hpcml.models.layers.padding import boundary_rules, padding_modes
 from hpcml.models.layers.parameters import share_parameters, weight_and_bias
@@ -40,7 +41,8 @@ class _Conv(_ConvNd):
         self._boundary = boundary_rules(name, modes, widths, domain.global_shape)
         self._reaches = tuple(self._reach(d, widths[d]) for d in range(domain.num_dims))
         native = (pad[0] if isinstance(reach, Everything) else 0 for pad, reach in zip(widths, self._reaches, strict=True))
-        self._convolution = Convolution(self.kernel_size, self.stride, tuple(native), self.dilation, self.groups)
+        choice = conv_choice(domain.world_comm) if domain.comm.size > 1 else TORCH
+        self._convolution = Convolution(self.kernel_size, self.stride, tuple(native), self.dilation, self.groups, choice=choice)
         share_parameters(self, domain.world_comm)
 
     def forward(self, x: Tensor) -> Tensor:

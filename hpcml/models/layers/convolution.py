@@ -8,9 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hpcml.kernels import conv
-
-MOST_CHANNELS = 8
-"""Up to as many output channels, the gradient of the input is computed as a forward convolution; see `Convolution`."""
+from hpcml.kernels.conv_choice import TORCH, ConvChoice
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -21,10 +19,9 @@ class Convolution:
 
     Notes
     -----
-    For few channels in float32 the kernel that torch takes on a CPU for the gradient of the input is several times slower than the one it
-    takes forward: 2.8 ms against 0.5 ms for 8 to 8 channels, 3x3, on 128 x 256 cells and one core with AVX-512 (torch 2.13). From 16
-    channels on they are alike; in float64 the forward one is the slower. With stride 1 that gradient is itself a forward convolution,
-    and is computed as one:
+    ``choice`` says where the kernel is faster than torch. Where it does not serve, and few channels make torch's kernel for the gradient of
+    the input several times slower than the one it takes forward, as on CPUs in float32, that gradient is computed as the forward
+    convolution that it is:
 
         x'[i] = sum_j w[j] y'[i + pad - dil j]
     """
@@ -36,10 +33,11 @@ class Convolution:
     groups: int
     transposed: bool = False
     output_padding: tuple[int, ...] | None = None
+    choice: ConvChoice = TORCH
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve."""
-        if self._is_direct and not torch.is_grad_enabled() and conv.suits(x, weight):
+        if self._takes("forward", x, weight):
             return conv.convolve(x, weight, bias, self.padding)
         return torch.convolution(x, weight, bias, self.stride, self.padding, self.dilation, self.transposed, self._extra, self.groups)
 
@@ -52,9 +50,9 @@ class Convolution:
 
     def backward(self, y: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]) -> Gradients:
         """Gradients of x, weight and bias, those that are wanted, for the gradient y of the output."""
-        if self._is_direct and not torch.is_grad_enabled() and conv.suits(x, weight):
+        if self._takes("backward", x, weight):
             return self._direct_backward(y, x, weight, wanted)
-        if not wanted[0] or self._adjoint is None or not _has_few_channels(weight):
+        if not wanted[0] or self._adjoint is None or weight.shape[1] == 1 or not self.choice.takes("flipped", weight):
             return self._backward(y, x, weight, wanted)
         _, weight_grad, bias_grad = self._backward(y, x, weight, (False, *wanted[1:])) if any(wanted[1:]) else (None, None, None)
         return self._adjoint.forward(y, weight.transpose(0, 1).flip(self._kernel_dims), None), weight_grad, bias_grad
@@ -70,6 +68,9 @@ class Convolution:
         return torch.ops.aten.convolution_backward.default(
             y, x, weight, channels, self.stride, self.padding, self.dilation, self.transposed, self._extra, self.groups, wanted
         )
+
+    def _takes(self, way: str, x: Tensor, weight: Tensor) -> bool:
+        return self._is_direct and not torch.is_grad_enabled() and self.choice.takes(way, weight) and conv.fits(x, weight)
 
     @cached_property
     def _is_direct(self) -> bool:
@@ -91,8 +92,3 @@ class Convolution:
         if self.transposed or self.groups > 1 or max(self.stride) > 1 or min(padding) < 0:
             return None
         return Convolution(self.kernel, self.stride, padding, self.dilation, 1)
-
-
-def _has_few_channels(weight: Tensor) -> bool:
-    few = weight.shape[0] <= MOST_CHANNELS and weight.shape[1] > 1
-    return few and weight.dtype == torch.float32 and weight.device.type == "cpu"
