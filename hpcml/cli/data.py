@@ -37,11 +37,14 @@ def _generate(args: argparse.Namespace) -> int:
     from hpcml.core.case import Generation
     from hpcml.core.config import load_config
     from hpcml.core.log import rank_log
+    from hpcml.io.checkpoint.signals import PREEMPTED, StopSignal
     from hpcml.training.generate import generate
 
     case = load_config(args.case, Generation, args.overrides)
-    with rank_log(world.rank, world.size, str(world.device)):
-        paths = generate(case, args.out or Path("datasets") / Path(args.case).stem, world)
+    with rank_log(world.rank, world.size, str(world.device)), StopSignal(world.comm) as stop:
+        paths = generate(case, args.out or Path("datasets") / Path(args.case).stem, world, stop=stop)
+    if paths is None:
+        return PREEMPTED
     if world.rank == 0:
         print("complete: " + " ".join(map(str, paths)))
     return 0

@@ -26,5 +26,5 @@ def run(args: argparse.Namespace) -> int:
     directory = RunDirectory(args.directory)
     directory.case()  # before a log is begun in what is no run directory
     with rank_log(world.rank, world.size, str(world.device), directory.log):
-        evaluate_run(directory, world.comm, args.data)
+        evaluate_run(directory, world, args.data)
     return 0

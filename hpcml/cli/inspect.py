@@ -1,4 +1,4 @@
-"""``hpcml inspect``: what a checkpoint holds, whether it is whole, how to go on from it."""
+"""``hpcml inspect``: how a run stands or ended, what a checkpoint holds, whether it is whole, how to go on from it."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ _MOST_VALUES = 20
 
 def add_parser(subparsers: Any) -> None:
     """Add ``inspect``."""
-    parser = subparsers.add_parser("inspect", help="what a checkpoint holds, whether it is whole, how to resume")
+    parser = subparsers.add_parser("inspect", help="how a run ended, what its checkpoints hold, whether they are whole")
     parser.add_argument("path", metavar="PATH", type=Path, help="a checkpoint, a file in it, a folder of checkpoints or a run")
     parser.add_argument("--json", action="store_true", help="print one JSON array instead of text")
     parser.set_defaults(run=run)
@@ -24,16 +24,19 @@ def run(args: argparse.Namespace) -> int:
     CheckpointError
         Where the path holds no checkpoint.
     """
-    summaries = _summaries(args.path)
+    from hpcml.training.run_status import describe_status, read_status
+
+    status = read_status(args.path)
+    summaries = _summaries(args.path, status is not None)
     if args.json:
-        print(json.dumps(summaries))
+        print(json.dumps(summaries + ([{"path": str(args.path), "complete": False, "run": status}] if status is not None else [])))
     else:
-        print("\n\n".join("\n".join(_describe(summary)) for summary in summaries))
-        print("\n" + _advice(summaries))
+        parts = [describe_status(status)] if status is not None else []
+        print("\n\n".join([*parts, *("\n".join(_describe(summary)) for summary in summaries), _advice(summaries)]))
     return 0 if any(summary["complete"] for summary in summaries) else 1
 
 
-def _summaries(path: Path) -> list[dict[str, Any]]:
+def _summaries(path: Path, of_a_run: bool) -> list[dict[str, Any]]:
     from hpcml.core.errors import CheckpointError
     from hpcml.io.checkpoint.summary import summarise, summarise_run
 
@@ -43,6 +46,8 @@ def _summaries(path: Path) -> list[dict[str, Any]]:
     for candidate in (folder, folder / "checkpoints"):
         if found := summarise_run(candidate):
             return found
+    if of_a_run:  # which has none yet
+        return []
     raise CheckpointError(f"{path} is no checkpoint and holds none: name a folder step-..., or the folder they lie in")
 
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -109,8 +109,8 @@ class Solver(ABC):
         """
         return torch.stack(list(self.snapshots(state, num_steps, every)), 1)
 
-    def snapshots(self, state: Tensor, num_steps: int, every: int = 1) -> Iterator[Tensor]:
-        """`rollout`, one snapshot at a time, for what does not fit in memory together."""
+    def snapshots(self, state: Tensor, num_steps: int, every: int = 1, after_step: Callable[[], None] | None = None) -> Iterator[Tensor]:
+        """`rollout`, one snapshot at a time, for what does not fit in memory together; ``after_step`` may end it by an exception."""
         inner = self.enter(state)
         self._agree_finite(-1 if _is_finite(inner) else 0, 0)
         self._check_stable(state, 0)
@@ -121,6 +121,8 @@ class Solver(ABC):
                 inner = self.advance(inner)
                 if first_bad < 0 and not _is_finite(inner):
                     first_bad = step
+                if after_step is not None:
+                    after_step()
             self._agree_finite(first_bad, last)
             state = self.leave(inner)
             self._check_stable(state, last)

@@ -17,11 +17,13 @@ from hpcml.io.checkpoint import restore
 from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
 from hpcml.io.files.replace import write_file
+from hpcml.mpi.world import World
 from hpcml.training.dataset import Samples
 from hpcml.training.experiment import load_surrogate, open_experiment
 from hpcml.training.held_out import open_held_out
 from hpcml.training.relative_error import mean_of_defined, relative_errors
 from hpcml.training.run_directory import RunDirectory
+from hpcml.training.simulated_data import simulated_data
 
 _log = logging.getLogger(__name__)
 
@@ -72,14 +74,14 @@ def evaluate(
     return errors
 
 
-def evaluate_run(directory: RunDirectory, comm: MPI.Intracomm, paths: Sequence[str] = ()) -> dict[str, float]:
+def evaluate_run(directory: RunDirectory, world: World, paths: Sequence[str] = ()) -> dict[str, float]:
     """Measure the model of a run on the held-out data of its case, or on other files.
 
     Parameters
     ----------
     directory : RunDirectory
         The run.
-    comm : MPI.Intracomm
+    world : World
         All ranks, in any number.
     paths : sequence of str
         Files or folders that mean what the model was trained on, at any resolution; by default those of the case.
@@ -96,12 +98,15 @@ def evaluate_run(directory: RunDirectory, comm: MPI.Intracomm, paths: Sequence[s
 
     Communication
     -------------
-    Collective over comm.
+    Collective over world.comm.
     """
+    comm = world.comm
     case = directory.case().model_copy(update={"ranks": Ranks()})
     state, meaning = trained(directory, comm)
     if isinstance(case.data, Simulation) and not paths:
-        held_out = open_experiment(case, comm).held_out
+        experiment = open_experiment(case, comm, simulated_data(case, directory.path, world))
+        experiment.train.close()
+        held_out = experiment.held_out
     else:
         chosen = paths or ([] if isinstance(case.data, Simulation) else case.data.test)
         if not chosen:

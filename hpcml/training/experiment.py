@@ -1,6 +1,6 @@
 """A case brought to life on the ranks of a job: its data, its domain, its model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from hpcml.training.dataset import Pairs, Samples, moments
 from hpcml.training.dtype_of import dtype_of
 from hpcml.training.equation_fields import simulated_meaning
 from hpcml.training.held_out import open_held_out
+from hpcml.training.simulated_data import as_dataset
 from hpcml.training.simulation import simulate_pairs
 from hpcml.training.stored_pairs import open_pairs
 from hpcml.training.tensor_files import read_pairs
@@ -98,8 +99,17 @@ def steps_in_time(case: Case) -> bool:
     return isinstance(case.data, Simulation) and case.equation is not None and case.equation.name != "darcy"
 
 
-def open_experiment(case: Case, comm: MPI.Intracomm, snapshots: Path | None = None) -> Experiment:
-    """Read or simulate the data of a case and deal them to the ranks; ``snapshots`` is a file for what is simulated, as the case asks.
+def open_experiment(case: Case, comm: MPI.Intracomm, simulated: Sequence[Path] | None = None) -> Experiment:
+    """Read the data of a case and deal them to the ranks.
+
+    Parameters
+    ----------
+    case : Case
+        The case.
+    comm : MPI.Intracomm
+        All ranks.
+    simulated : sequence of Path, optional
+        Files of what the case simulates, see `hpcml.training.simulated_data`; without them it is simulated in memory.
 
     Raises
     ------
@@ -113,7 +123,12 @@ def open_experiment(case: Case, comm: MPI.Intracomm, snapshots: Path | None = No
     data, dtype = case.data, dtype_of(case)
     if isinstance(data, Simulation):
         assert case.equation is not None
-        pairs = simulate_pairs(case, comm, dtype, snapshots)
+        if simulated is not None:
+            files = [open_pairs(str(path), as_dataset(case, path), case.grid, case.ranks, comm, dtype) for path in simulated]
+            for each in files:
+                each.meaning = simulated_meaning(build_equation(case.equation), each.domain.grid, data)
+            return Experiment(case, files[0], {"held out": files[1]})
+        pairs = simulate_pairs(case, comm, dtype)
         meaning = simulated_meaning(build_equation(case.equation), pairs[0].domain.grid, data)
         train, held_out = (replace(each, meaning=meaning) for each in pairs)
         return Experiment(case, train, {"held out": held_out})

@@ -2,8 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import torch
 from mpi4py import MPI
@@ -17,7 +16,6 @@ from hpcml.solvers import DarcySolver, build_solver
 from hpcml.training.dataset import Pairs
 from hpcml.training.progress import progress
 from hpcml.training.tensor_files import domain_of
-from hpcml.training.trajectory_writer import TrajectoryWriter
 
 _log = logging.getLogger(__name__)
 
@@ -25,11 +23,10 @@ MOST_STEPS = 10_000_000
 """Of a solver between two snapshots: beyond it no run comes to its end."""
 
 
-def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype, snapshots: Path | None = None) -> tuple[Pairs, Pairs]:
-    """Simulate the trajectories of a case and cut them into pairs of one state and the next.
+def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype) -> tuple[Pairs, Pairs]:
+    """Simulate the trajectories of a case and cut them into pairs of one state and the next, all in memory.
 
-    Steady equations give one pair per sample: coefficient and solution. Where ``snapshots.simulation`` of the case is set, the trajectories
-    for training are also written to the file ``snapshots``, step by step.
+    Steady equations give one pair per sample: coefficient and solution.
 
     Returns
     -------
@@ -52,10 +49,7 @@ def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype, sna
     equation = build_equation(spec.equation)
     sets: list[Pairs] = []
     for samples in (range(data.trajectories), range(data.trajectories, data.trajectories + data.held_out)):
-        steps = trajectories(equation, data, together, samples, data.snapshots)
-        if snapshots is not None and spec.snapshots.simulation and not sets:
-            steps = _written(steps, len(samples), spec, equation, together, snapshots)
-        states = torch.stack(list(steps), 1)
+        states = torch.stack(list(trajectories(equation, data, together, samples, data.snapshots)), 1)
         inputs, targets = (_moved(field, together, domain, dtype) for field in _cut(equation, states))
         sets.append(Pairs(domain, inputs, targets))
     if together is not domain:
@@ -65,7 +59,13 @@ def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype, sna
 
 @torch.no_grad()
 def trajectories(
-    equation: Equation, data: case.Simulation, domain: Domain, samples: range, snapshots: int, shown: bool = True
+    equation: Equation,
+    data: case.Simulation,
+    domain: Domain,
+    samples: range,
+    snapshots: int,
+    shown: bool = True,
+    after_step: Callable[[], None] | None = None,
 ) -> Iterator[Tensor]:
     """Trajectories of an equation, state by state.
 
@@ -83,6 +83,8 @@ def trajectories(
         States of each; a steady equation has one.
     shown : bool
         Whether progress is.
+    after_step : callable, optional
+        Called after every step of the solver; it may end the simulation by an exception.
 
     Yields
     ------
@@ -109,7 +111,7 @@ def trajectories(
                 bar.advance(interval, f"{len(samples)} trajectories of {type(equation).__name__}")
                 yield state
             if interval < snapshots:
-                state = _one_interval_on(equation, domain, data.interval, state)
+                state = _one_interval_on(equation, domain, data.interval, state, after_step)
 
 
 def snapshot_time(data: case.Simulation, step: int) -> float:
@@ -117,7 +119,7 @@ def snapshot_time(data: case.Simulation, step: int) -> float:
     return (math.ceil(data.spin_up / data.interval) + step) * data.interval
 
 
-def _one_interval_on(equation: Equation, domain: Domain, interval: float, state: Tensor) -> Tensor:
+def _one_interval_on(equation: Equation, domain: Domain, interval: float, state: Tensor, after_step: Callable[[], None] | None) -> Tensor:
     """State one interval later, by equal steps of at most half the stable one, and of less where the flow gains speed on the way."""
     needed = max(0.5, interval / equation.stable_step(domain, state))  # a fluid at rest would take a step of any length
     for doublings in range(1, 10):
@@ -128,23 +130,11 @@ def _one_interval_on(equation: Equation, domain: Domain, interval: float, state:
                 f"most are {MOST_STEPS}: take a shorter interval, fewer cells, or milder coefficients"
             )
         try:
-            *_, later = build_solver(equation, domain, interval / steps).snapshots(state, steps, steps)
+            *_, later = build_solver(equation, domain, interval / steps).snapshots(state, steps, steps, after_step)
             return later
         except SolverError as error:
             reason = error
     raise SolverError(f"data.interval = {interval:g} is too long for this flow, even in {steps} steps: {reason}") from reason
-
-
-def _written(
-    states: Iterator[Tensor], num_samples: int, spec: case.Case, equation: Equation, domain: Domain, path: Path
-) -> Iterator[Tensor]:
-    """The same states, each on disk before it is given on."""
-    channels = equation.channels(domain.num_dims)
-    assert isinstance(spec.data, case.Simulation)
-    with TrajectoryWriter(path, spec, domain, {name: name for name in channels}, num_samples) as writer:
-        for step, state in enumerate(states):
-            writer.write(snapshot_time(spec.data, step), dict(zip(channels, state.unbind(1), strict=True)))
-            yield state
 
 
 def _cut(equation: Equation, states: Tensor) -> tuple[Tensor, Tensor]:

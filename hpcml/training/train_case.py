@@ -6,17 +6,21 @@ from pathlib import Path
 
 import torch
 
-from hpcml.core.case import Case
+from hpcml.core.case import Case, Simulation
 from hpcml.core.log import rank_log
 from hpcml.io.checkpoint import Checkpointer, StopSignal
 from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
+from hpcml.mpi.patience import lenient
 from hpcml.mpi.world import World
+from hpcml.training.check_case import check_case
 from hpcml.training.evaluation import evaluate
-from hpcml.training.experiment import open_experiment
+from hpcml.training.experiment import Experiment, open_experiment
 from hpcml.training.loss import LOSSES
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.run_directory import RunDirectory
+from hpcml.training.run_status import RunStatus
+from hpcml.training.simulated_data import simulated_data, write_snapshots
 from hpcml.training.stored_pairs import StoredPairs
 from hpcml.training.trainer import Trainer
 
@@ -52,44 +56,65 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
     -------------
     Collective over world.comm.
     """
+    check_case(case, world.comm)
     directory = RunDirectory(folder)
     with ExitStack() as stack:
-        # First of all that writes, as it refuses a run that another job is at, or that cannot be written to.
-        checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm, lazy=True, patience=wait))
+        stop = stack.enter_context(StopSignal(world.comm))
+        with lenient():  # the others wait for as long as rank 0 waits for another job
+            # First of all that writes, as it refuses a run that another job is at, or that cannot be written to.
+            checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm, lazy=True, patience=wait))
         directory.begin(case, world.comm)
+        status = stack.enter_context(RunStatus(folder, world.rank, world.size))
         directory.describe(world.comm)
         directory.take_ways(world.comm)
         stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))
-        stop = stack.enter_context(StopSignal(world.comm))  # a signal that comes while data are simulated counts at the first update
-        experiment = open_experiment(case, world.comm, directory.snapshots / "simulation.h5")
-        domain = stack.enter_context(experiment.domain)
+        simulated = None
+        if isinstance(case.data, Simulation):
+            simulated = simulated_data(case, folder, world, stop)
+            if simulated is None:
+                _log.info("stopped as asked while trajectories were simulated; the same command goes on from there")
+                status.stopped()
+                return None
+            if case.snapshots.simulation:
+                write_snapshots(case, simulated[0], directory.snapshots / "simulation.h5", world)
+        experiment = open_experiment(case, world.comm, simulated)
+        stack.enter_context(experiment.domain)
         stack.callback(experiment.close)
-        model = experiment.surrogate()
-        directory.record_ways(world.comm)
-        trainer = Trainer(model, experiment.train, experiment.validation, case.training, LOSSES[case.training.loss], checkpointer, stop)
-        if (meaning := experiment.train.meaning) is not None:
-            checkpointer.register("meaning", meaning.to_state, lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True))
-        restored = checkpointer.restore()
-        _log.info(
-            "%s: %d samples on %s, %d groups, %d parameters", folder, experiment.train.num_samples, domain, domain.num_data, _size(model)
-        )
-        if restored is not None:
-            _log.info("resuming after update %d from %s (%s)", trainer.step, restored.path, restored.level)
-        with together(world.comm, f"opening {folder / 'metrics.csv'}"):
-            if world.rank == 0:
-                trainer.metrics = stack.enter_context(MetricsWriter(folder, None if restored is None else trainer.position.epoch))
-        trainer.fit()
-        with together(world.comm, f"writing {folder / 'metrics.csv'}"):
-            if trainer.metrics is not None:
-                trainer.metrics.finish()
+        trainer = _fit(experiment, directory, checkpointer, stop, world)
         if trainer.stopped:
             _log.info("stopped as asked after update %d, which is saved; the same command goes on from there", trainer.step)
+            status.stopped(trainer.step)
             return None
-        errors = evaluate(case, experiment.held_out, model.state_dict(), folder, world.comm)
+        errors = evaluate(case, experiment.held_out, trainer.model.state_dict(), folder, world.comm)
+        status.finished(trainer.step)
         for pairs in (experiment.train, *experiment.held_out.values()):
             if isinstance(pairs, StoredPairs):
                 _log.info("rank %d read %s", world.rank, pairs.traffic)
         return errors
+
+
+def _fit(experiment: Experiment, directory: RunDirectory, checkpointer: Checkpointer, stop: StopSignal, world: World) -> Trainer:
+    """Train from the newest checkpoint on."""
+    model, training = experiment.surrogate(), experiment.case.training
+    directory.record_ways(world.comm)
+    trainer = Trainer(model, experiment.train, experiment.validation, training, LOSSES[training.loss], checkpointer, stop)
+    if (meaning := experiment.train.meaning) is not None:
+        checkpointer.register("meaning", meaning.to_state, lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True))
+    restored = checkpointer.restore()
+    size, samples, domain = _size(model), experiment.train.num_samples, experiment.domain
+    _log.info("%s: %d samples on %s, %d groups, %d parameters", directory.path, samples, domain, domain.num_data, size)
+    if restored is not None:
+        _log.info("resuming after update %d from %s (%s)", trainer.step, restored.path, restored.level)
+    with ExitStack() as stack:
+        with together(world.comm, f"opening {directory.path / 'metrics.csv'}"):
+            if world.rank == 0:
+                metrics = MetricsWriter(directory.path, None if restored is None else trainer.position.epoch)
+                trainer.metrics = stack.enter_context(metrics)
+        trainer.fit()
+        with together(world.comm, f"writing {directory.path / 'metrics.csv'}"):
+            if trainer.metrics is not None:
+                trainer.metrics.finish()
+    return trainer
 
 
 def _size(model: torch.nn.Module) -> int:

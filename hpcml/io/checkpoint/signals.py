@@ -15,6 +15,8 @@ from hpcml.core.exit_status import PREEMPTED
 from hpcml.mpi import all_max
 
 __all__ = ["PREEMPTED", "StopSignal"]
+_WORD = 8586
+"""Tag of the word that a rank has been asked to stop."""
 
 
 class StopSignal:
@@ -27,7 +29,7 @@ class StopSignal:
 
     Communication
     -------------
-    `agreed` is collective, the rest local.
+    `agreed` and `heard` are collective, the rest local.
 
     Notes
     -----
@@ -46,6 +48,8 @@ class StopSignal:
     def __init__(self, comm: MPI.Intracomm) -> None:
         self._comm = comm
         self._received = False
+        self._word: list[MPI.Request] = []
+        self._heard = 0
         self._earlier: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
@@ -67,6 +71,37 @@ class StopSignal:
         Collective: one number.
         """
         return bool(all_max(int(self._received), self._comm))
+
+    def heard(self, group: MPI.Intracomm) -> bool:
+        """The same question for ranks that work in groups, each at its own pace: whether word of a request has come to any of the group.
+
+        Communication
+        -------------
+        Collective over ``group``: one number; and an empty message to every other rank, once. `settle` ends it.
+        """
+        if self._received and not self._word:
+            self._word = [self._comm.isend(None, rank, _WORD) for rank in range(self._comm.size) if rank != self._comm.rank]
+        while self._comm.size > 1 and self._comm.iprobe(tag=_WORD):
+            self._hear()
+        return bool(all_max(int(self._received or self._heard > 0), group))
+
+    def settle(self) -> bool:
+        """Take in the words that are still on their way; whether any rank has been asked to stop.
+
+        Communication
+        -------------
+        Collective, once all groups have come.
+        """
+        told = int(self._comm.allreduce(len(self._word) // max(1, self._comm.size - 1)))
+        while self._heard < told - bool(self._word):
+            self._hear()
+        MPI.Request.Waitall(self._word)
+        self._word, self._heard = [], 0
+        return self.agreed()
+
+    def _hear(self) -> None:
+        self._comm.recv(tag=_WORD)
+        self._heard += 1
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = True

@@ -1,0 +1,45 @@
+"""Whatever can be known of a case without computing, before anything is computed."""
+
+from mpi4py import MPI
+
+from hpcml.core.case import Case, Simulation
+from hpcml.core.errors import ConfigError
+from hpcml.equations import Darcy, build_equation
+from hpcml.solvers import DarcySolver, build_solver
+from hpcml.training.dataset import Schedule
+from hpcml.training.experiment import build_surrogate
+from hpcml.training.simulated_data import channels_of
+from hpcml.training.tensor_files import domain_of
+
+
+def check_case(case: Case, comm: MPI.Intracomm) -> None:
+    """Make the domain, the solver, the model and the schedule of a case that simulates its data, and let them go again.
+
+    Cases that read their data have nothing to compute before these are made.
+
+    Raises
+    ------
+    ConfigError, TopologyError, ShapeError
+        On every rank, whatever they refuse.
+
+    Communication
+    -------------
+    Collective over comm: communicators are made and freed.
+    """
+    data = case.data
+    if not isinstance(data, Simulation):
+        return
+    assert case.grid is not None and case.equation is not None
+    with domain_of(case.grid.shape, case.grid, case.ranks, comm) as domain:
+        equation = build_equation(case.equation)
+        equation.check(domain)
+        if isinstance(equation, Darcy):
+            DarcySolver(equation, domain)
+        else:
+            build_solver(equation, domain, data.interval)
+            if data.snapshots < 2:
+                raise ConfigError("data.snapshots = 1 has no pair of a state and the next: take 2 or more")
+        build_surrogate(case, domain, *channels_of(case, domain))
+        pairs = data.trajectories * (1 if isinstance(equation, Darcy) else data.snapshots - 1)
+        training = case.training
+        Schedule(pairs, training.batch_size, training.accumulate, domain.num_data, domain.data_index, training.seed)
