@@ -3,7 +3,6 @@
 from mpi4py import MPI
 
 from hpcml.core.case import Case, Simulation
-from hpcml.core.errors import ConfigError
 from hpcml.equations import Darcy, build_equation
 from hpcml.solvers import DarcySolver, build_solver
 from hpcml.training.dataset import Schedule
@@ -37,8 +36,6 @@ def check_case(case: Case, comm: MPI.Intracomm) -> None:
             DarcySolver(equation, domain)
         else:
             build_solver(equation, domain, data.interval)
-            if data.snapshots < 2:
-                raise ConfigError("data.snapshots = 1 has no pair of a state and the next: take 2 or more")
         build_surrogate(case, domain, *channels_of(case, domain))
         pairs = data.trajectories * (1 if isinstance(equation, Darcy) else data.snapshots - 1)
         training = case.training

@@ -103,7 +103,6 @@ def test_it_is_shown_as_snapshots(world, shared_path):
         ({"model": {"name": "fno", "modes": 9}}, "above the Nyquist frequency"),
         ({"model": {"name": "unet", "levels": 9}}, "levels"),
         ({"training": {"batch_size": 1, "accumulate": 2}}, "raise training.batch_size"),
-        ({"data": {"kind": "simulation", "snapshots": 1}}, "snapshots = 1 has no pair"),
         ({"equation": "navier_stokes", "grid": {"shape": [8, 8], "periodic": False}}, "periodic"),
         ({"equation": "navier_stokes", "grid": {"shape": [8]}}, "dims"),
     ],
