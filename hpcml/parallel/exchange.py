@@ -5,7 +5,7 @@ nothing of how the bytes travel, and an exchange knows nothing of grids.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -172,20 +172,20 @@ class Exchange:
         """Whether all peers are reached through shared memory, so that one call of C can do a whole exchange."""
         return not self._others
 
-    def run(self, whole: Moves) -> None:
+    def run(self, whole: Sequence[Moves]) -> None:
         """`start` and `wait` in one, where `is_shared`.
 
         Parameters
         ----------
-        whole : Moves
-            Packs, raises this rank's flag, waits for those of the neighbors, and unpacks.
+        whole : sequence of Moves
+            For each half of the buffers: packs, raises this rank's flag, waits for those of the neighbors, and unpacks.
         """
         step = self._set_out()
         try:
             if self.shared is not None:
-                self.shared.start(step, whole)
+                self.shared.start(step, whole[step % len(whole)])
             else:
-                whole(step)
+                whole[step % len(whole)](step)
         except BaseException:
             self.cancel()
             raise

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from operator import is_
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 import torch
 from mpi4py import MPI
 
@@ -187,7 +187,7 @@ class HaloPlan:
             self.end()
         else:
             way.point(fields)
-            way.exchange.run(way.whole)
+            way.exchange.exchange.run(way.whole)
 
     def _begin(self, way: "_Way", fields: tuple[Array, ...]) -> None:
         if self._in_flight is not None:
@@ -228,18 +228,23 @@ class _Way:
             first = plan, zeros
         self.landing = exchange.landing(fields, first)
         self.whole = exchange.whole(self.packing, self.landing)
-        self._fields: tuple[Array, ...] = ()
-        self._addresses: list[int] = []
+        self._fields: list[tuple[Array, int]] = []
 
     def point(self, fields: tuple[Array, ...]) -> None:
         """Let both sides work on these fields; the same objects at the same addresses are not looked at again."""
-        addresses = list(map(address_of, fields))
-        if addresses != self._addresses or len(fields) != len(self._fields) or not all(map(is_, fields, self._fields)):
-            self.packing.point(fields)
-            self.landing.point(fields)
-            if self.exchange.exchange.in_place is not None:
-                self.exchange.exchange.in_place.point(addresses)
-            self._fields, self._addresses = fields, addresses
+        if len(fields) == len(self._fields):
+            known = iter(self._fields)  # zip with strict takes longer than the rest of a call
+            for field in fields:
+                same, address = next(known)
+                if field is not same or (type(field) is not np.ndarray and address_of(field) != address):  # NumPy moves none that is held
+                    break
+            else:
+                return
+        self.packing.point(fields)
+        self.landing.point(fields)
+        self._fields = [(field, address_of(field)) for field in fields]
+        if self.exchange.exchange.in_place is not None:
+            self.exchange.exchange.in_place.point([address for _, address in self._fields])
 
 
 def _each_dim(widths: Widths, num_dims: int) -> tuple[tuple[int, int], ...]:

@@ -14,7 +14,7 @@ from hpcml.parallel.exchange import Exchange
 from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.transport.choice import datatypes_possible
-from hpcml.parallel.transport.moves import move_function
+from hpcml.parallel.transport.moves import move_functions
 from hpcml.parallel.transport.tuned import Curve
 
 SIZES = tuple(1 << k for k in range(6, 23, 2))
@@ -100,5 +100,5 @@ def _in_place(plan: HaloPlan, field: torch.Tensor, given: torch.Tensor, taken: t
 
 def _backends(device: torch.device) -> list[str]:
     if device.type == "cpu":
-        return ["mpi", "shared"] if move_function() else ["mpi"]
+        return ["mpi", "shared"] if move_functions() else ["mpi"]
     return ["mpi", "staged", "one-shot"] if gpu_aware() else ["staged", "one-shot"]

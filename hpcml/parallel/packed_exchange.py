@@ -106,10 +106,6 @@ class PackedExchange:
         pairs = zip(packing.parts, landing.parts, strict=True)
         return tuple(Moves(before, packing.ready, landing.spin, after) for before, after in pairs)
 
-    def run(self, whole: tuple[Moves, ...]) -> None:
-        """`start` and `wait` in one."""
-        self.exchange.run(whole[self.exchange.half])
-
     def close(self) -> None:
         """Free what the exchange holds."""
         self.exchange.close()

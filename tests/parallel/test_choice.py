@@ -52,7 +52,7 @@ def test_what_cannot_be_gives_way(measured, monkeypatch):
     assert choice.choose_backend(64, GPU, "mpi") == "staged" and choice.choose_backend(64, GPU, None) == "one-shot"
     monkeypatch.setattr(choice, "gpu_aware", lambda: True)
     assert choice.choose_backend(64, GPU, "mpi") == "mpi" and choice.choose_backend(64, GPU, None) == "mpi"
-    monkeypatch.setattr(choice, "move_function", lambda: None)
+    monkeypatch.setattr(choice, "move_functions", lambda: None)
     assert choice.choose_backend(64, CPU, "shared") == "mpi"
 
 

@@ -12,9 +12,13 @@ exchanges it:
     mpi      the same, by MPI alone
     gloo     torch.distributed: contiguous faces by ``batch_isend_irecv``, copied into the ghosts
 
-Ratios are to raw. The buffers are written because a message that is sent again unchanged still lies in the cache of the one who reads it,
-and travels several times as fast as any message that says something. All ways take turns on one field. Each rank takes the 20th
-percentile of its samples, which other work on the machine disturbs least; the slower rank counts.
+    alone    what `halo` takes after the faces were written, against `limit`: both ranks store as many bytes, raise a flag, wait for that of
+             the other and load what it has stored, in one call of C, through memory and flags of the same kind (see
+             `hpcml.cli.benchmarks.passing`); no exchange can do with less. For faces along the first axis, which are contiguous
+
+Ratios are to raw, that of alone is to limit. The buffers are written because a message that is sent again unchanged still lies in the
+cache of the one who reads it, and travels several times as fast as any message that says something. All ways take turns on one field. Each
+rank takes the 20th percentile of its samples, which other work on the machine disturbs least; the slower rank counts.
 """
 
 import os
@@ -30,7 +34,9 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
+from hpcml.cli.benchmarks.passing import Passing
 from hpcml.cli.benchmarks.size_plot import size_plot
+from hpcml.core.errors import CommunicationError
 from hpcml.mpi.world import World
 from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
@@ -48,7 +54,8 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     Returns
     -------
     rows, figures
-        ``geomean`` and ``worst`` of halo over raw, ``geomean_bare`` of halo over bare, ``vs_gloo`` the geometric mean of gloo over halo.
+        ``vs_limit`` is the geometric mean of alone over limit, None without shared memory; ``geomean`` and ``worst`` of halo over raw,
+        ``geomean_bare`` of halo over bare, ``vs_gloo`` the geometric mean of gloo over halo.
 
     Communication
     -------------
@@ -61,7 +68,9 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         gloo.close()
     ratios, gains = [row["halo"] for row in rows], [row["gloo"] / row["halo"] for row in rows]
     bare = [row["halo"] / row["bare"] for row in rows]
-    return rows, {"geomean": _geomean(ratios), "worst": max(ratios), "vs_gloo": _geomean(gains), "geomean_bare": _geomean(bare)}
+    limits = [row["vs_limit"] for row in rows if row["vs_limit"]]
+    figures = {"geomean": _geomean(ratios), "worst": max(ratios), "vs_gloo": _geomean(gains), "geomean_bare": _geomean(bare)}
+    return rows, {"vs_limit": _geomean(limits) if limits else None, **figures}
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -94,6 +103,7 @@ def _measure(comm: MPI.Intracomm, gloo: "_Gloo", shape: tuple[int, ...], axis: i
             ghosts = torch.stack([field.select(axis, place) for place in (0, shape[axis] + 1)])
             if not torch.all(ghosts == comm.size - comm.rank):
                 raise AssertionError(f"ghosts of {shape} along axis {axis} are not the neighbor's cells after {name}")
+        alone, limit = _beside_limit(comm, write, partial(halo.exchange, field), 2 * out[0].nbytes, samples) if axis == 0 else (0.0, 0.0)
     raw = times.pop("raw")
     return {
         "block": "x".join(map(str, shape)),
@@ -101,6 +111,8 @@ def _measure(comm: MPI.Intracomm, gloo: "_Gloo", shape: tuple[int, ...], axis: i
         "face_bytes": 8 * prod(shape) // shape[axis],
         "raw_us": 1e6 * raw,
         **{name: seconds / raw for name, seconds in times.items()},
+        "limit_us": 1e6 * limit if limit else None,
+        "vs_limit": alone / limit if limit else None,
     }
 
 
@@ -116,6 +128,29 @@ def _times(comm: MPI.Intracomm, cases: Case, samples: int) -> dict[str, float]:
             if sample >= 0:
                 found[name].append(time.perf_counter() - start)
     return {name: comm.allreduce(float(np.quantile(seconds, 0.2)), MPI.MAX) for name, seconds in found.items()}
+
+
+def _beside_limit(
+    comm: MPI.Intracomm, write: Callable[[float], None], exchange: Callable[[], None], nbytes: int, samples: int
+) -> tuple[float, float]:
+    """Seconds of an exchange after the faces were written, and of the least that passes as many bytes; zeros without shared memory."""
+    try:
+        passing = Passing(comm, nbytes, 4)
+    except CommunicationError:
+        return 0.0, 0.0
+    times: dict[str, list[float]] = {"exchange": [], "limit": []}
+    for sample in range(-5, 2 * samples):
+        for name, case in (("exchange", exchange), ("limit", passing)):
+            write(float(sample))
+            comm.Barrier()
+            passing.meet()
+            start = time.perf_counter()
+            case()
+            if sample >= 0:
+                times[name].append(time.perf_counter() - start)
+    passing.close()
+    alone, limit = (comm.allreduce(float(np.quantile(seconds, 0.2)), MPI.MAX) for seconds in times.values())
+    return alone, limit
 
 
 def _raw(comm: MPI.Intracomm, cells: int) -> tuple[np.ndarray, Callable[[], None]]:

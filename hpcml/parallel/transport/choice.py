@@ -7,7 +7,7 @@ from mpi4py import MPI
 
 from hpcml.core.errors import ConfigError
 from hpcml.mpi.gpu_aware import gpu_aware
-from hpcml.parallel.transport.moves import move_function
+from hpcml.parallel.transport.moves import move_functions
 from hpcml.parallel.transport.tuned import tuned
 
 BACKENDS = ("shared", "mpi", "staged", "one-shot", "nccl", "datatype")
@@ -67,7 +67,7 @@ def choose_backend(nbytes: int, device: torch.device, asked: str | None, in_plac
         if asked == "datatype" and not datatypes_possible():
             raise ConfigError("the back end datatype was asked for, but MPICH is far too slow with MPI's datatypes: ask for auto or mpi")
         here = {"mpi", "staged"}
-        here |= {"shared"} if move_function() is not None and nbytes <= MOST_SHARED else set()
+        here |= {"shared"} if move_functions() is not None and nbytes <= MOST_SHARED else set()
         here |= {"datatype"} if in_place and datatypes_possible() else set()
         if asked is not None:
             return asked if asked in here else "mpi"

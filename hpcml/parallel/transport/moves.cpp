@@ -13,7 +13,7 @@ struct Move {
 struct Moves {
     long long count, spins;
     long long* ready;            // flag to raise after the first so many moves, or null
-    long long first;
+    long long first, step;
     Move move[];
 };
 
@@ -48,8 +48,9 @@ static bool wait_for(const long long* flag, long long step, long long spins)
 }
 
 // Run moves from a number on; 0 when all are done, else the number, counted from 1, of the one whose flag has not come.
-extern "C" long long hpcml_move(const Moves* moves, long long from, long long step)
+extern "C" long long hpcml_move_from(const Moves* moves, long long from)
 {
+    const long long step = moves->step;
     for (long long i = from;; ++i) {
         if (moves->ready && i == moves->first) __atomic_store_n(moves->ready, step, __ATOMIC_RELEASE);
         if (i == moves->count) return 0;
@@ -58,3 +59,6 @@ extern "C" long long hpcml_move(const Moves* moves, long long from, long long st
         if (move.run) move.run(move.arguments);
     }
 }
+
+// All of them: one argument, since each takes the caller longer than a cache line takes from core to core.
+extern "C" long long hpcml_move(const Moves* moves) { return hpcml_move_from(moves, 0); }

@@ -13,6 +13,8 @@ from hpcml.kernels.shared_library import shared_library
 
 SPINS = 500
 """Looks at a flag before the core is offered to others: some 20 us, longer than packing a face takes."""
+STEP = 4
+"""Word of a plan that holds the number of the step."""
 
 Move = tuple[int, Launch | None]
 """Address of a flag to wait for, or 0, and what to run then."""
@@ -46,16 +48,16 @@ class Moves:
     def __init__(self, moves: Sequence[Move], ready: int = 0, spin: bool = True, then: Sequence[Move] = ()) -> None:
         num_before, moves = len(moves), [*moves, *then]
         launches = [launch for _, launch in moves if launch is not None]
-        function = move_function()
-        native = function is not None and all(launch.native for launch in launches)
+        functions = move_functions()
+        native = functions is not None and all(launch.native for launch in launches)
         self._before: list[Launch] = launches if ready and not native else []
         self._after: list[Launch] = [] if ready or native else launches
         self._moves = moves  # keeps the launches' records alive
         waits = any(flag for flag, _ in moves) or ready
-        if waits and function is None:
+        if waits and functions is None:
             raise DeviceError("flags in shared memory need a C++ compiler: install g++ or set HPCML_CXX, or set HPCML_HALO_BACKEND=mpi")
-        self._function = function if native or waits else None
-        words = [len(moves), SPINS if spin else 0, ready, num_before]
+        self._functions = functions if native or waits else None
+        words = [len(moves), SPINS if spin else 0, ready, num_before, 0]
         for flag, launch in moves:
             words += [*(launch.native if native and launch is not None and launch.native else (0, 0)), flag]
         self._plan = (ctypes.c_uint64 * len(words))(*words)
@@ -65,14 +67,20 @@ class Moves:
         """Run all of them; ``watch(flag, since)`` is called at times while a flag has not come, and may raise."""
         for launch in self._before:
             launch()
-        if self._function is not None:
-            late = self._function(self._address, 0, step)
-            since = time.monotonic() if late else 0.0
-            while late:
-                watch(self._moves[late - 1][0], since)
-                late = self._function(self._address, late - 1, step)
+        if self._functions is not None:
+            self._plan[STEP] = step
+            late = self._functions[0](self._address)
+            if late:
+                self._wait_long(late, watch)
         for launch in self._after:
             launch()
+
+    def _wait_long(self, late: int, watch: Callable[[int, float], None]) -> None:
+        assert self._functions is not None
+        since = time.monotonic()
+        while late:
+            watch(self._moves[late - 1][0], since)
+            late = self._functions[1](self._address, late - 1)
 
 
 def may_spin(num_ranks: int) -> bool:
@@ -81,12 +89,12 @@ def may_spin(num_ranks: int) -> bool:
 
 
 @lru_cache
-def move_function() -> Callable[[int, int, int], int] | None:
-    """The C function behind `Moves`, compiled once per node; None without a compiler."""
+def move_functions() -> tuple[Callable[[int], int], Callable[[int, int], int]] | None:
+    """The C functions behind `Moves`, which run all moves and those from a number on, compiled once per node; None without a compiler."""
     library = shared_library(Path(__file__).with_suffix(".cpp"))
     if library is None:
         return None
-    function = library.hpcml_move
-    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_longlong, ctypes.c_longlong], ctypes.c_longlong
-    result: Callable[[int, int, int], int] = function
-    return result
+    every, rest = library.hpcml_move, library.hpcml_move_from
+    every.argtypes, every.restype = [ctypes.c_void_p], ctypes.c_longlong
+    rest.argtypes, rest.restype = [ctypes.c_void_p, ctypes.c_longlong], ctypes.c_longlong
+    return every, rest
