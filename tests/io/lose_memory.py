@@ -28,7 +28,7 @@ def state(step, comm):
 
 def save(folder, steps, losses, lost):
     comm = MPI.COMM_WORLD
-    checkpointer = Checkpointer(folder, comm, losses=losses, group_size=4)
+    checkpointer = Checkpointer(folder, comm, losses=losses, group_size=4, linger=300.0)  # a restart takes long on a busy machine
     for step in range(1, steps + 1):
         checkpointer.save(step, state(step, comm))
     checkpointer.wait()

@@ -8,7 +8,10 @@
 Standard library only: the keeper process imports this file.
 """
 
+import os
+import re
 import shutil
+import stat
 import time
 from collections.abc import Container
 from contextlib import suppress
@@ -17,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.files.checksum import CHUNK_BYTES, file_checksums
+from hpcml.io.checkpoint.commit_record import check_record, most_record_bytes
+from hpcml.io.files.checksum import CHUNK_BYTES
 from hpcml.io.files.record import read_record, write_record
+from hpcml.io.files.regular import check_own_folder, kind_of, raise_if_short, shown
 from hpcml.io.files.replace import sync_folder
 
 FORMAT = "hpcml-checkpoint"
@@ -27,11 +32,18 @@ COMMIT = "commit.json"
 VIEW = "checkpoint.h5"
 HAVE = ".have-"
 SPARE = ".spare-"
+SECRET = ".secret-"
 _GONE = ".removed-"
+_STEP = "step-"
+_NAME = re.compile(r"step-\d{9,18}-[0-9A-Za-z]+")
 
 
 class UncommittedError(CheckpointError):
     """A checkpoint that its writer did not finish, or not yet."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint that is not as it was written: an older one may be whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +104,12 @@ def try_commit(folder: Path, header: dict[str, Any]) -> bool:
     -------------
     Local: the ranks' records meet on the file system.
     """
-    present = {path.name for path in folder.iterdir()}
+    with os.scandir(folder) as entries:
+        present = {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
     if not all(rank_record(rank) in present for rank in range(header["size"])):
         return False
-    files = [read_record(folder / rank_record(rank)) for rank in range(header["size"])]
+    most = most_record_bytes(present.values())
+    files = [read_record(folder / rank_record(rank), most) for rank in range(header["size"])]
     sync_folder(folder.parent)
     write_record(folder / COMMIT, {"format": FORMAT, "format_version": FORMAT_VERSION, "time": time.time(), **header, "files": files})
     return True
@@ -104,88 +118,98 @@ def try_commit(folder: Path, header: dict[str, Any]) -> bool:
 def open_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint's commit record and see that every file it names is there at its full length.
 
+    Nothing is believed before it is looked at: a folder may have been filled by anybody, and neither links nor pipes are followed.
+
     Raises
     ------
     UncommittedError
         Where there is no commit record.
     CheckpointError
-        Naming what is missing, cut short, or of a newer format.
+        Naming what is missing, cut short, of another kind or of a newer format.
 
     Communication
     -------------
     Local.
     """
     try:
-        record = read_record(path / COMMIT)
-    except FileNotFoundError:
-        raise UncommittedError(f"{path} was never committed: its writer ended first; use an older checkpoint") from None
-    if record.get("format") != FORMAT:
-        raise CheckpointError(f"{path / COMMIT} is not the record of an hpcml checkpoint: it says {record.get('format')!r}")
-    if record["format_version"] > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has format version {record['format_version']}, this hpcml reads up to {FORMAT_VERSION}: "
-            f"restart with hpcml {record.get('written_by', 'of the run that wrote it')} or newer"
-        )
+        with os.scandir(path) as entries:
+            files = {entry.name: entry.stat(follow_symlinks=False) for entry in entries}
+        if COMMIT not in files:
+            raise UncommittedError(f"{shown(path)} was never committed: its writer ended first; use an older checkpoint")
+        record = read_record(path / COMMIT, most_record_bytes(status.st_size for status in files.values()))
+    except FileNotFoundError as error:
+        raise UncommittedError(f"{shown(path)} is not there: {error}") from None
+    except OSError as error:
+        raise_if_short(error)
+        raise DamagedError(f"{shown(path)} cannot be read: {error.strerror or error}") from None
+    _check_format(path, record)
+    check_record(path / COMMIT, record, rank_file)
     for file in record["files"]:
-        try:
-            length = (path / file["file"]).stat().st_size
-        except FileNotFoundError:
-            raise CheckpointError(f"{path / file['file']} is missing (rank {file['rank']} of {record['size']} wrote it)") from None
-        if length != file["bytes"]:
-            raise CheckpointError(f"{path / file['file']} holds {length} bytes, {file['bytes']} were written: it was cut short or changed")
+        _check_file(path / file["file"], files.get(file["file"]), file, record["size"])
+    if not path.exists():
+        raise UncommittedError(f"{shown(path)} was removed meanwhile")
     return Checkpoint(path, record)
 
 
-def damaged_chunk(folder: Path, file: dict[str, Any], first: int = 0, last: int | None = None) -> str | None:
-    """Compare chunks of a file with their checksums.
+def _check_format(path: Path, record: dict[str, Any]) -> None:
+    if record.get("format") != FORMAT:
+        raise CheckpointError(f"{shown(path / COMMIT)} is not the record of an hpcml checkpoint: it says {record.get('format')!r:.80}")
+    version = record.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{shown(path)} has format version {version!r:.80}, this hpcml reads up to {FORMAT_VERSION}: "
+            f"restart with hpcml {record.get('written_by', 'of the run that wrote it')!s:.80} or newer"
+        )
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The checkpoint.
-    file : dict
-        What its record says of the file.
-    first, last : int
-        Chunks ``first <= chunk < last``; by default all.
 
-    Returns
-    -------
-    str or None
-        What is wrong; None for nothing.
-
-    Communication
-    -------------
-    Local.
-    """
-    path, chunk_bytes = folder / file["file"], file["chunk_bytes"]
-    try:
-        for index, checksum in file_checksums(path, chunk_bytes, range(first, len(file["crc32"]) if last is None else last)):
-            if checksum != file["crc32"][index]:
-                where = f"between bytes {index * chunk_bytes} and {min((index + 1) * chunk_bytes, file['bytes'])}"
-                return f"{path} (rank {file['rank']}) does not match its checksum {where}: it is damaged"
-    except OSError as error:
-        return f"{path} cannot be read: {error}"
-    return None
+def _check_file(path: Path, status: os.stat_result | None, file: dict[str, Any], size: int) -> None:
+    if status is None:
+        raise CheckpointError(f"{shown(path)} is missing (rank {file['rank']} of {size} wrote it)")
+    if not stat.S_ISREG(status.st_mode):
+        raise CheckpointError(f"{shown(path)} is a {kind_of(status.st_mode)}, not a file (rank {file['rank']} of {size} wrote one)")
+    if status.st_size != file["bytes"]:
+        raise CheckpointError(f"{shown(path)} holds {status.st_size} bytes, {file['bytes']} were written: it was cut short or changed")
 
 
 def survey(folder: Path) -> Catalog:
-    """Look through a run's folder.
+    """Look through a run's folder; what is wrong with one entry is no matter of the others.
+
+    Raises
+    ------
+    OSError
+        Where the folder itself cannot be read; one that is not there holds nothing.
 
     Communication
     -------------
     Local.
     """
     catalog = Catalog([], [], {})
-    for path in sorted(folder.glob("step-*-*")):
+    for path in _entries(folder, _STEP):
         try:
+            if not _NAME.fullmatch(path.name):
+                raise CheckpointError(f"{shown(path)} is not a checkpoint: those are folders named {folder_name(120, '9f3a1c')}")
+            check_own_folder(path)
             catalog.complete.append(open_checkpoint(path))
         except UncommittedError:
-            catalog.unfinished.append(path)
+            if os.path.lexists(path):
+                catalog.unfinished.append(path)
+        except OSError as error:
+            raise_if_short(error)
+            if os.path.lexists(path):
+                catalog.damaged[path] = f"{shown(path)} cannot be read: {error.strerror or error}"
         except CheckpointError as error:
-            if path.exists():  # and is not just being removed
+            if os.path.lexists(path):  # and is not just being removed
                 catalog.damaged[path] = str(error)
     catalog.complete.sort(key=lambda checkpoint: checkpoint.sequence, reverse=True)
     return catalog
+
+
+def _entries(folder: Path, *marks: str) -> list[Path]:
+    """What in a folder has a name that begins with one of these."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.name.startswith(marks))
+    except FileNotFoundError:
+        return []
 
 
 def remove(path: Path) -> None:
@@ -201,11 +225,17 @@ def remove(path: Path) -> None:
     gone = path.with_name(f"{_GONE}{path.name}")
     with suppress(OSError):  # another process was faster
         path.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    _remove_tree(gone)
+
+
+def _remove_tree(folder: Path) -> None:
+    with suppress(OSError):
+        if stat.S_ISDIR(folder.lstat().st_mode):  # a pipe would be opened, and waited for
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def prune(folder: Path, keep: int, session: str | None, damaged: Container[Path] = ()) -> None:
-    """Keep the newest `keep` complete checkpoints and whatever is damaged, seen here or known from elsewhere; remove the older ones.
+    """Keep the newest complete checkpoint of each of the last `keep` steps, and whatever is damaged, seen here or known from elsewhere.
 
     What earlier runs did not finish goes too; what the run `session` has not finished yet stays. Without a session, for what is left of a
     run that has died and may have been restarted, all that is not finished stays.
@@ -215,17 +245,22 @@ def prune(folder: Path, keep: int, session: str | None, damaged: Container[Path]
     Local.
     """
     found = survey(folder)
-    complete = [checkpoint.path for checkpoint in found.complete if checkpoint.path not in damaged]
-    for path in complete[keep:]:
-        remove(path)
+    kept: set[int] = set()
+    for checkpoint in found.complete:
+        if checkpoint.path in damaged:
+            continue
+        if checkpoint.step in kept or len(kept) == keep:
+            remove(checkpoint.path)
+        else:
+            kept.add(checkpoint.step)
     if session is None:
         return
     left_behind = [path for path in found.unfinished if not path.name.endswith(f"-{session}")]
     for path in left_behind:
         remove(path)
-    for mark in (HAVE, SPARE):  # by the keepers of a run that has died
-        for path in folder.glob(f"{mark}*"):
-            if not path.name.startswith(f"{mark}{session}-"):
-                path.unlink(missing_ok=True)
-    for path in folder.glob(f"{_GONE}*"):  # by a process that was killed while it removed them
-        shutil.rmtree(path, ignore_errors=True)
+    for path in _entries(folder, HAVE, SPARE, SECRET):  # by the keepers of a run that has died
+        if path.name.split("-")[1] != session:
+            with suppress(OSError):  # a folder, for instance, is not ours
+                path.unlink()
+    for path in _entries(folder, _GONE):  # by a process that was killed while it removed them
+        _remove_tree(path)

@@ -7,8 +7,6 @@ import json
 import os
 import socket
 from collections.abc import Sequence
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 _MESSAGE_BYTES = 1 << 16
@@ -38,6 +36,8 @@ def receive(end: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     ------
     BlockingIOError
         Where the socket does not block and no message is waiting.
+    ValueError
+        Where what arrives is no message.
     """
     try:
         data, files, _, _ = socket.recv_fds(end, _MESSAGE_BYTES, _MOST_FILES)
@@ -45,12 +45,14 @@ def receive(end: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
         data, files, _, _ = socket.recv_fds(end, _MESSAGE_BYTES, _MOST_FILES)
     for file in files:
         os.set_inheritable(file, False)
-    return (json.loads(data), files) if data else None
-
-
-def meeting_point(folder: Path) -> str:
-    """Common beginning of the names under which the keepers of a run's folder can be found on a node.
-
-    The names are in the abstract namespace of Linux: they vanish with the process that made them and leave nothing behind.
-    """
-    return f"\0hpcml-keeper-{blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}-"
+    if not data:
+        return None
+    try:
+        message = json.loads(data)
+        if not isinstance(message, dict):
+            raise ValueError("a message is a JSON object")
+    except (ValueError, RecursionError) as error:
+        for file in files:
+            os.close(file)
+        raise ValueError(f"what arrived is no message: {error}") from error
+    return message, files

@@ -1,7 +1,6 @@
 """Save the whole state of a run while it goes on, and get it back after whatever ended it."""
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,21 +13,24 @@ import hpcml
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import catalog
 from hpcml.io.checkpoint.copies import Copies
-from hpcml.io.checkpoint.kept import Kept, visit_keepers
-from hpcml.io.checkpoint.link import KeeperLink
+from hpcml.io.checkpoint.kept import Kept, find_kept
+from hpcml.io.checkpoint.link import MAX_AGE_SECONDS, KeeperLink
 from hpcml.io.checkpoint.redundancy import Redundancy
+from hpcml.io.checkpoint.registry import Registry
 from hpcml.io.checkpoint.restored import Restored, restore
+from hpcml.io.checkpoint.session import Session, begin_session
 from hpcml.io.checkpoint.state import flatten
 from hpcml.io.files.agree import together
 from hpcml.io.files.lock import FolderLock
+from hpcml.io.files.regular import shown
+from hpcml.io.files.replace import sync_folder
 
 
 class Checkpointer:
     """Saves the state of a run into a folder, mostly while the run goes on.
 
     `save` copies the state into memory that a small process beside each rank, the keeper, shares and outlives the rank with; that process
-    does the rest. When the disk is slower than the saves, the copies that come while it is busy stay in memory, and only the newest
-    reaches the disk.
+    does the rest. Where the disk is slower than the saves, only the newest of those that come meanwhile reaches it.
 
     Parameters
     ----------
@@ -50,6 +52,9 @@ class Checkpointer:
         Seconds for which the memory of a run that has died waits for its restart.
     patience : float
         Seconds to wait for another job that uses the folder.
+    max_age : float
+        Seconds after which a save that is not on disk yet is written as fast as can be; until then training goes first where every core
+        is taken. The death of a node costs at most the work of `max_age`, of the time between two saves and of the time of two writes.
 
     Attributes
     ----------
@@ -94,29 +99,30 @@ class Checkpointer:
         group_size: int = 4,
         linger: float = 30.0,
         patience: float = 3.0,
+        max_age: float = MAX_AGE_SECONDS,
     ) -> None:
         if keep < 1:
             raise CheckpointError(f"keep must be at least 1, got {keep}: the newest checkpoint always stays")
         self.folder = Path(folder)
         self._comm = comm.Dup()
-        self._registered: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {}
+        self._registry = Registry()
         self.saves = self.writes = 0
         self._saved: dict[str, Any] | None = None
         self._kept: list[Kept] = []
         self._lock: FolderLock | None = None
         self._link: KeeperLink | None = None
-        start: tuple[str, int] | None = None
-        with together(self._comm, f"opening {self.folder} for checkpoints"):
+        start: tuple[Session, int] | None = None
+        with together(self._comm, f"opening {shown(self.folder)} for checkpoints"):
             if self._comm.rank == 0:
                 self._lock = FolderLock(self.folder, patience)
-                newest = catalog.survey(self.folder).complete[:1]
-                start = secrets.token_hex(3), newest[0].sequence if newest else 0
+                start = begin_session(self.folder, self._comm.size)
+                sync_folder(self.folder)  # a file system that cannot do that is told of here: keepers have no voice
         self._session, self._sequence = self._comm.bcast(start)
         lock = self._lock.token if self._lock is not None else ""
         process = {"rank_process": os.getpid(), "rank": self._comm.rank, "size": self._comm.size}
         options = {**process, "folder": str(self.folder.absolute()), "keep": keep, "linger": linger, "lock": lock}
         with together(self._comm, "starting the keepers"):
-            self._link = KeeperLink(options)
+            self._link = KeeperLink(options, self._session, max_age)
         self._redundancy = Redundancy(self._comm, self._link, losses, group_size) if losses else None
         self._copies = Copies(self._comm, self._link, self._redundancy, lazy)
 
@@ -140,9 +146,7 @@ class Checkpointer:
         set_state : callable
             Takes the restored state, such as ``model.load_state_dict``.
         """
-        if name in self._registered:
-            raise CheckpointError(f"{name!r} is registered already: choose another name")
-        self._registered[name] = get_state, set_state
+        self._registry.add(name, get_state, set_state)
 
     def save(self, step: int, state: Mapping[str, Any] | None = None) -> None:
         """Save the state after a step; the same step is saved only once.
@@ -171,7 +175,7 @@ class Checkpointer:
                 raise CheckpointError(failure)
             if self._lock is not None:
                 self._lock.check()
-            flat = flatten(self._collect() if state is None else state)
+            flat = flatten(self._registry.collect() if state is None else state)
         changed, outgrown = self._copies.need(flat, step)
         if self._saved is not None:
             self._release()
@@ -179,7 +183,7 @@ class Checkpointer:
             self.wait()
             self._copies.adapt(flat, step, changed)
         self._sequence += 1
-        made = {"session": self._session, "size": self._comm.size, "written_by": hpcml.__version__}
+        made = {"session": self._session.name, "size": self._comm.size, "written_by": hpcml.__version__}
         header = {"step": step, "sequence": self._sequence, **made}
         self.writes += self._copies.fill(flat, header)
         self.saves += 1
@@ -229,17 +233,16 @@ class Checkpointer:
         Parameters, result, errors and communication are those of `hpcml.io.restore`; `like` is by default the state of what is registered.
         """
         self.wait()
-        if like is None and self._registered:
+        if like is None and self._registry:
             with together(self._comm, "collecting the state"):
-                like = self._collect()
-        with together(self._comm, "asking the keepers of an earlier run"):
-            self._kept = self._kept or visit_keepers(self.folder)
+                like = self._registry.collect()
+        self._kept = self._kept or find_kept(self.folder, self._comm, self._session)
         restored = restore(self.folder, self._comm, like=like, step=step, kept=self._kept)
         if restored is not None:
             for path in restored.skipped:
                 self._keeper.set_damaged(path)
             self._sequence = max(self._sequence, restored.sequence)
-            self._hand_out(restored)
+            self._registry.hand_out(restored, self._comm)
         return restored
 
     def close(self, clean: bool = True) -> None:
@@ -260,6 +263,8 @@ class Checkpointer:
             self._link.close(clean)
             self._link = None
             if self._lock is not None:
+                if clean:
+                    self._session.end(self.folder)
                 self._lock.close(to_heir=not clean)
             if clean:
                 if self._redundancy is not None:
@@ -287,13 +292,3 @@ class Checkpointer:
         for one in self._kept:
             one.release()
         self._kept = []
-
-    def _collect(self) -> dict[str, Any]:
-        return {name: get_state() for name, (get_state, _) in self._registered.items()}
-
-    def _hand_out(self, restored: Restored) -> None:
-        for name, (_, set_state) in self._registered.items():
-            with together(self._comm, f"{restored.path}: restoring {name!r}"):
-                if name not in restored.state:
-                    raise CheckpointError(f"{restored.path} holds no {name!r}; it holds {', '.join(restored.state)}: it is of another run")
-                set_state(restored.state[name])

@@ -1,5 +1,6 @@
 """The copies of the state in memory: which may be overwritten, which go to disk, and the parity of them."""
 
+import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +16,7 @@ from hpcml.io.checkpoint.redundancy import Redundancy
 from hpcml.io.checkpoint.state import FlatState
 from hpcml.io.checkpoint.view import build_view
 
+_log = logging.getLogger(__name__)
 COPIES = 3
 """One on its way to disk, one complete, one being filled, so that no save waits for the disk. Parity holds on to one more."""
 
@@ -46,6 +48,7 @@ class Copies:
         self._newest_header: dict[str, Any] | None = None
         self._thread = ThreadPoolExecutor(1, "hpcml-copy") if lazy else None
         self._copying: Future[None] | None = None
+        self._tolerated = link.max_age
 
     def need(self, flat: FlatState, step: int) -> tuple[bool, bool]:
         """Ask all ranks whether the state has another layout, and whether the values need more room.
@@ -104,6 +107,7 @@ class Copies:
             Where no memory is free and an earlier copy could not be written.
         """
         assert self._layout is not None
+        self._tell_if_behind()
         slot = self._free()
         self._link.filling(slot)
         values, flush = _values(flat, header["step"]), self._idle
@@ -134,6 +138,16 @@ class Copies:
         if self._redundancy is not None and self._flushed:
             assert self._newest_header is not None
             self._redundancy.start(self._images[self._newest], self._newest, self._newest_header)
+
+    def _tell_if_behind(self) -> None:
+        """Say when the disk falls behind, and again when that has become twice as bad."""
+        behind, saves = self._link.behind()
+        if self._comm.rank == 0 and behind > self._tolerated:
+            self._tolerated = 2 * behind
+            lost = f"the work of the last {behind:.0f} s, {saves} saves, would be lost with this node"
+            _log.warning(
+                "%s: nothing newer is on the disk, which is slow, or every core is taken. Save less often or leave a core free", lost
+            )
 
     def underway(self) -> bool:
         """Whether a copy of this rank is on its way to disk or to other ranks."""

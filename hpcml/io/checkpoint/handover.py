@@ -1,53 +1,82 @@
 """A keeper whose rank is dead hands its memory over to whoever restarts the run.
 
+    restart --secret--> keeper      both see first that the other is of the same user
+    restart <--secret, what it holds, memory-- keeper
+
 Standard library only: the keeper process imports this file.
 """
 
-import os
 import select
 import socket
-import struct
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from hpcml.io.checkpoint.channel import meeting_point, receive, send
+from hpcml.io.checkpoint.channel import receive, send
+from hpcml.io.checkpoint.session import Session, is_same_user
+
+_MOST_WAITING = 4096  # restarting ranks of a node, while the keeper still writes
 
 
-def open_point(folder: Path, rank: int) -> socket.socket:
-    """Let the keeper of a rank be found by who restarts the run in a folder.
+def open_point(session: Session, rank: int) -> socket.socket:
+    """Let the keeper of a rank be found by who restarts the run.
 
     Communication
     -------------
     Local.
     """
     point = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    point.bind(f"{meeting_point(folder)}{rank}-{os.getpid()}")
-    point.listen()
+    point.bind(session.point(rank))
+    point.listen(_MOST_WAITING)
     return point
 
 
-def hand_over(point: socket.socket, offer: dict[str, Any], files: list[int], linger: float) -> None:
-    """Share files with every process of the same user that asks, until one says that they are no longer needed, or `linger` seconds.
+def hand_over(point: socket.socket, secret: str, offer: dict[str, Any], files: list[int], linger: float) -> None:
+    """Share files with the processes of the same user that know the secret, until one says that it needs them no more, or `linger` seconds.
 
     Communication
     -------------
     Local.
     """
+    strangers: list[socket.socket] = []
     visitors: list[socket.socket] = []
     deadline = time.monotonic() + linger
     while visitors or time.monotonic() < deadline:
-        ready, _, _ = select.select([point, *visitors], [], [], None if visitors else max(0.0, deadline - time.monotonic()))
+        patience = None if visitors else max(0.0, deadline - time.monotonic())
+        ready, _, _ = select.select([point, *strangers, *visitors], [], [], patience)
         for source in ready:
-            if source is not point:
-                if receive(source) is not None:
-                    return
+            if source is point:
+                caller, _ = point.accept()
+                if is_same_user(caller):
+                    strangers.append(caller)
+                else:
+                    caller.close()
+            elif source in strangers:
+                strangers.remove(source)
+                if _is_answered(source, secret, offer, files):
+                    visitors.append(source)
+                else:
+                    source.close()
+            elif _hears(source) is not None:
+                return
+            else:
                 visitors.remove(source)
-                continue
-            visitor, _ = point.accept()
-            credentials = visitor.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            if struct.unpack("3i", credentials)[1] == os.getuid():
-                with suppress(OSError):
-                    send(visitor, offer, files)
-                    visitors.append(visitor)
+                source.close()
+
+
+def _is_answered(caller: socket.socket, secret: str, offer: dict[str, Any], files: list[int]) -> bool:
+    """Share files with a caller that knows the secret; False for any other."""
+    said = _hears(caller)
+    if said is None or said.get("secret") != secret:
+        return False
+    with suppress(OSError):
+        send(caller, {"secret": secret, **offer}, files)
+        return True
+    return False
+
+
+def _hears(caller: socket.socket) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError):
+        received = receive(caller)
+        return received and received[0]
+    return None

@@ -2,16 +2,24 @@
 
 import mmap
 import os
+import select
 import socket
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcml.io.checkpoint.channel import meeting_point, receive, send
-from hpcml.io.checkpoint.parity import ParityGroup
+from mpi4py import MPI
 
-_ANSWER_SECONDS = 60.0  # a keeper may still be bringing its copies to disk
+from hpcml.core.errors import CheckpointError
+from hpcml.io.checkpoint.channel import receive, send
+from hpcml.io.checkpoint.parity import ParityGroup
+from hpcml.io.checkpoint.session import Session, earlier_sessions, is_same_user
+from hpcml.io.files.agree import together
+
+_ANSWER_SECONDS = 30.0  # a keeper may still be bringing its copies to disk; it gives up on others that are lost after half of that
 
 
 @dataclass(slots=True)
@@ -56,26 +64,92 @@ class Kept:
             self.line = None
 
 
-def visit_keepers(folder: Path) -> list[Kept]:
-    """Ask the keepers that wait on this node for a restart of the run in a folder what they hold.
+def find_kept(folder: Path, comm: MPI.Intracomm, session: Session) -> list[Kept]:
+    """What the keepers of the starts of a run before this one hold on this node.
+
+    Raises
+    ------
+    CheckpointError
+        On every rank, where the system refuses to be asked.
 
     Communication
     -------------
-    Local; a keeper that still writes is waited for.
+    Collective: some bytes per start.
     """
-    prefix = meeting_point(folder).replace("\0", "@")
-    names = [line.split()[-1] for line in Path("/proc/net/unix").read_text(errors="replace").splitlines() if prefix in line]
+    earlier: list[Session] = []
+    with together(comm, "looking for the keepers of an earlier run"):
+        if comm.rank == 0:
+            earlier = [other for other in earlier_sessions(folder) if other != session]
+    earlier = comm.bcast(earlier)
+    with together(comm, "asking the keepers of an earlier run"):
+        return visit_keepers(earlier)
+
+
+def visit_keepers(sessions: Sequence[Session]) -> list[Kept]:
+    """Ask the keepers that wait on this node for a restart of a run what they hold.
+
+    Parameters
+    ----------
+    sessions : sequence of Session
+        The starts of the run before, from `session.earlier_sessions`.
+
+    Communication
+    -------------
+    Local; keepers that still write are waited for, together no longer than `_ANSWER_SECONDS`. Who is of another user, does not know the
+    secret or answers otherwise than a keeper does is as if it were not there.
+    """
+    asked = {}
+    for session in sessions:
+        for rank in range(session.size):
+            if (line := _call(session, rank)) is not None:
+                asked[line.fileno()] = line, session
     kept = []
-    for name in names:
-        line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        line.settimeout(_ANSWER_SECONDS)
-        with suppress(OSError):
-            line.connect("\0" + name[1:])
-            if (answer := receive(line)) is not None:
-                kept.append(_kept(*answer, line))
-                continue
+    poll = select.poll()
+    for number in asked:
+        poll.register(number, select.POLLIN)
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while asked and (left := deadline - time.monotonic()) > 0:
+        for number, _ in poll.poll(1000 * left):
+            poll.unregister(number)
+            line, session = asked.pop(number)
+            if (one := _answer(line, session)) is not None:
+                kept.append(one)
+            else:
+                line.close()
+    for line, _ in asked.values():
         line.close()
     return kept
+
+
+def _call(session: Session, rank: int) -> socket.socket | None:
+    """Call a keeper; None where nobody of this user answers to its name."""
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    line.setblocking(False)
+    try:
+        line.connect(session.point(rank))
+        if is_same_user(line):
+            send(line, {"secret": session.secret})
+            return line
+    except OSError:
+        pass
+    line.close()
+    return None
+
+
+def _answer(line: socket.socket, session: Session) -> Kept | None:
+    """What a keeper says that it holds."""
+    with suppress(OSError, ValueError):
+        if (received := receive(line)) is None:
+            return None
+        offer, files = received
+        try:
+            if offer["secret"] == session.secret:
+                return _kept(offer, files, line)
+        except (KeyError, TypeError, ValueError, IndexError, CheckpointError):  # of another version of hpcml
+            pass
+        for file in files:
+            os.close(file)
+    return None
 
 
 def _kept(offer: dict[str, Any], files: list[int], line: socket.socket) -> Kept:

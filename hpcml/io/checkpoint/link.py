@@ -17,10 +17,12 @@ from typing import Any
 import hpcml
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import channel
+from hpcml.io.checkpoint.session import Session
 from hpcml.io.files.remedy import remedy
 
 _log = logging.getLogger(__name__)
 _REST = 3.0  # times as long as a write had to wait for a core, the disk rests from writing
+MAX_AGE_SECONDS = 60.0
 _MOST_LOSSES = 3  # in a row, without a copy brought to disk between them: then it is no accident
 
 
@@ -51,6 +53,10 @@ class KeeperLink:
     ----------
     options : dict
         Of the keeper, see `keeper.Keeper`; ready for JSON.
+    session : Session
+        By which a restart finds the keeper.
+    max_age : float
+        Seconds for which a copy may wait to be on disk before the disk rests no more and writing goes at the priority of training.
 
     Attributes
     ----------
@@ -67,6 +73,8 @@ class KeeperLink:
     """
 
     options: dict[str, Any]
+    session: Session | None = None
+    max_age: float = MAX_AGE_SECONDS
     committed: int = -1
     _copies: dict[int, _Copy] = field(default_factory=dict)
     _view: int | None = None
@@ -81,6 +89,8 @@ class KeeperLink:
     _uncommitted: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Headers, by sequence, of what the first rank's keeper has still to commit."""
     _rest_until: float = 0.0
+    _made: dict[int, float] = field(default_factory=dict)
+    """When each copy was made, by sequence, that is newer than the newest on disk."""
     _failure: str | None = None
     _losses: int = 0
     _process: subprocess.Popen[bytes] | None = None
@@ -136,21 +146,26 @@ class KeeperLink:
 
     def complete(self, slot: int, header: dict[str, Any], flush: bool) -> None:
         """Say that a slot holds a complete copy and whether to bring it to disk."""
-        copy = self._copies[slot]
+        copy, sequence = self._copies[slot], header["sequence"]
         copy.header, copy.flush = header, flush
+        self._made.setdefault(sequence, time.monotonic())
         if flush:
-            self._flushing[header["sequence"]] = slot
+            self._flushing[sequence] = slot
             if self.options["rank"] == 0:
-                self._uncommitted[header["sequence"]] = header
-        self._send({"do": "complete", "slot": slot, "header": header, "flush": flush})
+                self._uncommitted[sequence] = header
+        self._send(self._completed(slot, header, flush))
+
+    def behind(self) -> tuple[float, int]:
+        """Seconds since the first save that is newer than what is on disk, and how many there are."""
+        return (time.monotonic() - min(self._made.values()), len(self._made)) if self._made else (0.0, 0)
 
     def flushing(self) -> set[int]:
         """Slots whose copies are on their way to disk."""
         return set(self._flushing.values())
 
     def occupied(self) -> bool:
-        """Whether a copy is on its way to disk, or was so at a time when every core was taken: then a rest follows."""
-        return bool(self._flushing) or time.monotonic() < self._rest_until
+        """Whether a copy is on its way to disk, or was so when every core was taken: then a rest follows, up to `max_age`."""
+        return bool(self._flushing) or (time.monotonic() < self._rest_until and self.behind()[0] < self.max_age)
 
     def listen(self) -> None:
         """Hear what the keeper has to say, without waiting."""
@@ -201,6 +216,8 @@ class KeeperLink:
                 process_group=0,
             )
         self._end = mine
+        if self.session is not None:  # not on the command line, which everybody can read
+            channel.send(mine, {"do": "session", "name": self.session.name, "secret": self.session.secret})
         if self._view is not None:
             channel.send(mine, {"do": "view"}, [self._view])
         if self._parity is not None:
@@ -210,11 +227,15 @@ class KeeperLink:
         for slot, copy in sorted(self._copies.items(), key=lambda item: (item[1].header or {}).get("sequence", -1)):
             channel.send(mine, {"do": "slot", "slot": slot}, [copy.fd])
             if copy.header is not None:
-                flush = copy.header["sequence"] in self._flushing
-                channel.send(mine, {"do": "complete", "slot": slot, "header": copy.header, "flush": flush})
+                channel.send(mine, self._completed(slot, copy.header, copy.header["sequence"] in self._flushing))
         for number, header in self._uncommitted.items():
             if number not in self._flushing:
                 channel.send(mine, {"do": "commit", "header": header})
+
+    def _completed(self, slot: int, header: dict[str, Any], flush: bool) -> dict[str, Any]:
+        """The message that a copy is complete; it is brought to disk unhurriedly only until it, or one before it, has waited for long."""
+        yield_until = min(self._made.values(), default=0.0) + self.max_age
+        return {"do": "complete", "slot": slot, "header": header, "flush": flush, "yield_until": yield_until}
 
     def _restart(self) -> None:
         """The keeper is lost: have another one take its place."""
@@ -247,6 +268,8 @@ class KeeperLink:
             _log.error("the process that keeps this rank's checkpoints failed:\n%s", message["crashed"])
         elif "written" in message:
             self._flushing.pop(message["written"], None)
+            if self.options["rank"] > 0:  # the first rank's keeper also tells what all have written
+                self._forget(message["written"])
             self._rest_until = time.monotonic() + _REST * message["waited"]
             self._losses = 0
         elif "encoded" in message and self._encoding is not None:
@@ -254,8 +277,12 @@ class KeeperLink:
             self._encoding = None
         elif "committed" in message:
             self.committed = max(self.committed, message["committed"])
+            self._forget(self.committed)
             self._uncommitted = {number: header for number, header in self._uncommitted.items() if number > self.committed}
         elif "failed" in message:
             self._flushing.pop(message["failed"], None)
             self._uncommitted.pop(message["failed"], None)
             self._failure = f"{message['error']}{remedy(message['errno'])}"
+
+    def _forget(self, sequence: int) -> None:
+        self._made = {number: made for number, made in self._made.items() if number > sequence}

@@ -1,25 +1,27 @@
 """Read a state from the files of any number of ranks: replicated arrays once for all ranks, blocks where they are wanted."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-import h5py
 import numpy as np
 from mpi4py import MPI
 
-from hpcml.core.errors import CheckpointError
+from hpcml.core.errors import CheckpointError, HpcmlError
 from hpcml.io.checkpoint.box import Box
-from hpcml.io.checkpoint.catalog import rank_file
+from hpcml.io.checkpoint.catalog import DamagedError
 from hpcml.io.checkpoint.dtypes import storage_dtype
 from hpcml.io.checkpoint.image import as_target, dataset_name
+from hpcml.io.checkpoint.index import Index, Table, build_index, check_file, read_head, read_table
+from hpcml.io.checkpoint.memory import UnreachableError
 from hpcml.io.checkpoint.placement import Blocked
 from hpcml.io.checkpoint.plan import ArraySpec, describe
 from hpcml.io.checkpoint.state import flatten, unflatten
+from hpcml.io.checkpoint.stored_image import StoredImage
 from hpcml.io.files.agree import together
+from hpcml.io.files.regular import raise_if_short
 from hpcml.topology.block import block_range
 
 _MESSAGE_BYTES = 1 << 30
@@ -48,7 +50,7 @@ class FolderImages:
 
     def __init__(self, folder: Path, size: int) -> None:
         self._folder, self._size = folder, size
-        self._files: dict[int, h5py.File] = {}
+        self._files: dict[int, StoredImage] = {}
 
     def __enter__(self) -> "FolderImages":
         return self
@@ -57,25 +59,13 @@ class FolderImages:
         for file in self._files.values():
             file.close()
 
-    def open(self, rank: int) -> h5py.File:
+    def open(self, rank: int) -> StoredImage:
         if rank not in self._files:
-            self._files[rank] = h5py.File(self._folder / rank_file(rank), "r", locking="best-effort")
+            self._files[rank] = StoredImage(self._folder, rank)
         return self._files[rank]
 
     def reader(self, rank: int) -> int:
         return rank % self._size
-
-
-@dataclass(slots=True)
-class _Index:
-    """What the files hold: the same on every rank."""
-
-    structure: list[Any]
-    specs: list[ArraySpec]
-    values: list[Any]
-    step: int
-    pieces: list[list[tuple[int, Box]]]
-    """By entry: (rank that wrote it, where it lies)."""
 
 
 def load(images: Images, size: int, comm: MPI.Intracomm, like: Mapping[str, Any] | None) -> tuple[int, Any]:
@@ -100,6 +90,8 @@ def load(images: Images, size: int, comm: MPI.Intracomm, like: Mapping[str, Any]
 
     Raises
     ------
+    DamagedError
+        On every rank, where the files do not say what a state is.
     CheckpointError
         On every rank, where the checkpoint is of another model or does not hold what is asked for.
 
@@ -110,47 +102,54 @@ def load(images: Images, size: int, comm: MPI.Intracomm, like: Mapping[str, Any]
     index = _read_index(images, size, comm)
     with together(comm, "restoring the state"):
         boxes = _wanted(index.specs, like)
-    with together(comm, "reading the replicated arrays"):
+    with _reading(comm, "the replicated arrays"):
         packed = {rank: _pack(index, rank, images.open(rank)) for rank in range(size) if images.reader(rank) == comm.rank}
-    stored = _broadcast(index, packed, images, size, comm)
-    with together(comm, "reading the blocks"):
+        stored: list[Any] = [
+            np.empty(spec.shape, storage_dtype(spec.dtype)) if spec.placement == "replicated" else None for spec in index.specs
+        ]
+    _broadcast(index, packed, stored, images, size, comm)
+    with _reading(comm, "the blocks"):
         for entry, spec in enumerate(index.specs):
             if spec.placement != "replicated":
                 box = boxes[entry] or _own_rows(index.pieces[entry], spec, size, comm)
                 stored[entry] = _read_box(index.pieces[entry], spec, box, images)
-    arrays = [as_target(array, spec) for array, spec in zip(stored, index.specs, strict=True)]
-    return index.step, unflatten(index.structure, index.values, arrays)
+        arrays = [as_target(array, spec) for array, spec in zip(stored, index.specs, strict=True)]
+        return index.step, unflatten(index.structure, index.values, arrays)
 
 
-def _read_index(images: Images, size: int, comm: MPI.Intracomm) -> _Index:
-    tables: dict[int, tuple[list[Any], dict[str, int]]] = {}
+@contextmanager
+def _reading(comm: MPI.Intracomm, what: str) -> Iterator[None]:
+    """Run a block that only reads what files say: whatever goes wrong in it is the fault of the files."""
+    with together(comm, f"reading {what}"):
+        try:
+            yield
+        except (DamagedError, UnreachableError):
+            raise
+        except HpcmlError as error:
+            raise DamagedError(str(error)) from error
+        except Exception as error:
+            if isinstance(error, OSError):
+                raise_if_short(error)
+            raise DamagedError(f"reading {what} failed: {type(error).__name__}: {error}") from error
+
+
+def _read_index(images: Images, size: int, comm: MPI.Intracomm) -> Index:
+    tables: dict[int, Table] = {}
     head = None
-    with together(comm, "reading the index"):
-        for rank in range(size):
-            if images.reader(rank) == comm.rank:
-                file = images.open(rank)
-                values = _document(file, "values")
-                tables[rank] = (_document(file, "pieces"), values["rows"])
-                if rank == 0:
-                    head = (_document(file, "structure"), values)
+    mine = [rank for rank in range(size) if images.reader(rank) == comm.rank]
+    with _reading(comm, "the index"):
+        tables = {rank: read_table(images.open(rank)) for rank in mine}
+        if 0 in mine:
+            head = read_head(images.open(0))
     for other in comm.allgather(tables):
         tables.update(other)
-    structure, values = comm.bcast(head, root=images.reader(0))
-    specs = [ArraySpec.from_json(fields) for fields in structure["arrays"]]
-    pieces: list[list[tuple[int, Box]]] = [[] for _ in specs]
-    for rank in range(size):
-        table, rows = tables[rank]
-        for entry, offset, shape in table:
-            box = Box(tuple(offset), tuple(shape))
-            if specs[entry].placement == "rows":
-                first = pieces[entry][-1][1].offset[0] + pieces[entry][-1][1].shape[0] if pieces[entry] else 0
-                box = Box((first, *offset[1:]), (rows[str(entry)], *shape[1:]))
-            pieces[entry].append((rank, box))
-    return _Index(structure["state"], specs, values["values"], values["step"], pieces)
-
-
-def _document(file: h5py.File, name: str) -> Any:
-    return json.loads(file[name][()].tobytes())
+    head = comm.bcast(head, root=images.reader(0))
+    with _reading(comm, "the index"):
+        assert head is not None
+        index = build_index(head, [tables[rank] for rank in range(size)])
+        for rank in mine:
+            check_file(index, rank, images.open(rank))
+    return index
 
 
 def _wanted(specs: Sequence[ArraySpec], like: Mapping[str, Any] | None) -> list[Box | None]:
@@ -176,7 +175,7 @@ def _wanted(specs: Sequence[ArraySpec], like: Mapping[str, Any] | None) -> list[
     return boxes
 
 
-def _pack(index: _Index, rank: int, file: h5py.File) -> np.ndarray:
+def _pack(index: Index, rank: int, file: Any) -> np.ndarray:
     """The replicated pieces of one file, end to end."""
     parts = [
         np.ascontiguousarray(file[dataset_name(spec)][()]).reshape(-1).view(np.uint8)
@@ -186,11 +185,8 @@ def _pack(index: _Index, rank: int, file: h5py.File) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, np.uint8)
 
 
-def _broadcast(index: _Index, packed: dict[int, np.ndarray], images: Images, size: int, comm: MPI.Intracomm) -> list[Any]:
+def _broadcast(index: Index, packed: dict[int, np.ndarray], stored: Sequence[Any], images: Images, size: int, comm: MPI.Intracomm) -> None:
     """Give every rank all replicated arrays."""
-    stored: list[Any] = [
-        np.empty(spec.shape, storage_dtype(spec.dtype)) if spec.placement == "replicated" else None for spec in index.specs
-    ]
     for rank in range(size):
         mine = [
             (entry, box)
@@ -209,7 +205,6 @@ def _broadcast(index: _Index, packed: dict[int, np.ndarray], images: Images, siz
             stop = place + box.volume * array.itemsize
             array[box.slices((0,) * array.ndim)] = buffer[place:stop].view(array.dtype).reshape(box.shape)
             place = stop
-    return stored
 
 
 def _own_rows(pieces: Sequence[tuple[int, Box]], spec: ArraySpec, size: int, comm: MPI.Intracomm) -> Box:
@@ -222,16 +217,15 @@ def _own_rows(pieces: Sequence[tuple[int, Box]], spec: ArraySpec, size: int, com
 
 
 def _read_box(pieces: Sequence[tuple[int, Box]], spec: ArraySpec, box: Box, images: Images) -> np.ndarray:
-    array = np.empty(box.shape, storage_dtype(spec.dtype))
-    cells = 0
-    for rank, held in pieces:
-        part = box.intersection(held)
-        if part.volume:
-            array[part.slices(box.offset)] = images.open(rank)[dataset_name(spec)][part.slices(held.offset)]
-            cells += part.volume
+    parts = [(rank, held, box.intersection(held)) for rank, held in pieces]
+    cells = sum(part.volume for _, _, part in parts)
     if cells != box.volume:
         raise CheckpointError(
             f"{spec.name}: the saved blocks cover {cells} of the {box.volume} cells of the box at {box.offset} of shape {box.shape}: "
             "blocks must neither overlap nor leave holes"
         )
+    array = np.empty(box.shape, storage_dtype(spec.dtype))
+    for rank, held, part in parts:
+        if part.volume:
+            array[part.slices(box.offset)] = images.open(rank)[dataset_name(spec)][part.slices(held.offset)]
     return array

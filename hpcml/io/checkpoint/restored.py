@@ -10,12 +10,13 @@ from typing import Any
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.catalog import Checkpoint, folder_name, survey
+from hpcml.io.checkpoint.catalog import Checkpoint, DamagedError, folder_name, survey
 from hpcml.io.checkpoint.kept import Kept
 from hpcml.io.checkpoint.load import FolderImages, load
 from hpcml.io.checkpoint.memory import UnreachableError, find_in_memory, open_in_memory
 from hpcml.io.checkpoint.verify import damage
 from hpcml.io.files.agree import together
+from hpcml.io.files.regular import shown
 
 _log = logging.getLogger(__name__)
 
@@ -107,8 +108,8 @@ def restore(
                 found_step, state = load(open_in_memory(save, kept, comm), save.header["size"], comm, like)
                 path = Path(folder) / folder_name(found_step, save.key[0])
                 return Restored(state, found_step, save.level, path, skipped, save.key[1])
-    whole = _first_whole(wanted, skipped, comm)
-    if whole is None:
+    restored = _first_whole(wanted, skipped, comm, like)
+    if restored is None:
         if skipped or step is not None:
             which = "" if step is None else f" of step {step}"
             have = ", ".join(str(found.step) for found in candidates) or "none"
@@ -116,17 +117,22 @@ def restore(
         return None
     for fault in skipped.values() if comm.rank == 0 else ():
         _log.warning("%s; it is skipped", fault)
-    with FolderImages(whole.path, comm.size) as images:
-        found_step, state = load(images, whole.size, comm, like)
-    return Restored(state, found_step, "disk", whole.path, skipped, whole.sequence)
+    return restored
 
 
-def _first_whole(candidates: Sequence[Checkpoint], skipped: dict[Path, str], comm: MPI.Intracomm) -> Checkpoint | None:
-    """The first checkpoint whose bytes are as they were written; the others join the skipped."""
+def _first_whole(
+    candidates: Sequence[Checkpoint], skipped: dict[Path, str], comm: MPI.Intracomm, like: Mapping[str, Any] | None
+) -> Restored | None:
+    """The first checkpoint whose bytes are as they were written, and say what a state is; the others join the skipped."""
     for checkpoint in candidates:
         fault = damage(checkpoint, comm)
         if fault is None:
-            return checkpoint
+            try:
+                with FolderImages(checkpoint.path, comm.size) as images:
+                    step, state = load(images, checkpoint.size, comm, like)
+                return Restored(state, step, "disk", checkpoint.path, skipped, checkpoint.sequence)
+            except DamagedError as error:
+                fault = f"{shown(checkpoint.path)}: {error}"
         skipped[checkpoint.path] = fault
     return None
 

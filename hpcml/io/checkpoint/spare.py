@@ -7,11 +7,12 @@ Standard library only: the keeper process imports this file.
 
 import fcntl
 import os
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from hpcml.io.checkpoint.catalog import SPARE
-from hpcml.io.files.direct import open_direct, pour, write_bytes
+from hpcml.io.files.direct import open_direct, pour, write_by_parts
 from hpcml.io.files.replace import replacing, sync_folder
 
 
@@ -40,16 +41,16 @@ class Spares:
     def __init__(self, folder: Path, session: str, rank: int) -> None:
         self._folder, self._prefix = folder, f"{SPARE}{session}-{rank}-"
 
-    def write(self, path: Path, memory: memoryview) -> None:
-        """Write a buffer as `write_bytes` does, into a spare file if there is one."""
+    def write(self, path: Path, memory: memoryview) -> Iterator[None]:
+        """Write a buffer as `write_by_parts` does, into a spare file if there is one."""
         for spare in self._all():
-            status = spare.stat()
+            status = spare.lstat()
             if status.st_nlink > 1:
                 continue
-            if status.st_size == len(memory) and _write_anew(spare, path, memory):
+            if status.st_size == len(memory) and (yield from _write_anew(spare, path, memory)):
                 return
             spare.unlink()
-        write_bytes(path, memory)
+        yield from write_by_parts(path, memory)
         names = {spare.name for spare in self._all()}
         with suppress(OSError):
             os.link(path, self._folder / next(name for name in (f"{self._prefix}{n}" for n in range(len(names) + 1)) if name not in names))
@@ -57,22 +58,23 @@ class Spares:
     def remove(self) -> None:
         """Remove the second names, and with them the files that have no other."""
         for spare in self._all():
-            spare.unlink(missing_ok=True)
+            with suppress(OSError):  # what cannot be removed harms nobody
+                spare.unlink()
 
     def _all(self) -> list[Path]:
-        return sorted(self._folder.glob(f"{self._prefix}*"))
+        return sorted(path for path in self._folder.glob(f"{self._prefix}*") if path.is_file() and not path.is_symlink())
 
 
-def _write_anew(spare: Path, path: Path, memory: memoryview) -> bool:
+def _write_anew(spare: Path, path: Path, memory: memoryview) -> Generator[None, None, bool]:
     """Write into a file that has no other name, and give it one; False where someone still reads it."""
-    descriptor, direct = open_direct(spare, os.O_RDWR)
+    descriptor, direct = open_direct(spare, os.O_RDWR | os.O_NOFOLLOW)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
         sync_folder(spare.parent)  # after a power failure too, the checkpoint that it belonged to must be gone
-        pour(descriptor, memory, direct)
+        yield from pour(descriptor, memory, direct)
     finally:
         os.close(descriptor)
     with replacing(path) as partial:

@@ -1,14 +1,16 @@
 """What a checkpoint holds and whether it is whole, for people and for scripts. Neither MPI nor torch is needed."""
 
-import json
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.catalog import Checkpoint, damaged_chunk, open_checkpoint, rank_file, survey
+from hpcml.io.checkpoint.catalog import Checkpoint, open_checkpoint, survey
+from hpcml.io.checkpoint.damaged_chunk import damaged_chunk
+from hpcml.io.checkpoint.index import build_index, check_file, read_head, read_table
+from hpcml.io.checkpoint.stored_image import StoredImage
+from hpcml.io.files.regular import shown
 
 
 def summarise(path: Path) -> dict[str, Any]:
@@ -32,21 +34,35 @@ def summarise(path: Path) -> dict[str, Any]:
     try:
         checkpoint = open_checkpoint(path)
     except CheckpointError as error:
-        return {"path": str(path), "complete": False, "problem": str(error)}
+        return {"path": shown(path), "complete": False, "problem": str(error)}
     problem = next(filter(None, (damaged_chunk(path, file) for file in checkpoint.record["files"])), None)
-    summary = {"path": str(path), "complete": problem is None, "problem": problem, **_header(checkpoint)}
-    return summary if problem else summary | _content(path)
+    content = {}
+    if problem is None:
+        try:
+            content = _content(path, checkpoint.size)
+        except Exception as error:  # whatever goes wrong here is the fault of the file
+            problem = f"{shown(path)} cannot be read: {type(error).__name__}: {error}"
+    return {"path": shown(path), "complete": problem is None, "problem": problem, **_header(checkpoint), **content}
 
 
 def summarise_run(folder: Path) -> list[dict[str, Any]]:
     """Describe every checkpoint of a run: the complete ones, newest first, then what is damaged or was never finished.
 
+    Raises
+    ------
+    CheckpointError
+        Where the folder cannot be read.
+
     Communication
     -------------
     Local.
     """
-    found = survey(folder)
-    return [summarise(path) for path in [*(checkpoint.path for checkpoint in found.complete), *found.damaged, *found.unfinished]]
+    try:
+        found = survey(folder)
+    except OSError as error:
+        raise CheckpointError(f"{shown(folder)} cannot be read: {error.strerror}") from None
+    damaged = [{"path": shown(path), "complete": False, "problem": problem} for path, problem in found.damaged.items()]
+    return [*(summarise(checkpoint.path) for checkpoint in found.complete), *damaged, *map(summarise, found.unfinished)]
 
 
 def _header(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -62,10 +78,14 @@ def _header(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _content(path: Path) -> dict[str, Any]:
-    with h5py.File(path / rank_file(0), "r", locking=False) as file:
-        structure, values = (json.loads(file[name][()].tobytes()) for name in ("structure", "values"))
-    return {"arrays": structure["arrays"], "values": dict(_named(structure["state"], values["values"], ""))}
+def _content(path: Path, size: int) -> dict[str, Any]:
+    with ExitStack() as stack:
+        files = [stack.enter_context(StoredImage(path, rank)) for rank in range(size)]
+        head = read_head(files[0])
+        index = build_index(head, [read_table(file) for file in files])
+        for rank, file in enumerate(files):
+            check_file(index, rank, file)
+    return {"arrays": head[0]["arrays"], "values": dict(_named(index.structure, index.values, ""))}
 
 
 def _named(node: list[Any], values: list[Any], path: str) -> list[tuple[str, Any]]:

@@ -23,14 +23,14 @@ def crc32(data: bytes | memoryview) -> int:
     return _crc32(data)
 
 
-def checksums(memory: memoryview) -> list[int]:
+def each_checksum(memory: memoryview) -> Iterator[int]:
     """CRC-32 of each `CHUNK_BYTES` of a buffer.
 
     Communication
     -------------
     Local.
     """
-    return [crc32(memory[start : start + CHUNK_BYTES]) for start in range(0, len(memory), CHUNK_BYTES)]
+    return (crc32(memory[start : start + CHUNK_BYTES]) for start in range(0, len(memory), CHUNK_BYTES))
 
 
 def file_checksums(path: Path, chunk_bytes: int, chunks: Iterable[int]) -> Iterator[tuple[int, int]]:
@@ -45,7 +45,7 @@ def file_checksums(path: Path, chunk_bytes: int, chunks: Iterable[int]) -> Itera
     -------------
     Local.
     """
-    descriptor, _ = open_direct(path, os.O_RDONLY)
+    descriptor, _ = open_direct(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         with suppress(OSError):  # where there are locks, they keep the file from being written anew while it is read
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from hpcml.io.files.replace import replacing
@@ -9,8 +10,13 @@ from hpcml.io.files.replace import replacing
 _WRITE_BYTES = 16 << 20
 
 
-def write_bytes(path: Path, memory: memoryview) -> None:
+def write_by_parts(path: Path, memory: memoryview) -> Iterator[None]:
     """Write a page-aligned buffer whose length is a multiple of 4096, durably, past the page cache where the file system can.
+
+    Yields
+    ------
+    None
+        Between parts: whoever iterates does the writing, on any thread.
 
     Raises
     ------
@@ -25,7 +31,7 @@ def write_bytes(path: Path, memory: memoryview) -> None:
         descriptor, direct = open_direct(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             os.posix_fallocate(descriptor, 0, len(memory))
-            pour(descriptor, memory, direct)
+            yield from pour(descriptor, memory, direct)
         finally:
             os.close(descriptor)
 
@@ -38,8 +44,8 @@ def open_direct(path: Path, flags: int) -> tuple[int, bool]:
         return os.open(path, flags, 0o644), False
 
 
-def pour(descriptor: int, memory: memoryview, direct: bool) -> None:
-    """Write a buffer from the beginning of an open file on, and force it to the disk."""
+def pour(descriptor: int, memory: memoryview, direct: bool) -> Iterator[None]:
+    """Write a buffer from the beginning of an open file on, and force it to the disk; yields between parts."""
     done = 0
     while done < len(memory):
         try:
@@ -49,6 +55,7 @@ def pour(descriptor: int, memory: memoryview, direct: bool) -> None:
                 raise
             direct = False
             _drop_direct(descriptor)
+        yield
     os.fdatasync(descriptor)
 
 

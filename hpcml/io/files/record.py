@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
+from hpcml.io.files.regular import read_regular
 from hpcml.io.files.replace import write_file
 
 
@@ -20,8 +21,15 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
     write_file(path, json.dumps({"crc32": zlib.crc32(body.encode()), "record": record}, sort_keys=True).encode())
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path, most: int = 1 << 20) -> dict[str, Any]:
     """Read what `write_record` wrote.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The record.
+    most : int
+        Bytes that it can have.
 
     Raises
     ------
@@ -29,17 +37,20 @@ def read_record(path: Path) -> dict[str, Any]:
         Where the file is not whole.
     FileNotFoundError
         Where there is none.
+    OSError
+        Where it cannot be read.
 
     Communication
     -------------
     Local.
     """
+    data = read_regular(path, most)
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(data)
         record = document["record"]
-        intact = document["crc32"] == zlib.crc32(json.dumps(record, sort_keys=True).encode())
-    except (ValueError, KeyError, TypeError) as error:
+        intact = isinstance(record, dict) and document["crc32"] == zlib.crc32(json.dumps(record, sort_keys=True).encode())
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a whole record: {error}") from error
     if not intact:
         raise CheckpointError(f"{path} does not match its own checksum: it was changed after it was written")
-    return record
+    return dict(record)

@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
     """Write a small file, or replace it at once.
 
     Parameters
@@ -44,6 +44,8 @@ def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
         All of its content.
     durable : bool
         Whether content and name are on the disk when this returns, to outlive a power failure; otherwise they outlive the process.
+    mode : int
+        Who may read and write it, less what the user's mask takes away.
 
     Raises
     ------
@@ -54,11 +56,15 @@ def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
     -------------
     Local.
     """
-    with replacing(path) as partial, partial.open("xb", buffering=0) as file:
-        while data:
-            data = data[file.write(data) :]
-        if durable:
-            os.fsync(file.fileno())
+    with replacing(path) as partial:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     if durable:
         sync_folder(path.parent)
 

@@ -15,7 +15,7 @@ def write(folder, step, ranks=2, commit=True, session=SESSION):
         (path / rank_file(rank)).write_bytes(bytes(4096))
         write_record(path / rank_record(rank), describe_rank(rank, 4096, [0]))
     if commit:
-        assert try_commit(path, {"step": step, "sequence": step, "session": session, "size": ranks})
+        assert try_commit(path, {"step": step, "sequence": step, "session": session, "size": ranks, "written_by": "test"})
     return path
 
 
@@ -25,7 +25,7 @@ def steps(folder):
 
 def test_a_checkpoint_is_committed_when_its_last_rank_has_written(tmp_path):
     path = write(tmp_path, 1, ranks=1, commit=False)
-    header = {"step": 1, "sequence": 1, "session": SESSION, "size": 2}
+    header = {"step": 1, "sequence": 1, "session": SESSION, "size": 2, "written_by": "test"}
     assert not try_commit(path, header) and survey(tmp_path).unfinished == [path]
     (path / rank_file(1)).write_bytes(bytes(4096))
     write_record(path / rank_record(1), describe_rank(1, 4096, [0]))
@@ -54,10 +54,10 @@ def test_what_changes_while_it_is_looked_at_is_not_called_damaged(tmp_path, monk
 
     path = write(tmp_path, 1)
 
-    def read_record(file):
+    def read_record(file, most):
         if meanwhile == "committed":
             raise FileNotFoundError(file)
-        record = read(file)
+        record = read(file, most)
         remove(path)
         return record
 

@@ -18,7 +18,7 @@ def write(tmp_path):
     def write(name, byte, pages=1):
         with mmap.mmap(-1, pages * PAGE) as memory:
             memory[:] = bytes([byte]) * len(memory)
-            spares.write(tmp_path / name, memoryview(memory))
+            list(spares.write(tmp_path / name, memoryview(memory)))
         return (tmp_path / name).stat().st_ino
 
     return write

@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 
-from hpcml.io.files.checksum import CHUNK_BYTES, checksums
-from hpcml.io.files.direct import write_bytes
+from hpcml.io.files.checksum import CHUNK_BYTES, each_checksum
+from hpcml.io.files.direct import write_by_parts
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def memory():
 
 
 def test_bytes_arrive_with_standard_checksums(tmp_path, memory):
-    write_bytes(tmp_path / "a", memoryview(memory))
+    list(write_by_parts(tmp_path / "a", memoryview(memory)))
     data = (tmp_path / "a").read_bytes()
     assert data == memory[:]
-    assert checksums(memoryview(memory)) == [zlib.crc32(data[:CHUNK_BYTES]), zlib.crc32(data[CHUNK_BYTES:])]
+    assert list(each_checksum(memoryview(memory))) == [zlib.crc32(data[:CHUNK_BYTES]), zlib.crc32(data[CHUNK_BYTES:])]
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, memory, monkeypatch):
@@ -32,5 +32,5 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, memory, monkeypatch):
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(OSError, match="No space"):
-        write_bytes(tmp_path / "a", memoryview(memory))
+        list(write_by_parts(tmp_path / "a", memoryview(memory)))
     assert [path.name for path in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_text() == "old"
