@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Domain": "hpcml.fields.domain",
     "Grid": "hpcml.fields.grid",
+    "broadcast_parameters": "hpcml.models.replicas",
+    "check_parameters": "hpcml.models.replicas",
     "decompose": "hpcml.fields.decompose",
     "verify": "hpcml.models.verification.verify",
 }

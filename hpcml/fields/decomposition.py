@@ -6,6 +6,9 @@ from typing import Any
 
 from mpi4py import MPI
 
+from hpcml.core.errors import ConfigError
+from hpcml.mpi.call import user_line
+
 
 @dataclass(slots=True)
 class Decomposition:
@@ -21,6 +24,8 @@ class Decomposition:
         Groups of ranks with fields of their own, and this rank's group.
     owned_comms : list of MPI.Intracomm
         To be freed with it.
+    barred : str
+        Why nobody may communicate over it now, if so.
     """
 
     comm: MPI.Intracomm
@@ -29,7 +34,23 @@ class Decomposition:
     data_index: int = 0
     owned_comms: list[MPI.Intracomm] = field(default_factory=list)
     domains: dict[Hashable, Any] = field(default_factory=dict)
+    barred: str = ""
     _plans: dict[Hashable, Any] = field(default_factory=dict)
+
+    def open(self) -> "Decomposition":
+        """Itself, unless it is barred.
+
+        Raises
+        ------
+        ConfigError
+            If it is, with the line of the caller's code.
+        """
+        if self.barred:
+            raise ConfigError(
+                f"{self.barred}{user_line()}: a lambda or function holds it, or a layer built on it, where it cannot be found: keep it as "
+                "an attribute of a module"
+            )
+        return self
 
     def once(self, key: Hashable, make: Callable[[int], Any]) -> Any:
         """What ``make`` gives at the first call with a key; it gets a message tag that it may use together with the next one."""

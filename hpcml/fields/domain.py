@@ -9,7 +9,7 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
-from hpcml.core.errors import ShapeError, TopologyError
+from hpcml.core.errors import CheckpointError, ShapeError, TopologyError
 from hpcml.fields.decomposition import Decomposition
 from hpcml.fields.grid import Grid
 from hpcml.parallel.layout import Layout
@@ -53,8 +53,6 @@ class Domain:
         self.process_grid = process_grid
         self.layout = Layout.blocks(grid.shape, process_grid.dims)
         self._shared = shared
-        self.comm = shared.comm
-        self.world_comm = shared.world_comm
         self.num_data = shared.num_data
         self.data_index = shared.data_index
         self.global_shape = grid.shape
@@ -63,8 +61,29 @@ class Domain:
     def __deepcopy__(self, memo: dict[int, Any]) -> "Domain":
         return self  # communicators are not copied; a module's copy lives on the same ranks
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise CheckpointError(
+            "a domain, or a model built on one, cannot be pickled: it is bound to the communicators of this run. Save model.state_dict(), "
+            "which holds global parameters, and load it into a model built on the domain of the run that reads it"
+        )
+
     def __repr__(self) -> str:
-        return f"Domain(shape={self.global_shape}, dims={self.process_grid.dims}, rank={self.comm.rank}, local_shape={self.local_shape})"
+        place = self.process_grid
+        return f"Domain(shape={self.global_shape}, dims={place.dims}, rank={place.rank}, local_shape={self.local_shape})"
+
+    @property
+    def comm(self) -> MPI.Intracomm:
+        """Ranks that share one field."""
+        return self._shared.open().comm
+
+    @property
+    def world_comm(self) -> MPI.Intracomm:
+        """All ranks that train one model."""
+        return self._shared.open().world_comm
+
+    def bar(self, why: str) -> None:
+        """Refuse the communicators of this decomposition, and say why, until called with an empty text."""
+        self._shared.barred = why
 
     @property
     def num_dims(self) -> int:
@@ -157,7 +176,7 @@ class Domain:
 
         ``make`` gets a message tag that it may use together with the next one.
         """
-        return self._shared.once((key, self.grid, self.process_grid.dims), make)
+        return self._shared.open().once((key, self.grid, self.process_grid.dims), make)
 
     def halo_plan(self, widths: Sequence[tuple[int, int]], boundary: Sequence[str] | None = None) -> WindowPlan:
         """Plan that widens this rank's block by (lower, upper) ghost cells along each dim; see `halo`."""

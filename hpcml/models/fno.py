@@ -19,6 +19,7 @@ from hpcml.models.layers.normalisation import normalisation
 from hpcml.models.layers.parameters import replicated_together, replicated_wide, share_parameters
 from hpcml.models.layers.reach import check_field
 from hpcml.models.layers.spectral_conv import SpectralConv
+from hpcml.models.replicas import compare_at_first_use
 
 
 class FNO(nn.Module):
@@ -55,6 +56,7 @@ class FNO(nn.Module):
     -------------
     That of L spectral convolutions, each about 2 m / N of a field of ``channels`` there and back, and of the norms. Backward: the same, and
     one all-reduce of all parameters' gradients over domain.world_comm.
+    At the first call: that of `hpcml.check_parameters` over domain.comm.
 
     Notes
     -----
@@ -89,7 +91,7 @@ class FNO(nn.Module):
         if layers < 1:
             raise ConfigError(f"an FNO has at least 1 layer, got layers={layers}")
         self.domain = self.domain_out = domain
-        self.coordinates = coordinates
+        self.coordinates, self._in_channels = coordinates, in_channels
         inputs = in_channels + (3 * domain.grid.periodic.count(False) if coordinates else 0)
         self.lift = ChannelMLP(domain, inputs, 2 * channels, channels)
         self.blocks = nn.ModuleList(FNOBlock(domain, channels, modes, norm, max(1, round(mlp_ratio * channels))) for _ in range(layers))
@@ -97,7 +99,8 @@ class FNO(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Output (batch, out_channels, *local) for u of (batch, in_channels, *local)."""
-        check_field(u, self.domain)
+        check_field(u, self.domain, self._in_channels, "FNO")
+        compare_at_first_use(self, self.domain.comm)
         with replicated_together(self, self.domain.world_comm):
             v = self.lift(torch.cat([u, *self._coordinates(u)], 1) if self.coordinates else u)
             for block in self.blocks[:-1]:

@@ -18,6 +18,7 @@ from hpcml.models.layers.interpolate import Interpolate
 from hpcml.models.layers.normalisation import normalisation
 from hpcml.models.layers.padding import padding_modes
 from hpcml.models.layers.reach import check_field
+from hpcml.models.replicas import compare_at_first_use
 
 PADDING_MODES = ("grid", "circular", "zeros", "reflect", "replicate")
 INTERPOLATIONS = ("linear", "bilinear", "trilinear")
@@ -53,6 +54,7 @@ class UNet(nn.Module):
     -------------
     Two halo exchanges of one cell for every level down and for every level up, one for every interpolation, one for pooling where blocks
     are not aligned, and the sums of the norms. Backward: the same, and the all-reduces of the parameters' gradients over domain.world_comm.
+    At the first call: that of `hpcml.check_parameters` over domain.comm.
 
     Notes
     -----
@@ -89,6 +91,7 @@ class UNet(nn.Module):
         domains = ladder(domain, levels)
         widths = [channels * 2**level for level in range(levels)]
         self.domain = self.domain_out = domain
+        self._in_channels = in_channels
         conv: Any = getattr(on_domain, f"Conv{domain.num_dims}d")
         pool: Any = getattr(on_domain, f"AvgPool{domain.num_dims}d")
 
@@ -111,7 +114,8 @@ class UNet(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Output (batch, out_channels, *local) for u of (batch, in_channels, *local)."""
-        check_field(u, self.domain)
+        check_field(u, self.domain, self._in_channels, "UNet")
+        compare_at_first_use(self, self.domain.comm)
         views = [self.down[0](u)]
         for pool, double in zip(self.pools, self.down[1:], strict=True):
             views.append(double(pool(views[-1])))

@@ -113,7 +113,7 @@ def all_reduce(comm: MPI.Intracomm, x: Tensor) -> Tensor:
     -------------
     Collective over comm, forward and backward; self-adjoint.
     """
-    return x if comm.size == 1 else _AllReduce.apply(comm, x)
+    return x.clone() if comm.size == 1 else _AllReduce.apply(comm, x)
 
 
 @named_call

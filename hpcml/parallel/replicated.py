@@ -112,5 +112,5 @@ def global_sum(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     Forward: one all-reduce for all values together. Backward: local.
     """
     if comm.size == 1:
-        return values
+        return tuple(v.clone() for v in values)
     return _GlobalSum.apply(comm, *values)

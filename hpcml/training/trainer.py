@@ -17,6 +17,7 @@ from hpcml.core.case import Training
 from hpcml.core.errors import TrainingError
 from hpcml.fields.domain import Domain
 from hpcml.io.checkpoint import Checkpointer, Rows, SaveInterval, StopSignal
+from hpcml.models.replicas import check_parameters
 from hpcml.parallel.exchange import traffic
 from hpcml.training.dataset import Batch, Samples, Schedule
 from hpcml.training.metrics import MetricsWriter
@@ -24,6 +25,9 @@ from hpcml.training.optimiser import build_optimiser, rate_factor
 from hpcml.training.progress import Progress, progress
 
 Loss = Callable[[Domain, Tensor, Tensor], Tensor]
+
+COMPARE_EVERY = 100
+"""Updates from one comparison of the ranks' parameters to the next: a checksum costs a hundredth of an update or less."""
 
 
 @dataclass(slots=True)
@@ -86,7 +90,7 @@ class Trainer:
         self.optimiser = build_optimiser(model, spec)
         groups = self.domain.num_data, self.domain.data_index
         self.schedule = Schedule(train.num_samples, spec.batch_size, spec.accumulate, *groups, spec.seed)
-        self.position, self.stopped = Position(), False
+        self.position, self.stopped, self._compared = Position(), False, False
         self.checkpointer, self._stop = checkpointer, stop
         self._interval = SaveInterval(checkpointer, self.domain.world_comm, spec.checkpoint_share)
         checkpointer.register("model", self._model_state, model.load_state_dict)
@@ -159,6 +163,9 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.spec.learning_rate * rate_factor(self.spec, epoch)
         self.optimiser.zero_grad(set_to_none=True)
+        if self.step % COMPARE_EVERY == 0 or not self._compared:
+            check_parameters(self.model, self.domain.world_comm)
+            self._compared = True
         loss = 0.0
         for batch in parts:
             x, y = self.train.take(batch.samples)

@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 
-from hpcml.core.errors import ShapeError, TopologyError
+from hpcml.core.errors import CheckpointError, ShapeError, TopologyError
 from hpcml.fields import Grid, decompose
+from hpcml.models import UNet
 from hpcml.parallel import adjoint_error
 
 
@@ -100,3 +101,17 @@ def test_the_impossible_is_named(comm):
     if comm.size > 1:
         with pytest.raises(TopologyError, match="own none|cell for each"):
             decompose(Grid((comm.size - 1,)), comm)
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_model_is_saved_by_its_state_and_copied_as_it_is(comm, tmp_path):
+    """Communicators belong to a run: a model that holds them says what to save instead."""
+    with decompose(Grid((8, 8)), comm) as domain:
+        model = UNet(domain, 1, 1, channels=4, levels=2)
+        with pytest.raises(CheckpointError, match=r"Save model.state_dict\(\)"):
+            torch.save(model, tmp_path / "model.pt")
+        twin = copy.deepcopy(model)
+        x = torch.ones(1, 1, *domain.local_shape)
+        assert torch.equal(twin(x), model(x)) and next(twin.parameters()) is not next(model.parameters())
+        torch.save(model.state_dict(), tmp_path / "model.pt")
+        twin.load_state_dict(torch.load(tmp_path / "model.pt"))

@@ -67,4 +67,4 @@ class Pad(nn.Module):
         check_field(x, self.domain)
         if self.domain.comm.size == 1:
             return functional.pad(x, self.pad, self.mode, self.value if self.mode == "constant" else None)
-        return read_inputs(x, self.domain, self.domain_out, self._reaches, self._boundary, self.value)
+        return read_inputs(x, self.domain, self.domain_out, self._reaches, self._boundary, self.value, copy=True)

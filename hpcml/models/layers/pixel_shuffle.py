@@ -56,7 +56,7 @@ class PixelShuffle(nn.PixelShuffle):
         if x.shape[1] % r**num_dims:
             raise ShapeError(f"PixelShuffle: {x.shape[1]} channels cannot be dealt to {r}^{num_dims} cells: a multiple of {r**num_dims}")
         rules = ("zero",) * num_dims
-        x = read_inputs(x, self.domain, self.domain_out, (Parent(r),) * num_dims, rules)
+        x = read_inputs(x, self.domain, self.domain_out, (Parent(r),) * num_dims, rules, copy=r == 1)
         y = x.unflatten(1, (-1, *(r,) * num_dims))
         cells = [axis for d in range(num_dims) for axis in (2 + num_dims + d, 2 + d)]
         y = y.permute(0, 1, *cells).reshape(x.shape[0], -1, *(n * r for n in x.shape[2:]))
@@ -101,7 +101,7 @@ class PixelUnshuffle(nn.PixelUnshuffle):
         check_field(x, self.domain)
         r, num_dims = self.downscale_factor, self.domain.num_dims
         rules = ("zero",) * num_dims
-        x = read_inputs(x, self.domain, self.domain_out, (Stencil(r, r),) * num_dims, rules)
+        x = read_inputs(x, self.domain, self.domain_out, (Stencil(r, r),) * num_dims, rules, copy=r == 1)
         y = x.reshape(*x.shape[:2], *(size for n in x.shape[2:] for size in (n // r, r)))
         inner, outer = range(3, 3 + 2 * num_dims, 2), range(2, 2 + 2 * num_dims, 2)
         return y.permute(0, 1, *inner, *outer).flatten(1, 1 + num_dims)

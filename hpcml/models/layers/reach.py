@@ -91,7 +91,13 @@ def window_plan(domain: Domain, domain_out: Domain, reaches: tuple[Reach, ...], 
 
 
 def read_inputs(
-    x: Tensor, domain: Domain, domain_out: Domain, reaches: tuple[Reach, ...], boundary: tuple[str, ...], fill: float = 0.0
+    x: Tensor,
+    domain: Domain,
+    domain_out: Domain,
+    reaches: tuple[Reach, ...],
+    boundary: tuple[str, ...],
+    fill: float = 0.0,
+    copy: bool = False,
 ) -> Tensor:
     """Inputs of this rank's outputs, differentiably.
 
@@ -103,11 +109,13 @@ def read_inputs(
         As for `window_plan`.
     fill : float
         Value outside the field for the rule ``constant``.
+    copy : bool
+        Never give ``x`` itself: for layers whose output this is.
 
     Returns
     -------
     Tensor
-        (batch, channel, *window); ``x`` itself where every rank's window is its block.
+        (batch, channel, *window); without ``copy``, ``x`` itself where every rank's window is its block.
 
     Communication
     -------------
@@ -115,7 +123,9 @@ def read_inputs(
     """
     check_field(x, domain)
     plan = window_plan(domain, domain_out, reaches, boundary)
-    return x if plan.is_identity else window(plan, x, fill=fill)[0]
+    if plan.is_identity:
+        return x.clone() if copy else x
+    return window(plan, x, fill=fill)[0]
 
 
 def check_field(x: Tensor, domain: Domain, channels: int | None = None, layer: str = "") -> None:

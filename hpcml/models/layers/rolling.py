@@ -45,7 +45,7 @@ def roll(x: Tensor, domain: Domain, shifts: int | Sequence[int], dims: int | Seq
     if domain.comm.size == 1:
         return torch.roll(x, every, tuple(range(-domain.num_dims, 0)))
     reaches = tuple(Shifted(shift % n) for shift, n in zip(every, domain.global_shape, strict=True))
-    return read_inputs(x, domain, domain, reaches, ("periodic",) * domain.num_dims)
+    return read_inputs(x, domain, domain, reaches, ("periodic",) * domain.num_dims, copy=True)
 
 
 class Roll(nn.Module):

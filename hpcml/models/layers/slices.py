@@ -11,7 +11,7 @@ from hpcml.models.layers.reach import Stencil, check_field, read_inputs
 
 
 class Slice(nn.Module):
-    """``x[..., start:stop:step]`` along every dim.
+    """``x[..., start:stop:step]`` along every dim, in memory of its own on any number of ranks, where slicing a tensor gives a view.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ class Slice(nn.Module):
         """Slice this rank's block (batch, channel, *local_shape) to that of ``domain_out``."""
         check_field(x, self.domain)
         if self.domain.comm.size == 1:
-            return x[self._index]
-        x = read_inputs(x, self.domain, self.domain_out, self._reaches, ("zero",) * self.domain.num_dims)
+            return x[self._index].clone()
+        x = read_inputs(x, self.domain, self.domain_out, self._reaches, ("zero",) * self.domain.num_dims, copy=True)
         return x[self._thin]
 
 

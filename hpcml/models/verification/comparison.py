@@ -19,7 +19,8 @@ class Comparison:
     quantity : str
         Such as ``output`` or ``gradient of conv.weight``.
     error : float
-        Largest |over ranks - on one| over the largest |on one|; infinite where one is absent, of another shape, or not a number.
+        Largest |over ranks - on one| over the largest |on one|; infinite where one is absent, of another shape or dtype, or not a number,
+        and for parameters that the ranks do not have in common.
     tolerance : float
         What round-off may do.
     where : str
@@ -82,6 +83,8 @@ def largest_difference(got: Tensor | None, expected: Tensor | None) -> tuple[flo
         return torch.inf, 0.0, "absent" if got is None else "should be absent"
     if got.shape != expected.shape:
         return torch.inf, 0.0, f"shape {tuple(got.shape)} instead of {tuple(expected.shape)}"
+    if got.dtype != expected.dtype:
+        return torch.inf, 0.0, f"{got.dtype} instead of {expected.dtype}"
     if not expected.numel():
         return 0.0, 0.0, ()
     wide = torch.complex128 if expected.is_complex() else torch.float64

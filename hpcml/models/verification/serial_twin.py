@@ -2,25 +2,13 @@
 
 import copy
 from collections.abc import Iterator
-from types import FunctionType, ModuleType
+from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from hpcml.fields.domain import Domain
-
-
-def domains_of(model: nn.Module) -> list[Domain]:
-    """Every domain that a model holds, in the order of its attributes, alike on every rank.
-
-    Searched are the attributes of modules and of plain objects, and the elements of lists, tuples, sets and dicts; not the variables that
-    a function has captured.
-
-    Communication
-    -------------
-    Local.
-    """
-    return list(_walk(model, set()))
+from hpcml.models.domains import domains_of
 
 
 def serial_twin(model: nn.Module) -> nn.Module:
@@ -38,19 +26,23 @@ def serial_twin(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def _walk(thing: Any, seen: set[int]) -> Iterator[Domain]:
-    if id(thing) in seen or isinstance(thing, Tensor | str | bytes | int | float | complex | type | ModuleType | FunctionType | None):
-        return
-    seen.add(id(thing))
-    if isinstance(thing, Domain):
-        yield thing
-        return
-    inner: list[Any] = []
-    if isinstance(thing, dict):
-        inner += [*thing.keys(), *thing.values()]
-    elif isinstance(thing, list | tuple | set | frozenset):
-        inner += thing
-    inner += getattr(thing, "__dict__", {}).values()
-    inner += [getattr(thing, name) for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ()) if hasattr(thing, name)]
-    for part in inner:
-        yield from _walk(part, seen)
+@contextmanager
+def without(domains: list[Domain]) -> Iterator[None]:
+    """Refuse every use of some domains in this block: other ranks would be waited for, and do not come.
+
+    Raises
+    ------
+    ConfigError
+        In the block, where one is used, with the line of the caller's code that does.
+
+    Communication
+    -------------
+    Local.
+    """
+    for domain in domains:
+        domain.bar("the model on one rank met a domain of all ranks")
+    try:
+        yield
+    finally:
+        for domain in domains:
+            domain.bar("")

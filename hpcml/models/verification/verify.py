@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,12 +10,14 @@ from torch import Tensor, nn
 
 from hpcml.core.errors import ConfigError, HpcmlError, ShapeError, TopologyError
 from hpcml.fields.domain import Domain
+from hpcml.models.domains import domains_of
 from hpcml.models.layers.reach import check_field
+from hpcml.models.replicas import drifted
 from hpcml.models.verification.comparison import Box, Comparison, compare
 from hpcml.models.verification.dealing import collect, deal, field_box, random_box, samples
 from hpcml.models.verification.plain_layers import PlainLayer, plain_layers
 from hpcml.models.verification.report import Report
-from hpcml.models.verification.serial_twin import domains_of, serial_twin
+from hpcml.models.verification.serial_twin import serial_twin, without
 from hpcml.models.verification.trial import Trial
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.reductions import agree
@@ -39,7 +42,8 @@ def verify(
         on rank 0:      y = model'(x)         x', w' = gradients of <c, y>          (model' is the model on the whole grid)
         on all ranks:   y_r = model(x_r)      x'_r, w'_r = gradients of sum_r <c_r, y_r>
 
-    Every y_r and x'_r must be its block of y and x', every w'_r all of w'. c is random, by global index.
+    Every y_r and x'_r must be its block of y and x', of the same dtype, every w'_r all of w'. c is random, by global index. Parameters and
+    buffers must be the same bits on all ranks.
 
     Parameters
     ----------
@@ -65,7 +69,7 @@ def verify(
     Raises
     ------
     ConfigError
-        If the model has no domain.
+        If the model has no domain, or a function in it holds one where it cannot be exchanged for that of one rank.
     ShapeError
         If no argument is a field on one of its domains, or a data group would get no sample.
 
@@ -92,11 +96,14 @@ def verify(
     blocks, wholes, boxes = _deal_arguments(arguments, domain)
     local = Trial(copy.deepcopy(model), blocks, dtype)
     alone = Trial(serial_twin(model), wholes, dtype) if comm.rank == 0 else None
-    with raise_together(comm):
+    known = {id(d): d for d in (domain, *domains_of(model))}
+    with raise_together(comm), without(list(known.values())):
         if alone is not None:
             alone.forward()
     named = _forward(local)
-    return _Verification(domain, local, alone, boxes, tolerance).report(named, getattr(model, "domain_out", None), seed)
+    verification = _Verification(domain, local, alone, boxes, tolerance)
+    verification.values(drifted(model, comm))
+    return verification.report(named, getattr(model, "domain_out", None), seed)
 
 
 class _Verification:
@@ -110,13 +117,12 @@ class _Verification:
 
     def report(self, named: tuple[PlainLayer, ...], domain_out: Domain | None, seed: int) -> Report:
         """Compare outputs; if they have the right shape also gradients; and buffers."""
-        self._values()
         theirs = {} if self.alone is None else self.alone.outputs
         shapes: dict[str, tuple[int, ...]] = self.comm.bcast({name: tuple(y.shape) for name, y in theirs.items()})
         boxes = {name: _output_box(self.domain, domain_out, shape, self.local.outputs.get(name)) for name, shape in shapes.items()}
         for name, box in boxes.items():
             self._check(name, self.local.outputs.get(name), theirs.get(name), box)
-        if all(c.error < torch.inf for c in self.comparisons):
+        if all(c.error < torch.inf for c in self.comparisons if c.quantity in boxes):
             self._backward(shapes, boxes, seed)
             self._gradients()
         theirs = {} if self.alone is None else dict(self.alone.model.named_buffers())
@@ -124,16 +130,17 @@ class _Verification:
             self._check(f"buffer {name}", buffer, theirs.get(name))
         return Report(self.domain.process_grid.dims, self.domain.num_data, tuple(self.comparisons), named)
 
+    def values(self, drifted: dict[str, str]) -> None:
+        """Put first what is not the same bits on all ranks, however little it differs: it explains all else."""
+        for name, where in drifted.items():
+            got, whole = (None if trial is None else _tensor(trial.model, name) for trial in (self.local, self.alone))
+            found = compare(f"value of {name}", got, deal(whole, None, self.comm), None, self.comm, torch.finfo(torch.float64).tiny)
+            same = found.agrees  # but for bits or a dtype that the precision of the test does not show
+            self.comparisons.append(replace(found, error=torch.inf, where=f"differs {where}") if same else found)
+
     def _check(self, quantity: str, got: Tensor | None, whole: Tensor | None, box: Box | None = None, floor: float = 0.0) -> None:
         expected = deal(whole, box, self.comm)
         self.comparisons.append(compare(quantity, got, expected, box, self.comm, self.tolerance, floor))
-
-    def _values(self) -> None:
-        """Parameters that are not the same on all ranks explain all else; those that are need no line in the report."""
-        theirs = {} if self.alone is None else dict(self.alone.model.named_parameters())
-        for name, p in self.local.model.named_parameters():
-            self._check(f"value of {name}", p, theirs.get(name))
-        self.comparisons = [c for c in self.comparisons if not c.agrees]
 
     def _backward(self, shapes: dict[str, tuple[int, ...]], boxes: dict[str, Box | None], seed: int) -> None:
         everything = {name: tuple(slice(0, n) for n in shape) for name, shape in shapes.items()}
@@ -152,6 +159,11 @@ class _Verification:
         floor = ZERO_ON_PAPER * self.comm.bcast(largest)
         for name, gradient in self.local.parameter_gradients().items():
             self._check(f"gradient of {name}", gradient, theirs.get(name), floor=floor)
+
+
+def _tensor(model: nn.Module, name: str) -> Tensor | None:
+    """Parameter or buffer of a name."""
+    return dict([*model.named_parameters(), *model.named_buffers()]).get(name)
 
 
 def _domain_of(model: nn.Module, arguments: Sequence[Any], domain: Domain | None) -> Domain:

@@ -204,3 +204,38 @@ def test_what_cannot_be_verified_is_named_on_every_rank(comm, field):
     if comm.size > 1:
         with decompose(Grid((13, 12)), comm, data=comm.size) as domain, pytest.raises(ShapeError, match="data groups"):
             hpcml.verify(Net(domain), field[:1])
+
+
+@RANKS
+def test_a_domain_that_a_lambda_has_captured_is_named(comm, field):
+    """On rank 0, which runs the model on the whole grid by itself, it would wait for ranks that do not come."""
+
+    class Captured(nn.Module):
+        def __init__(self, domain, halo):
+            super().__init__()
+            self.domain, self.halo = domain, halo
+
+        def forward(self, x):
+            return self.halo(x)
+
+    with decompose(Grid((13, 12)), comm) as domain:
+        layer = Conv2d(domain, 2, 2, 3, padding=1).double()
+        for halo in (lambda x: domain.halo(x)[0][..., 2:, 1:-1], lambda x: layer(x), lambda x: global_sum(domain.comm, x.sum())[0]):
+            with pytest.raises(ConfigError, match=r"met a domain of all ranks.*keep it as an attribute"):
+                hpcml.verify(Captured(domain, halo), field)
+            assert hpcml.verify(Net(domain), field).ok
+
+
+@MANY
+def test_another_dtype_over_ranks_is_wrong(comm, field):
+    class Narrow(nn.Module):
+        def __init__(self, domain):
+            super().__init__()
+            self.domain = domain
+
+        def forward(self, x):
+            return x.float() if self.domain.comm.size > 1 else x
+
+    with decompose(Grid((13, 12)), comm) as domain:
+        report = hpcml.verify(Narrow(domain), field)
+        assert not report.ok and "torch.float32 instead of torch.float64" in str(report)

@@ -1,0 +1,130 @@
+"""Parameters are replicas: every rank holds the same bits, made so by one rank's values, and compared by checksums."""
+
+from collections import Counter
+
+import numpy as np
+import torch
+from isal import isal_zlib
+from mpi4py import MPI
+from torch import Tensor, nn
+
+from hpcml.core.errors import CommunicationError, ConfigError
+from hpcml.models.domains import domains_of
+from hpcml.models.layers.parameters import share_parameters
+from hpcml.mpi.call import named_call
+from hpcml.mpi.reductions import all_min
+
+
+@named_call
+def broadcast_parameters(module: nn.Module, comm: MPI.Intracomm | None = None) -> None:
+    """Give every rank the parameters and buffers of rank 0.
+
+    Layers do so when they are made. Call it after whatever draws random numbers or changes values later on: `torch.nn.init`, a
+    parametrisation such as `torch.nn.utils.parametrizations.spectral_norm`, a state dict that only one rank has read.
+
+    Parameters
+    ----------
+    module : Module
+        Of the same parameters and buffers on every rank.
+    comm : MPI.Intracomm, optional
+        The ranks; default ``world_comm`` of the first domain in the module.
+
+    Raises
+    ------
+    ConfigError
+        If there is no domain and no comm.
+
+    Communication
+    -------------
+    Collective over comm: one broadcast per parameter and buffer.
+    """
+    share_parameters(module, _ranks_of(module, comm))
+
+
+@named_call
+def check_parameters(module: nn.Module, comm: MPI.Intracomm | None = None) -> None:
+    """Make sure that all ranks hold the same bits in every parameter and buffer.
+
+    Parameters
+    ----------
+    module : Module
+        Whose tensors are compared.
+    comm : MPI.Intracomm, optional
+        The ranks; default ``world_comm`` of the first domain in the module.
+
+    Raises
+    ------
+    CommunicationError
+        On every rank, with the name of the first one that differs.
+    ConfigError
+        If there is no domain and no comm.
+
+    Communication
+    -------------
+    Collective over comm: one all-reduce of two numbers; if something differs, an all-gather of names.
+
+    Notes
+    -----
+    A checksum passes over every parameter once, at some gigabytes per second. `hpcml.training.trainer.Trainer` compares at its start and
+    every `hpcml.training.trainer.COMPARE_EVERY` updates, a network of `hpcml.models` at its first call.
+    """
+    found = drifted(module, _ranks_of(module, comm))
+    if found:
+        name, where = next(iter(found.items()))
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise CommunicationError(
+            f"ranks hold different values of the same parameters: {name} {where}{more}: after changing values, call "
+            "hpcml.broadcast_parameters(model) on every rank"
+        )
+
+
+def drifted(module: nn.Module, comm: MPI.Intracomm) -> dict[str, str]:
+    """Parameters and buffers that are not the same bits on all ranks, and on which ranks.
+
+    Communication
+    -------------
+    Collective over comm: one all-reduce of two numbers; if something differs, an all-gather of names.
+    """
+    if comm.size == 1:
+        return {}
+    own = {name: _checksum(name, value) for name, value in [*module.named_parameters(), *module.named_buffers()]}
+    total = isal_zlib.crc32(repr(sorted(own.items())).encode())
+    lowest, highest = all_min(np.array([total, -total]), comm)
+    if lowest == -highest:
+        return {}
+    every = comm.allgather(own)
+    names = dict.fromkeys(name for sums in every for name in sums)
+    return {name: where for name in names if (where := _minority([sums.get(name) for sums in every]))}
+
+
+def compare_at_first_use(module: nn.Module, comm: MPI.Intracomm) -> None:
+    """`check_parameters`, once in the life of a network.
+
+    Communication
+    -------------
+    At the first call that of `check_parameters`, then none.
+    """
+    if not getattr(module, "_compared", False):
+        module._compared = True  # type: ignore[assignment]
+        check_parameters(module, comm)
+
+
+def _ranks_of(module: nn.Module, comm: MPI.Intracomm | None) -> MPI.Intracomm:
+    if comm is not None:
+        return comm
+    domain = next(iter(domains_of(module)), None)
+    if domain is None:
+        raise ConfigError(f"{type(module).__name__} has no domain that says which ranks share its parameters: pass comm=")
+    return domain.world_comm
+
+
+def _checksum(name: str, value: Tensor) -> int:
+    bits = value.detach().resolve_conj().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return isal_zlib.crc32(bits, isal_zlib.crc32(f"{name} {tuple(value.shape)} {value.dtype}".encode()))
+
+
+def _minority(sums: list[int | None]) -> str:
+    """Which ranks do not hold what most hold; empty if all are alike."""
+    (common, _), *others = Counter(sums).most_common()
+    ranks = [rank for rank, own in enumerate(sums) if own != common]
+    return f"on {'rank' if len(ranks) == 1 else 'ranks'} {', '.join(map(str, ranks))} of {len(sums)}" if others else ""
