@@ -9,6 +9,7 @@ The top of the file imports nothing heavy, since ``hpcml --help`` reads every fi
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,9 @@ COMMANDS = (
 )
 
 ABOUT = "MPI-native scientific machine learning: one field over many ranks, from simulation to picture."
+
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Why a disk does not take what is printed into a file."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,19 +64,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     A sub-command that runs on ranks opens ``hpcml.mpi.world()`` before it reads anything, so that whatever is wrong with its input is
     reported by the job and not by each process.
     """
+    if sys.stdout is None:  # closed before the start: what is opened next would take its place
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     args = _parse(argv)
     try:
         status = int(args.run(args))
-        sys.stdout.flush()  # here, where a reader that left is still noticed
-        return status
+        return _end_of_output() or status
     except (HpcmlError, BrokenPipeError) as error:
         if _is_one_of_many() or (isinstance(error, LaunchError) and detect().size > 1):
             raise
         if isinstance(error, HpcmlError):
             print(f"hpcml: error: {error}", file=sys.stderr)
             return 2
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left, as in `hpcml config schema | head`
-        return 1
+        _forget_output()
+        return 0
+    except OSError as error:
+        if _is_one_of_many() or error.filename is not None or error.errno not in _REFUSED:
+            raise
+        return _refused(error)
+
+
+def _end_of_output() -> int:
+    """Write what is still to be written. A reader that left, as in `hpcml inspect RUN | head`, has what it wanted; a full disk has not."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_output()
+    except OSError as error:
+        return _refused(error)
+    return 0
+
+
+def _refused(error: OSError) -> int:
+    _forget_output()
+    print(f"hpcml: error: cannot write the output: {error.strerror}", file=sys.stderr)
+    return 2
+
+
+def _forget_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

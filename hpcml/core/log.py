@@ -7,12 +7,19 @@ job. The root logger belongs to the program that imports hpcml and is left alone
 """
 
 import logging
+import os
 import socket
 import sys
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
+from hpcml.core.append import append
+
+_MOST_LATE = 10_000
+"""Lines that are kept while the disk refuses them."""
 _LOGGER = logging.getLogger("hpcml")
 
 
@@ -42,13 +49,13 @@ def rank_log(rank: int, size: int, device: str = "cpu", folder: Path | None = No
     """
     width = max(4, len(str(size)))
     prefix = f"[r{rank:0{width}d}/{size:0{width}d} {socket.gethostname().partition('.')[0]}:{device}]".replace("%", "%%")
-    terminal = logging.StreamHandler(sys.stdout if rank == 0 else sys.stderr)
+    terminal = _Terminal(sys.stdout if rank == 0 else sys.stderr)
     terminal.setLevel(level if rank == 0 else max(level, logging.WARNING))
     terminal.addFilter(lambda record: rank == 0 or not getattr(record, "alike", False))  # what all ranks would say
     handlers: list[logging.Handler] = [terminal]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(folder / f"rank{rank:0{width}d}.log", encoding="utf-8", errors="backslashreplace"))
+        handlers.append(_File(folder / f"rank{rank:0{width}d}.log"))
     formatter = logging.Formatter(f"%(asctime)s {prefix} %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
     before = _LOGGER.level, _LOGGER.propagate
     _LOGGER.setLevel(level)
@@ -64,3 +71,47 @@ def rank_log(rank: int, size: int, device: str = "cpu", folder: Path | None = No
         for handler in handlers:
             _LOGGER.removeHandler(handler)
             handler.close()
+
+
+class _Terminal(logging.StreamHandler[TextIO]):
+    """Falls silent when nobody listens any more."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Of what `emit` raises."""
+        if isinstance(sys.exception(), OSError):
+            self.setLevel(logging.CRITICAL + 1)
+        else:
+            super().handleError(record)
+
+
+class _File(logging.Handler):
+    """Appends whole lines; those that the disk refuses are written with the next one that it takes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path, self._late, self._told = path, deque[str](maxlen=_MOST_LATE), False
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        try:
+            self._late.append(self.format(record) + "\n")
+            self._write()
+        except OSError as error:
+            if not self._told:
+                print(f"hpcml: {self._path}: {error.strerror}; lines are kept and written when they can be", file=sys.stderr)
+            self._told = True
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Write what is left, if the disk takes it, and close."""
+        with suppress(OSError):
+            self._write()
+        os.close(self._file)
+        super().close()
+
+    def _write(self) -> None:
+        append(self._file, "".join(self._late).encode("utf-8", "backslashreplace"))
+        self._late.clear()
+        self._told = False

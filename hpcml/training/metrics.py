@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from hpcml.core.append import append
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import write_file
 
@@ -104,12 +105,10 @@ class MetricsWriter:
 
     def _append(self, text: bytes) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        before = os.fstat(descriptor).st_size
         try:
-            before = os.fstat(descriptor).st_size
+            append(descriptor, text)
             try:
-                done = 0
-                while done < len(text):
-                    done += os.write(descriptor, text[done:])
                 os.fsync(descriptor)
             except OSError:
                 os.ftruncate(descriptor, before)

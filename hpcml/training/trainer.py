@@ -4,6 +4,7 @@ Every rank holds all parameters. The loss of an update is that of the whole batc
 whole gradient, so all ranks take the same step.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from hpcml.core.case import Training
-from hpcml.core.errors import TrainingError
+from hpcml.core.errors import CheckpointError, TrainingError
 from hpcml.fields.domain import Domain
 from hpcml.io.checkpoint import Checkpointer, Rows, SaveInterval, StopSignal
+from hpcml.io.files.remedy import lacks_room
 from hpcml.models.replicas import check_parameters
 from hpcml.parallel.exchange import traffic
 from hpcml.training.dataset import Batch, Samples, Schedule
@@ -24,6 +26,9 @@ from hpcml.training.metrics import MetricsWriter
 from hpcml.training.optimiser import build_optimiser, rate_factor
 from hpcml.training.progress import Progress, progress
 
+_log = logging.getLogger(__name__)
+_TELL_SECONDS = 60.0
+"""Least time between two complaints about a full disk."""
 Loss = Callable[[Domain, Tensor, Tensor], Tensor]
 
 COMPARE_EVERY = 100
@@ -91,6 +96,7 @@ class Trainer:
         groups = self.domain.num_data, self.domain.data_index
         self.schedule = Schedule(train.num_samples, spec.batch_size, spec.accumulate, *groups, spec.seed)
         self.position, self.stopped, self._compared = Position(), False, False
+        self._told = -_TELL_SECONDS
         self.checkpointer, self._stop = checkpointer, stop
         self._interval = SaveInterval(checkpointer, self.domain.world_comm, spec.checkpoint_share)
         checkpointer.register("model", self._model_state, model.load_state_dict)
@@ -127,8 +133,7 @@ class Trainer:
                 self._updates(bar)
                 if not self.stopped:
                     last = self._finish_epoch()
-        self.checkpointer.save(self.step)
-        self.checkpointer.wait()
+        self._save_last()
         return last
 
     def evaluate(self, pairs: Samples) -> float:
@@ -156,7 +161,29 @@ class Trainer:
             if self._stop.agreed():
                 self.stopped = True
                 return
+            self._save_if_due()
+
+    def _save_if_due(self) -> None:
+        """Save if it is time to. A disk that has no room does not end the run: a later save may find some, and this is said."""
+        try:
             self._interval.after_step(self.step)
+        except CheckpointError as error:
+            if not lacks_room(str(error)):
+                raise
+            if self.domain.world_comm.rank == 0 and time.monotonic() - self._told > _TELL_SECONDS:
+                _log.warning("%s; training goes on, and what it learns is saved once there is room", error)
+                self._told = time.monotonic()
+
+    def _save_last(self) -> None:
+        """Save the end; what an earlier save could not write is no reason not to try."""
+        try:
+            self.checkpointer.save(self.step)
+            self.checkpointer.wait()
+        except CheckpointError as error:
+            if not lacks_room(str(error)):
+                raise
+            self.checkpointer.save(self.step)
+            self.checkpointer.wait()
 
     def _update(self, parts: list[Batch]) -> None:
         epoch = self.position.epoch + self.position.update / self.schedule.num_updates

@@ -101,10 +101,20 @@ def test_a_job_says_once_what_is_wrong(mpiexec, words):
     assert result.stderr.count("error:") == 1 and "Traceback" not in result.stderr, result.stderr
 
 
-def test_a_reader_that_leaves_early_is_no_error():
-    shell = f"{sys.executable} -m hpcml config schema | head -n 1"
-    result = subprocess.run(shell, shell=True, capture_output=True, text=True, cwd=Path(hpcml.__file__).parents[1], timeout=60)
-    assert (result.stdout, result.stderr) == ("{\n", "")
+@pytest.mark.parametrize(
+    "shell, out, status, error",
+    [
+        ("{} config schema | head -n 1", "{\n", 0, ""),
+        ("{} config schema >&-", "", 0, ""),
+        ("{} config schema >&- 2>&-", "", 0, ""),
+        ("{} config schema > /dev/full", "", 2, "hpcml: error: cannot write the output: No space left on device\n"),
+    ],
+    ids=["reader left", "closed", "all closed", "full"],
+)
+def test_an_output_that_nobody_takes(shell, out, status, error):
+    command = ["bash", "-o", "pipefail", "-c", shell.format(f"{sys.executable} -m hpcml")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(hpcml.__file__).parents[1], timeout=60)
+    assert (result.stdout, result.returncode, result.stderr) == (out, status, error)
 
 
 def test_an_error_of_another_family_keeps_its_traceback(monkeypatch):

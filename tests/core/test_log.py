@@ -1,6 +1,9 @@
 """Every line says who wrote it; ranks above zero speak up only when something is wrong."""
 
+import contextlib
+import errno
 import logging
+import os
 
 import pytest
 
@@ -46,3 +49,49 @@ def test_the_root_logger_and_the_state_before_are_left_alone(capsys):
     assert (top.handlers, top.level, top.propagate, root.handlers, root.level) == before
     LOGGER.warning("after")
     assert "r0000" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name, number", [("write", errno.ENOSPC), ("write", errno.EDQUOT), ("write", errno.EIO), ("write", errno.EFBIG)])
+def test_lines_that_the_disk_refuses_are_written_later(tmp_path, monkeypatch, capsys, name, number):
+    real = os.write
+
+    def refuses(descriptor, data):
+        if os.fstat(descriptor).st_ino != (tmp_path / "rank0000.log").stat().st_ino:
+            return real(descriptor, data)
+        if len(data) > 3:
+            return real(descriptor, data[:3])
+        raise OSError(number, os.strerror(number))
+
+    with rank_log(0, 1, folder=tmp_path):
+        LOGGER.info("first")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, refuses)
+            for word in ("second", "third"):
+                LOGGER.info(word)
+            assert (tmp_path / "rank0000.log").read_text().count("\n") == 1
+        LOGGER.info("fourth")
+    words = [line.split()[-1] for line in (tmp_path / "rank0000.log").read_text().splitlines()]
+    assert words == ["first", "second", "third", "fourth"]
+    err = capsys.readouterr().err
+    assert err.count("lines are kept") == 1 and os.strerror(number) in err and "Traceback" not in err
+
+
+def test_a_disk_that_stays_full_is_no_error_at_the_end(tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch, rank_log(0, 1, folder=tmp_path):
+        patch.setattr("hpcml.core.log.append", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        LOGGER.info("lost")
+    assert (tmp_path / "rank0000.log").read_text() == "" and "Traceback" not in capsys.readouterr().err
+
+
+def test_nobody_who_listens_is_no_error(tmp_path, monkeypatch):
+    """The log file goes on."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", buffering=1) as deaf, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", deaf)
+        with rank_log(0, 1, folder=tmp_path):
+            for word in ("first", "second"):
+                LOGGER.info(word)
+        with contextlib.suppress(BrokenPipeError):
+            deaf.close()
+    assert (tmp_path / "rank0000.log").read_text().count("\n") == 2

@@ -23,3 +23,13 @@ def remedy(number: int | None) -> str:
     Local.
     """
     return _REMEDIES.get(number or 0, "")
+
+
+def lacks_room(message: str) -> bool:
+    """Whether an error's message ends with the remedy of a full disk or quota: it may pass by itself.
+
+    Communication
+    -------------
+    Local.
+    """
+    return message.endswith((_REMEDIES[errno.ENOSPC], _REMEDIES[errno.EDQUOT]))
