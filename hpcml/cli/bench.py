@@ -20,6 +20,7 @@ BENCHMARKS = {
     "halo": ("hpcml.cli.benchmarks.halo", 2, "exchange of ghost cells, against raw contiguous messages of the same bytes"),
     "halo-conv": ("hpcml.cli.benchmarks.halo_conv", 2, "3x3 convolution of a field over 2 ranks, against that of a rank's part alone"),
     "kernels": ("hpcml.cli.benchmarks.kernels", 1, "the kernels on the CPU, against NumPy and torch on one thread"),
+    "unet": ("hpcml.cli.benchmarks.unet", 2, "training step of a U-Net on 2 ranks, against the same on one"),
     "link": ("hpcml.cli.benchmarks.link", 2, "latency and bandwidth of messages by size, by every back end"),
 }
 """Module, ranks it is made for, and what it measures."""
@@ -61,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.name} has no picture: leave --plot away; halo and link have one")
     rows, figures = benchmark.run(world)
     if world.rank == 0:
-        report(rows, figures, args.csv, args.json)
+        from hpcml.kernels.description import describe_kernels
+
+        report(rows, figures | {"machine": describe_kernels()}, args.csv, args.json)
         if args.plot:
             benchmark.plot(rows, args.plot)
     return 0

@@ -26,10 +26,12 @@ def run(args: argparse.Namespace) -> int:
         print(citation())
         return 0
     from hpcml.core.environment import capture_environment
+    from hpcml.kernels.description import describe_kernels, describe_ways
 
     library = _mpi_library()
     environment = capture_environment(library)
     environment["gpu_aware_mpi"] = "no: there is no MPI" if library.startswith("none: ") else _gpu_aware_mpi()
+    environment["kernels"] = describe_kernels() | {"ways": describe_ways()}
     if args.json:
         print(json.dumps(environment))
         return 0

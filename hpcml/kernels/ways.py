@@ -12,9 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-from mpi4py import MPI
+from typing import TYPE_CHECKING, Any
 
 from hpcml.core.cache_folder import cache_folder
 from hpcml.core.trusted import read_trusted
@@ -22,10 +20,13 @@ from hpcml.kernels.cache import built_once
 from hpcml.kernels.compiler import compiler_flags, find_compiler, fingerprint
 from hpcml.kernels.source import read_source
 
+if TYPE_CHECKING:  # `hpcml info` looks in here where MPI must not start
+    from mpi4py import MPI
+
 _TAKEN: dict[str, Any] = {}
 
 
-def agreed_way(name: str, find: Callable[[], Any], comm: MPI.Intracomm) -> Any:
+def agreed_way(name: str, find: Callable[[], Any], comm: "MPI.Intracomm") -> Any:
     """What rank 0 takes: what its run recorded, else what ``find`` finds there.
 
     Parameters

@@ -8,6 +8,7 @@ import pytest
 
 from hpcml.cli import bench
 from hpcml.cli.main import main
+from hpcml.kernels.description import describe_kernels
 
 ROWS = [{"size": 64, "ratio": 1.23456789}, {"size": 512, "ratio": 10.0}]
 
@@ -25,7 +26,8 @@ def test_table_csv_and_json(two_rows, tmp_path, capsys):
     assert main(["bench", "two-rows", "--json", "--csv", str(tmp_path / "rows.csv")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == ["size  ratio", "  64  1.235", " 512     10"]
-    assert json.loads(lines[3]) == {"ratio_64": 1.25}
+    figures = json.loads(lines[3])
+    assert figures.pop("machine") == describe_kernels() and figures == {"ratio_64": 1.25}
     with (tmp_path / "rows.csv").open() as stream:
         assert [float(row["ratio"]) for row in csv.DictReader(stream)] == [1.23456789, 10.0]
 
@@ -40,4 +42,12 @@ def test_halo_conv_gives_its_figures(mpiexec):
     result = mpiexec(2, "-c", f"{shorten}; m.main(['bench', 'halo-conv', '--json'])")
     assert result.returncode == 0, result.stderr
     figures = json.loads(result.stdout.splitlines()[-1])
-    assert set(figures) == {"ratio_64", "message_ratio_64"} and all(value > 0 for value in figures.values())
+    assert set(figures) == {"ratio_64", "message_ratio_64", "machine"} and figures["machine"]["processor"]
+    assert figures["ratio_64"] > 0 and figures["message_ratio_64"] > 0
+
+
+def test_unet_gives_its_figures(mpiexec):
+    shorten = "import hpcml.cli.benchmarks.unet as b, hpcml.cli.main as m; b.SAMPLES = {32: 1}; b.CHANNELS = 2"
+    result = mpiexec(2, "-c", f"{shorten}; m.main(['bench', 'unet', '--json'])")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])["ratio_32"] > 0

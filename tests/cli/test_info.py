@@ -23,6 +23,8 @@ def test_the_table_and_the_json_hold_the_same():
     environment = json.loads(_info("--json"))
     assert table["hpcml.version"] == environment["hpcml"]["version"] == hpcml.__version__
     assert table["mpi_library"] == environment["mpi_library"]
+    assert table["kernels.processor"] == environment["kernels"]["processor"] != ""
+    assert any(name.startswith("kernels.ways.convolution") for name in table)
 
 
 def test_mpi_is_named_but_not_started():
