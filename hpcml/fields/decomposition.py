@@ -26,6 +26,8 @@ class Decomposition:
         To be freed with it.
     barred : str
         Why nobody may communicate over it now, if so.
+    layers : dict of str to int
+        How many of each kind were built.
     """
 
     comm: MPI.Intracomm
@@ -35,6 +37,7 @@ class Decomposition:
     owned_comms: list[MPI.Intracomm] = field(default_factory=list)
     domains: dict[Hashable, Any] = field(default_factory=dict)
     barred: str = ""
+    layers: dict[str, int] = field(default_factory=dict)
     _plans: dict[Hashable, Any] = field(default_factory=dict)
 
     def open(self) -> "Decomposition":
@@ -53,7 +56,8 @@ class Decomposition:
         return self
 
     def once(self, key: Hashable, make: Callable[[int], Any]) -> Any:
-        """What ``make`` gives at the first call with a key; it gets a message tag that it may use together with the next one."""
+        """What ``make`` gives at the first call with a key; it gets a number, the same on all ranks, that it may
+        give its exchange, and the next one too."""
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans[key] = make(2 * len(self._plans))

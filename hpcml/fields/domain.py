@@ -12,6 +12,7 @@ from torch import Tensor
 from hpcml.core.errors import CheckpointError, ShapeError, TopologyError
 from hpcml.fields.decomposition import Decomposition
 from hpcml.fields.grid import Grid
+from hpcml.mpi.call import named_call
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.window import window
 from hpcml.parallel.window_plan import WindowPlan
@@ -178,11 +179,18 @@ class Domain:
         """
         return self._shared.open().once((key, self.grid, self.process_grid.dims), make)
 
+    def number(self, kind: str) -> str:
+        """Name for the next layer of a kind on these ranks, such as ``Conv2d 3``: the same on all that build the same layers."""
+        counts = self._shared.layers
+        counts[kind] = counts.get(kind, 0) + 1
+        return f"{kind} {counts[kind]}"
+
     def halo_plan(self, widths: Sequence[tuple[int, int]], boundary: Sequence[str] | None = None) -> WindowPlan:
         """Plan that widens this rank's block by (lower, upper) ghost cells along each dim; see `halo`."""
         widths = tuple(widths)
         return self.plan(("halo", widths), lambda: self.layout.widened(widths), self.boundary if boundary is None else tuple(boundary))
 
+    @named_call
     def halo(
         self, *fields: Tensor, widths: int | Sequence[tuple[int, int]] = 1, boundary: Sequence[str] | None = None, fill: float = 0.0
     ) -> tuple[Tensor, ...]:
@@ -212,6 +220,7 @@ class Domain:
             widths = ((widths, widths),) * self.num_dims
         return window(self.halo_plan(widths, boundary), *fields, fill=fill)
 
+    @named_call
     def scatter(self, x: Tensor | None, root: int = 0) -> Tensor:
         """Deal a whole field on ``root`` (batch, channel, *global_shape) to blocks; other ranks pass None.
 
@@ -234,6 +243,7 @@ class Domain:
         assert x is not None
         return window(self._between(Layout.whole(self.global_shape, root), self.layout, ("scatter", root)), x)[0]
 
+    @named_call
     def gather(self, x: Tensor, root: int | None = None) -> Tensor:
         """Put the blocks of a field together.
 
@@ -261,6 +271,7 @@ class Domain:
             everywhere = Layout.whole(self.global_shape, root)
         return window(self._between(self.layout, everywhere, ("gather", root)), x)[0]
 
+    @named_call
     def repartition(self, x: Tensor, to: "Domain") -> Tensor:
         """Move a field to another process grid on the same ranks.
 

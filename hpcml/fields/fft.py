@@ -14,8 +14,10 @@ from torch import Tensor
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
 from hpcml.fields.pencils import ADJOINT_NORM, Pencils
+from hpcml.mpi.call import named_call
 
 
+@named_call
 def fftn(domain: Domain, u: Tensor, norm: str = "backward") -> Tensor:
     """Spectrum of a complex (or real) field, all modes.
 
@@ -52,11 +54,13 @@ def fftn(domain: Domain, u: Tensor, norm: str = "backward") -> Tensor:
     return _to_modes(domain, u, norm, real=False)
 
 
+@named_call
 def ifftn(domain: Domain, s: Tensor, norm: str = "backward") -> Tensor:
     """Complex field of a spectrum: the inverse of `fftn` with the same ``norm``."""
     return _to_cells(domain, s, norm, real=False)
 
 
+@named_call
 def rfftn(domain: Domain, u: Tensor, norm: str = "backward") -> Tensor:
     """Spectrum of a real field, of which the modes 0 to N // 2 of the last dim are stored; otherwise as `fftn`.
 
@@ -68,6 +72,7 @@ def rfftn(domain: Domain, u: Tensor, norm: str = "backward") -> Tensor:
     return _to_modes(domain, u, norm, real=True)
 
 
+@named_call
 def irfftn(domain: Domain, s: Tensor, norm: str = "backward") -> Tensor:
     """Real field of a spectrum: the inverse of `rfftn` with the same ``norm``.
 

@@ -60,7 +60,8 @@ class Passage:
         rank = plan.comm.rank
         send, receive = ({p: rows * _count(box) for p, box in boxes.items() if p != rank} for boxes in (plan.outgoing, plan.incoming))
         tensors = None if device.type == "cpu" else "mpi"  # some back ends of a GPU have no tensors for buffers
-        self.exchange = Exchange(plan.comm, send, receive, dtype, device, plan.tag, tensors)
+        what = f"transpose of {rows} fields of {str(dtype).removeprefix('torch.')}"
+        self.exchange = Exchange(plan.comm, send, receive, dtype, device, plan.tag, tensors, what=what, shared_by_calls=True)
         self.moved = torch.empty((rows, *plan.target_shape), dtype=dtype, device=device)
         kept = [(plan.outgoing[rank], self.moved[_index(plan.incoming[rank])])] if rank in plan.outgoing else []
         peers = {peer: box for peer, box in plan.incoming.items() if peer != rank}

@@ -1,5 +1,6 @@
 """Which layer or function this rank is in, in the user's words: what errors name, and what ranks compare before they exchange anything."""
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ Result = TypeVar("Result")
 PACKAGE = str(Path(__file__).parents[1])
 LIBRARIES = "site-packages", "dist-packages", "/lib/python3"
 _current = ""
+_numbers = {"": 0}
 
 
 def current_call() -> str:
@@ -108,6 +110,39 @@ def _resuming(function: Callable[..., Any]) -> Callable[..., Any]:
             _current = before
 
     return resuming
+
+
+def number_of(key: object) -> int:
+    """A number of 62 bits for anything that has a ``repr``, the same in every process.
+
+    Communication
+    -------------
+    Local.
+    """
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little") >> 2
+
+
+def call_number(call: str) -> int:
+    """`number_of` a call, remembered; 0 outside of all.
+
+    Communication
+    -------------
+    Local.
+    """
+    number = _numbers.get(call)
+    if number is None:
+        _numbers[call] = number = number_of(call)
+    return number
+
+
+def call_of(number: int) -> str:
+    """The call of that number, if this rank has ever made it.
+
+    Communication
+    -------------
+    Local.
+    """
+    return next((call for call, known in _numbers.items() if known == number), "another call")
 
 
 def user_line() -> str:

@@ -6,14 +6,13 @@ One all-reduce of three words, which every collective of the package makes first
 ranks are there, and mean the same.
 """
 
-import hashlib
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError
-from hpcml.mpi.call import current_call, user_line
+from hpcml.mpi.call import current_call, number_of, user_line
 from hpcml.mpi.patience import give_up, wait
 from hpcml.mpi.roll_call import list_ranks
 
@@ -98,20 +97,10 @@ def describe(operation: str, facts: tuple[object, ...] = ()) -> str:
     return operation + (f" of {' '.join(map(str, facts))}" if facts else "")
 
 
-def call_number(*key: object) -> int:
-    """A number of 62 bits for a call, the same in every process.
-
-    Communication
-    -------------
-    Local.
-    """
-    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little") >> 2
-
-
 def _number(key: tuple[Any, ...]) -> int:
     if len(_numbers) >= MOST_KNOWN:
         _numbers.clear()
-    _numbers[key] = number = call_number(*key)
+    _numbers[key] = number = number_of(key)
     return number
 
 

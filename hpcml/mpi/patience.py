@@ -139,8 +139,13 @@ def give_up(*things: Any) -> None:
     _given_up.append(things)
 
 
-def late(rank: int, peer: int, start: float, what: str, comm: MPI.Intracomm) -> CommunicationError | None:
-    """The error for one peer that has been waited for since ``start``, if patience is over or the peer says that it waits elsewhere."""
+def late(peer: int, start: float, what: str, comm: MPI.Intracomm) -> CommunicationError | None:
+    """The error for one peer that has been waited for since ``start``, if patience is over or others have given up.
+
+    Communication
+    -------------
+    Messages of a few hundred bytes when patience ends.
+    """
     began = time.time() - (time.monotonic() - start)
     heard = roll_call.said_since(began)
     if not heard and (_lenient or time.monotonic() - start <= patience_s()):

@@ -14,6 +14,7 @@ import torch
 from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError, DeviceError
+from hpcml.mpi.call import call_number, call_of, current_call, user_line
 from hpcml.parallel.transport.connect import Transport, connect
 from hpcml.parallel.transport.datatypes import DatatypeTransport
 from hpcml.parallel.transport.moves import Moves
@@ -61,11 +62,16 @@ class Exchange:
     device : torch.device
         Where the buffers lie.
     tag : int
-        Tells plans in flight at the same time apart.
+        Number of the plan, the same on both sides.
     backend : str, optional
         One of `hpcml.parallel.transport.choice.BACKENDS`, the same on all ranks; by default chosen for each pair of ranks.
     in_place : bool
         Whether the caller can describe the messages in its fields to ``in_place`` below, for peers that then have no buffers.
+    what : str
+        Is exchanged, in words, the same on both sides: what differs is an error on both.
+    shared_by_calls : bool
+        Whether several layers use this exchange: then each message bears the number of its call, and of two calls that differ none gets
+        the other's.
 
     Attributes
     ----------
@@ -84,7 +90,8 @@ class Exchange:
     DeviceError
         For a device whose memory no back end can reach.
     CommunicationError
-        If started while still in flight, or after it was closed; if a neighbor has ended, left, or does not come.
+        If the peers exchange something else; if started while still in flight, or after it was closed; if a neighbor has ended, left, or
+        does not come.
 
     Communication
     -------------
@@ -107,6 +114,8 @@ class Exchange:
         tag: int = 0,
         backend: str | None = None,
         in_place: bool = False,
+        what: str = "exchange",
+        shared_by_calls: bool = False,
     ) -> None:
         if device.type not in ("cpu", "cuda"):
             raise DeviceError(f"an exchange moves memory of the host or of a GPU, got a tensor on {device}: move the field to the CPU")
@@ -114,7 +123,7 @@ class Exchange:
         sizes = [{peer: n * dtype.itemsize for peer, n in sorted(counts.items()) if n} for counts in (send, recv)]
         own = torch.empty(sizes[0].pop(self.rank, 0), dtype=torch.uint8, device=device)
         sizes[1].pop(self.rank, None)
-        self._transports: list[Transport] = connect(comm, sizes[0], sizes[1], device, tag, backend, in_place)
+        self._transports: list[Transport] = connect(comm, sizes[0], sizes[1], device, f"{what}, plan {tag}", backend, in_place)
         self.shared = next((t for t in self._transports if isinstance(t, SharedTransport)), None)
         self.in_place = next((t for t in self._transports if isinstance(t, DatatypeTransport)), None)
         self._others = [t for t in self._transports if t is not self.shared]
@@ -123,6 +132,7 @@ class Exchange:
         self.halves = tuple(self._buffers(half, own, dtype) for half in range(max((len(t.send) for t in self._transports), default=1)))
         self._messages, self._bytes = len(sizes[0]), sum(sizes[0].values())
         self._in_flight = self._closed = False
+        self._number = 0 if shared_by_calls else None
 
     @property
     def half(self) -> int:
@@ -138,6 +148,10 @@ class Exchange:
             Packs them first, and raises this rank's flag; by default they are packed already.
         """
         step = self._set_out()
+        if self._number is not None:
+            self._number = call_number(current_call())
+            for transport in self._transports:
+                transport.sign(step, self._number)
         if self.shared is not None:
             self.shared.start(step, pack)
         elif pack is not None:
@@ -162,6 +176,8 @@ class Exchange:
                 self.shared.wait(self.steps, unpack)
             elif unpack is not None:
                 unpack(self.steps)
+            if self._number is not None:
+                self._check_calls()
         except BaseException:
             self.cancel()
             raise
@@ -222,6 +238,16 @@ class Exchange:
         self.steps += 1
         self._in_flight = True
         return self.steps
+
+    def _check_calls(self) -> None:
+        for transport in self._transports:
+            for peer, number in transport.signed(self.steps).items():
+                if number != self._number:
+                    mine, theirs = current_call() or "no layer", call_of(number) or "no layer"
+                    raise CommunicationError(
+                        f"ranks disagree about what they exchange: rank {self.rank} is in {mine}{user_line()}, rank {peer} in {theirs}. "
+                        "See that all ranks make the same calls in one order"
+                    )
 
     def _buffers(self, half: int, own: torch.Tensor, dtype: torch.dtype) -> Buffers:
         buffers = Buffers()

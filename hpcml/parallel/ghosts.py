@@ -83,7 +83,8 @@ class Ghosts:
         starts = itertools.accumulate((_count(boxes) for boxes in self._incoming.values()), initial=0)
         numbers = [start + i for start, cells in zip(starts, self._taken.values(), strict=False) for i in cells]
         self.fetched = torch.tensor(numbers, dtype=torch.int64, device=block.device)
-        self._exchange = Exchange(comm, send, recv, torch.uint8, block.device, tag)
+        what = f"ghosts of {block.dtype} {self._lead}, strip {strip}"
+        self._exchange = Exchange(comm, send, recv, torch.uint8, block.device, tag, what=what)
         self._buffers = Buffers()
 
     def start(self, block: Tensor) -> None:

@@ -41,7 +41,7 @@ class HaloPlan:
     corners : bool
         Whether ghosts that lie outside the block in more than one dim are exchanged too.
     tag : int
-        Exchanges that are in flight at the same time need different ones; the next tag is taken too.
+        Number of the plan, compared with the neighbors'; the next one is taken too.
     backend : str, optional
         One of `hpcml.parallel.transport.choice.BACKENDS`, the same on all ranks; by default chosen for each pair of ranks.
 
@@ -109,8 +109,11 @@ class HaloPlan:
         take, recv = _places(ghosts, infos)
         give, send = _places(owned, infos)
         device = torch.device(infos[0].device)
-        self._forward = _Way(PackedExchange(comm, give, take, send, recv, "unpack", device, tag, backend, in_place=True), fields)
-        self._make_adjoint = lambda: PackedExchange(comm, take, give, recv, send, "accumulate", device, tag + 1, backend)
+        kinds = ", ".join(f"{info.dtype} {info.shape[: len(info.shape) - num_dims]}" for info in infos)
+        self._forward = _Way(PackedExchange(comm, give, take, send, recv, "unpack", device, tag, backend, True, f"halo of {kinds}"), fields)
+        self._make_adjoint = lambda: PackedExchange(
+            comm, take, give, recv, send, "accumulate", device, tag + 1, backend, what=f"adjoint halo of {kinds}"
+        )
         self._adjoint: _Way | None = None
         self._ghosts = [place for places in take.values() for place in places]
         self._in_flight: _Way | None = None

@@ -46,11 +46,13 @@ class PackedExchange:
     device : torch.device
         Where the fields lie.
     tag : int
-        Of the messages.
+        Number of the plan.
     backend : str, optional
         As for `Exchange`.
     in_place : bool
         Whether messages that are unpacked may go from field to field, by ``datatype``; the caller then points the exchange at the fields.
+    what, shared_by_calls
+        As for `Exchange`.
 
     Communication
     -------------
@@ -69,8 +71,10 @@ class PackedExchange:
         tag: int = 0,
         backend: str | None = None,
         in_place: bool = False,
+        what: str = "boxes",
+        shared_by_calls: bool = False,
     ) -> None:
-        self.exchange = Exchange(comm, send, recv, torch.uint8, device, tag, backend, in_place)
+        self.exchange = Exchange(comm, send, recv, torch.uint8, device, tag, backend, in_place, what, shared_by_calls)
         self._give, self._take, self._landing = give, take, landing
 
     def packing(self, fields: Sequence[Array]) -> "Side":

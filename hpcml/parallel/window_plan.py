@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from mpi4py import MPI
@@ -27,7 +28,7 @@ class WindowPlan:
     boundary : sequence of str
         Rule for each dim, see `hpcml.parallel.segments.BOUNDARIES`.
     tag : int
-        Message tag; plans that are in flight together need different ones.
+        Number of the plan, compared with the neighbors'; the next one is used too.
 
     Attributes
     ----------
@@ -165,10 +166,12 @@ class _Bound:
         itemsize, device = tensors[0].dtype.itemsize, tensors[0].device
         sizes = [itemsize * math.prod(lead) for lead in leading]
         out, into = (_places(boxes, sizes, adjoint) for boxes in (plan.outgoing, plan.incoming))
+        what = f"{'adjoint ' * adjoint}window of {str(tensors[0].dtype).removeprefix('torch.')} {' '.join(map(str, leading))}"
+        names: dict[str, Any] = {"what": what, "shared_by_calls": True}
         if adjoint:
-            self.packed = PackedExchange(plan.comm, into[1], out[0], into[2], out[2], "accumulate", device, plan.tag + 1)
+            self.packed = PackedExchange(plan.comm, into[1], out[0], into[2], out[2], "accumulate", device, plan.tag + 1, **names)
         else:
-            self.packed = PackedExchange(plan.comm, out[0], into[1], out[2], into[2], "unpack", device, plan.tag)
+            self.packed = PackedExchange(plan.comm, out[0], into[1], out[2], into[2], "unpack", device, plan.tag, **names)
         self.exchange = self.packed.exchange
         self._sides: dict[tuple[object, ...], Side] = {}
 

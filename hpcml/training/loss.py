@@ -20,12 +20,14 @@ from torch import Tensor
 
 from hpcml.core.errors import ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.mpi.call import named_call
 from hpcml.parallel.replicated import global_sum
 
 Loss = Callable[[Domain, Tensor, Tensor], Tensor]
 """``loss(domain, prediction, target)``."""
 
 
+@named_call
 def mse(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     """Mean square of the difference over the whole field and the whole batch.
 
@@ -56,6 +58,7 @@ def mse(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     return total / count
 
 
+@named_call
 def relative_l2(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     """Norm of the difference over the norm of the target, averaged over samples; see `mse`.
 
@@ -69,6 +72,7 @@ def relative_l2(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     return _mean_ratio(domain, _square(prediction.double() - target), _square(target), target.shape[1])
 
 
+@named_call
 def h1(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     """As `relative_l2`, of values and first derivatives together, in the unit of the grid's extent.
 

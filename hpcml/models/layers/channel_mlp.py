@@ -9,10 +9,12 @@ from torch.nn import functional as F
 
 from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
 
 
+@numbered
 class ChannelMLP(nn.Module):
     """Linear maps of the channels with an activation between them, the same at every cell.
 

@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from hpcml.fields.domain import Domain
 from hpcml.kernels.conv_choice import TORCH, conv_choice
 from hpcml.models.layers.convolution import Convolution
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.padding import boundary_rules, padding_modes
 from hpcml.models.layers.parameters import share_parameters, weight_and_bias
 from hpcml.models.layers.reach import Everything, Reach, Stencil, check_field, check_num_dims, output_domain, window_plan
@@ -21,6 +22,7 @@ PADDING_MODE = 8
 """Its place among the arguments of torch's layers."""
 
 
+@numbered
 class _Conv(_ConvNd):
     """What the convolutions of 1 to 3 dims share."""
 

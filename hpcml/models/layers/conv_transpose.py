@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.convolution import Convolution
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.padding import periodic_dims
 from hpcml.models.layers.parameters import share_parameters, weight_and_bias
 from hpcml.models.layers.reach import Everything, Reach, check_field, check_num_dims, output_domain, window_plan
@@ -41,6 +42,7 @@ class Spread:
         return outputs[0] - made[0], made[1] - outputs[1]
 
 
+@numbered
 class _ConvTranspose(_ConvTransposeNd):
     """What the transposed convolutions of 1 to 3 dims share."""
 

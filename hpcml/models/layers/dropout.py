@@ -6,11 +6,13 @@ from mpi4py import MPI
 from torch import Tensor, nn
 
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import share_parameters
 from hpcml.models.layers.reach import check_field
 from hpcml.mpi.seeds import uniform
 
 
+@numbered
 class Dropout(nn.Dropout):
     """In training, zero each entry with probability p and divide the others by 1 - p; the same entries on any number of ranks.
 

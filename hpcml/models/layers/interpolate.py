@@ -11,6 +11,7 @@ from torch.nn.modules.utils import _ntuple
 
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.padding import periodic_dims
 from hpcml.models.layers.reach import check_field, output_domain, read_inputs
 from hpcml.models.layers.resampling import Resampling
@@ -22,6 +23,7 @@ MOST_TAPS = 4
 """Above as many taps (wide areas) one product with a matrix is faster than a sum over taps."""
 
 
+@numbered
 class Interpolate(nn.Upsample):
     """`torch.nn.functional.interpolate` on a domain.
 

@@ -9,10 +9,12 @@ from torch.nn import functional as F
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.norm_statistics import leaves_float32, track
 from hpcml.models.layers.normalise import normalise
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import columns
 from hpcml.models.layers.reach import check_field, check_num_dims
 
 
+@numbered
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):
     """What the three have in common; see `BatchNorm2d`."""
 

@@ -10,11 +10,13 @@ from hpcml.core.errors import ShapeError
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.norm_statistics import leaves_float32, track
 from hpcml.models.layers.normalise import normalise
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import columns
 from hpcml.models.layers.reach import check_field, check_num_dims
 from hpcml.mpi.reductions import all_sum
 
 
+@numbered
 class _InstanceNorm(nn.modules.instancenorm._InstanceNorm):
     """What the three have in common; see `InstanceNorm2d`."""
 

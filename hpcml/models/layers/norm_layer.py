@@ -9,10 +9,12 @@ from hpcml.core.errors import ShapeError
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.norm_statistics import as_autocast, leaves_float32
 from hpcml.models.layers.normalise import normalise
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import columns
 from hpcml.models.layers.reach import check_field
 
 
+@numbered
 class LayerNorm(nn.LayerNorm):
     """Normalise each sample, or each channel of each sample, by its mean and variance over the whole field.
 

@@ -7,10 +7,12 @@ from torch.nn import functional
 
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.padding import boundary_rules
 from hpcml.models.layers.reach import Shifted, check_field, output_domain, read_inputs
 
 
+@numbered
 class Pad(nn.Module):
     """`torch.nn.functional.pad` of all spatial dims of a field.
 

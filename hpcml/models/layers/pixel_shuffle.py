@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hpcml.core.errors import ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.reach import Stencil, check_field, read_inputs
 from hpcml.parallel.layout import Range
 
@@ -24,6 +25,7 @@ class Parent:
         return outputs[0] // self.factor, (outputs[1] - 1) // self.factor + 1
 
 
+@numbered
 class PixelShuffle(nn.PixelShuffle):
     """`torch.nn.PixelShuffle` on a domain, in 1 to 3 dims.
 
@@ -64,6 +66,7 @@ class PixelShuffle(nn.PixelShuffle):
         return y if y.shape[2:] == self.domain_out.local_shape else y[(..., *cut)].contiguous()
 
 
+@numbered
 class PixelUnshuffle(nn.PixelUnshuffle):
     """`torch.nn.PixelUnshuffle` on a domain, in 1 to 3 dims.
 

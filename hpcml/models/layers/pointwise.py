@@ -7,10 +7,12 @@ from torch.func import functional_call
 
 from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import share_parameters
 from hpcml.parallel.replicated import replicated
 
 
+@numbered
 class Pointwise(nn.Module):
     """Apply a module whose output at a cell depends on the input at that cell only; its parameters get the gradient of all ranks.
 

@@ -14,6 +14,7 @@ from torch.nn.modules.utils import _ntuple
 
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.padding import periodic_dims
 from hpcml.models.layers.reach import Everything, Reach, Stencil, check_field, check_num_dims, output_domain, read_inputs
 
@@ -57,6 +58,7 @@ class _Pool(nn.Module):
         return Stencil(self._kernel[d], self._stride[d], self._dilation[d], self._padding[d])
 
 
+@numbered
 class _AvgPool(_Pool):
     def __init__(self, domain: Domain, *args: Any, periodic: bool | Sequence[bool] = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -94,6 +96,7 @@ class _AvgPool(_Pool):
         return scales
 
 
+@numbered
 class _MaxPool(_Pool):
     def __init__(self, domain: Domain, *args: Any, periodic: bool | Sequence[bool] = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

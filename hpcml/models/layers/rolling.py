@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.reach import Shifted, check_field, read_inputs
 
 
@@ -48,6 +49,7 @@ def roll(x: Tensor, domain: Domain, shifts: int | Sequence[int], dims: int | Seq
     return read_inputs(x, domain, domain, reaches, ("periodic",) * domain.num_dims, copy=True)
 
 
+@numbered
 class Roll(nn.Module):
     """`roll` as a layer.
 

@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.reach import Stencil, check_field, read_inputs
 
 
+@numbered
 class Slice(nn.Module):
     """``x[..., start:stop:step]`` along every dim, in memory of its own on any number of ranks, where slicing a tensor gives a view.
 

@@ -7,10 +7,12 @@ from torch import Tensor, nn
 
 from hpcml.fields.domain import Domain
 from hpcml.fields.low_modes import low_modes
+from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_wide, share_parameters
 from hpcml.models.layers.reach import check_field
 
 
+@numbered
 class SpectralConv(nn.Module):
     """Multiply the lowest Fourier modes of a field by a matrix each.
 

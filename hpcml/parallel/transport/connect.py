@@ -1,15 +1,18 @@
 """The transports of an exchange: each pair of ranks by the best way that both can go."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from mpi4py import MPI
 
+from hpcml.mpi.call import user_line
 from hpcml.parallel.transport.choice import asked_backend, choose_backend
 from hpcml.parallel.transport.datatypes import DatatypeTransport
-from hpcml.parallel.transport.greeting import Offer, greet
+from hpcml.parallel.transport.greeting import Offer, describe_call, greet
 from hpcml.parallel.transport.ipc import DeviceMemory, IpcTransport
+from hpcml.parallel.transport.message_tags import next_tag
 from hpcml.parallel.transport.messages import MessageTransport
 from hpcml.parallel.transport.process import Process
 from hpcml.parallel.transport.segment import Segment
@@ -34,6 +37,12 @@ class Transport(Protocol):
     send: tuple[dict[int, Any], ...]
     recv: tuple[dict[int, Any], ...]
 
+    def sign(self, step: int, number: int) -> None:
+        """Let what is handed over in this step bear the number of the call that it belongs to."""
+
+    def signed(self, step: int) -> dict[int, int]:
+        """Numbers that what has arrived in this step bears, by peer."""
+
     def start(self, step: int) -> None:
         """Hand over what was packed in this step."""
 
@@ -48,7 +57,7 @@ class Transport(Protocol):
 
 
 def connect(
-    comm: MPI.Intracomm, send: Sizes, recv: Sizes, device: torch.device, tag: int, backend: str | None, in_place: bool
+    comm: MPI.Intracomm, send: Sizes, recv: Sizes, device: torch.device, what: str, backend: str | None, in_place: bool
 ) -> list[Transport]:
     """Make the transports of an exchange.
 
@@ -60,8 +69,8 @@ def connect(
         Bytes for each peer and from each.
     device : torch.device
         Where kernels pack and unpack.
-    tag : int
-        Of the messages.
+    what : str
+        Is exchanged: compared with what the peers are about to exchange.
     backend : str, optional
         As for `hpcml.parallel.exchange.Exchange`.
     in_place : bool
@@ -85,24 +94,25 @@ def connect(
     memory = _own_memory(nbytes) if starts else None
     process = Process.own()
     opens = on_gpu.offer if on_gpu else None
-    offers = {
-        peer: Offer(process, memory.handle, starts[peer], opens) if memory is not None and peer in starts else Offer(process)
-        for peer in peers
-    }
+    call, place = describe_call(what), user_line()
+    offers = {peer: Offer(process, call=call, sizes=(send.get(peer, 0), recv.get(peer, 0)), place=place) for peer in peers}
+    if memory is not None:
+        offers |= {p: replace(offers[p], segment=memory.handle, starts=begin, device=opens) for p, begin in starts.items()}
     try:
-        theirs, shared = greet(comm, tag, offers)
+        theirs, shared = greet(comm, offers)
     finally:
         if memory is not None:
             memory.shut()
     otherwise = "mpi" if device.type == "cpu" else "staged"
     ways = {peer: otherwise if way == "shared" and peer not in shared else way for peer, way in ways.items()}
-    watch = Watch(comm.rank, {peer: offer.process for peer, offer in theirs.items()})
+    watch = Watch(comm, {peer: offer.process for peer, offer in theirs.items()}, what)
+    tags = {peer: next_tag(comm, peer) for peer in peers}
     transports: list[Transport] = []
     for way in ("mpi", "staged", "one-shot"):
         if chosen := [peer for peer in peers if ways[peer] == way]:
-            transports.append(MessageTransport(comm, _of(send, chosen), _of(recv, chosen), device, way, tag, watch))
+            transports.append(MessageTransport(comm, _of(send, chosen), _of(recv, chosen), device, way, tags, watch))
     if chosen := [peer for peer in peers if ways[peer] == "datatype"]:
-        transports.append(DatatypeTransport(comm, chosen, tag, watch))
+        transports.append(DatatypeTransport(comm, chosen, tags, watch))
     if device.type == "cuda" and asked == "nccl":
         from hpcml.parallel.transport.nccl import NcclTransport
 

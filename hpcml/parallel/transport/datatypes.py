@@ -21,8 +21,8 @@ class DatatypeTransport(MessageTransport):
         Ranks are counted in it.
     peers : sequence of int
         Those that are reached so.
-    tag : int
-        Of the messages.
+    tags : mapping of int to int
+        Of the messages with each peer.
     watch : Watch
         Looks after the neighbors.
 
@@ -38,10 +38,11 @@ class DatatypeTransport(MessageTransport):
 
     way = "datatype"
 
-    def __init__(self, comm: MPI.Intracomm, peers: Sequence[int], tag: int, watch: Watch) -> None:
+    def __init__(self, comm: MPI.Intracomm, peers: Sequence[int], tags: Mapping[int, int], watch: Watch) -> None:
         self.peers = peers
         self.send, self.recv = ({},), ({},)
-        self._comm, self._tag, self._watch = comm, tag, watch
+        self._comm, self._tags, self._watch = comm, tags, watch
+        self._signs = [{}, {}]
         self._staged, self._event = False, None
         self._requests, self._peers, self._num_receives = [], [], 0
         self._given: Pieces = {}
@@ -58,7 +59,7 @@ class DatatypeTransport(MessageTransport):
         ways = [self._comm.Recv_init] * len(self._taken) + [self._comm.Send_init] * len(self._given)
         for make, peer, pieces in zip(ways, self._peers, [*self._taken.values(), *self._given.values()], strict=True):
             cells = _all(pieces, addresses)
-            self._requests.append(make([MPI.BOTTOM, 1, cells], peer, self._tag))
+            self._requests.append(make([MPI.BOTTOM, 1, cells], peer, self._tags[peer]))
             cells.Free()  # the request keeps it
 
 

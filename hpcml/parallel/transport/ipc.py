@@ -118,6 +118,14 @@ class IpcTransport:
             for half in (0, 1)
         )
 
+    def sign(self, step: int, number: int) -> None:
+        """As `SharedTransport.sign`, beside the flags."""
+        self._flags.sign(step, number)
+
+    def signed(self, step: int) -> dict[int, int]:
+        """As `SharedTransport.signed`."""
+        return self._flags.signed(step)
+
     def start(self, step: int) -> None:
         """Mark the end of the pack in the current stream, and tell the neighbors."""
         self._memory.events[step % 2].record(torch.cuda.current_stream(self._device))

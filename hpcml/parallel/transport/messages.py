@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from mpi4py import MPI
 from torch import Tensor
@@ -18,6 +19,8 @@ from hpcml.parallel.transport.watch import Watch
 
 POLLS = 300
 """Tests before the core is offered to others: some 100 us."""
+WORD = 8
+"""Bytes of the number of a call."""
 LOOK_S = 0.05
 """Between two looks after neighbors that have not come."""
 
@@ -35,8 +38,8 @@ class MessageTransport:
         Where kernels pack and unpack.
     way : str
         ``mpi``, ``staged`` or ``one-shot``.
-    tag : int
-        Of the messages.
+    tags : mapping of int to int
+        Of the messages with each peer.
     watch : Watch
         Looks after the neighbors.
 
@@ -51,22 +54,38 @@ class MessageTransport:
     """
 
     def __init__(
-        self, comm: MPI.Intracomm, send: Mapping[int, int], recv: Mapping[int, int], device: torch.device, way: str, tag: int, watch: Watch
+        self,
+        comm: MPI.Intracomm,
+        send: Mapping[int, int],
+        recv: Mapping[int, int],
+        device: torch.device,
+        way: str,
+        tags: Mapping[int, int],
+        watch: Watch,
     ) -> None:
         self.way, self._watch, self._staged = way, watch, way == "staged"
-        wires: list[dict[int, Tensor]] = []
-        ends: list[dict[int, Any]] = []
-        for sizes in (send, recv):
-            wires.append({peer: _wire(size, device, way) for peer, size in sizes.items()})
-            ends.append({peer: _end(wire, device, way) for peer, wire in wires[-1].items()})
+        whole = [{peer: _wire(size, device, way) for peer, size in sizes.items()} for sizes in (send, recv)]
+        self._wires = [
+            {peer: wire[: sizes[peer]] for peer, wire in wires.items()} for wires, sizes in zip(whole, (send, recv), strict=True)
+        ]
+        self._signs = [{peer: _sign(wire) for peer, wire in wires.items() if wire.device.type == "cpu"} for wires in whole]
+        ends = [{peer: _end(wire, device, way) for peer, wire in wires.items()} for wires in self._wires]
         self.send: tuple[dict[int, Any], ...] = (ends[0],)
         self.recv: tuple[dict[int, Any], ...] = (ends[1],)
-        self._wires = wires
         self._event = torch.cuda.Event() if device.type == "cuda" else None
         self._peers, self._num_receives = [*recv, *send], len(recv)
-        receives = [comm.Recv_init([_visible(wire), MPI.BYTE], peer, tag) for peer, wire in wires[1].items()]
-        sends = [comm.Send_init([_visible(wire), MPI.BYTE], peer, tag) for peer, wire in wires[0].items()]
+        receives = [comm.Recv_init([_visible(wire), MPI.BYTE], peer, tags[peer]) for peer, wire in whole[1].items()]
+        sends = [comm.Send_init([_visible(wire), MPI.BYTE], peer, tags[peer]) for peer, wire in whole[0].items()]
         self._requests: list[MPI.Prequest] = [*receives, *sends]
+
+    def sign(self, step: int, number: int) -> None:
+        """Write the number of a call behind each message; messages from a GPU's own memory have none."""
+        for place in self._signs[0].values():
+            place[0] = number
+
+    def signed(self, step: int) -> dict[int, int]:
+        """Numbers behind what has arrived, by peer."""
+        return {peer: int(place[0]) for peer, place in self._signs[1].items()}
 
     def start(self, step: int) -> None:
         """Hand the packed buffers over."""
@@ -130,10 +149,14 @@ class MessageTransport:
 
 
 def _wire(size: int, device: torch.device, way: str) -> Tensor:
-    """Memory that MPI reads or writes."""
-    if way == "mpi":
+    """Memory that MPI reads or writes: a message and, on the host, room for the number of a call."""
+    if way == "mpi" and device.type != "cpu":
         return torch.empty(size, dtype=torch.uint8, device=device)
-    return torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    return torch.zeros(-(-size // WORD) * WORD + WORD, dtype=torch.uint8, pin_memory=device.type == "cuda")
+
+
+def _sign(wire: Tensor) -> np.ndarray:
+    return wire[-WORD:].numpy().view(np.int64)
 
 
 def _end(wire: Tensor, device: torch.device, way: str) -> Any:

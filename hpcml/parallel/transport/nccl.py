@@ -44,6 +44,13 @@ class NcclTransport:
         )
         self._event = torch.cuda.Event()
 
+    def sign(self, step: int, number: int) -> None:
+        """Nothing: the host sees no message."""
+
+    def signed(self, step: int) -> dict[int, int]:
+        """Nothing."""
+        return {}
+
     def start(self, step: int) -> None:
         """Put the messages into the current stream, after the pack."""
         from cupy.cuda import nccl

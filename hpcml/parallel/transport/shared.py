@@ -5,6 +5,7 @@ straight from there. Half k mod 2 is packed again in step k + 2, after step k + 
 raises only when it has unpacked step k. So one flag per rank is all the synchronisation there is.
 """
 
+import ctypes
 import time
 from collections.abc import Mapping
 
@@ -14,8 +15,8 @@ from hpcml.parallel.transport.moves import Moves, may_spin
 from hpcml.parallel.transport.segment import Segment
 from hpcml.parallel.transport.watch import Watch
 
-READY, CLOSED, HEADER = 0, 64, 128
-"""Bytes of the flag, of the mark of an owner that has left, and of both, each on a cache line of its own."""
+READY, SIGN, CLOSED, HEADER = 0, 8, 64, 128
+"""Bytes of the flag, of the numbers of the calls of even and odd steps beside it, of the mark of an owner that has left, and of all."""
 LINE = 64
 
 
@@ -75,11 +76,21 @@ class SharedTransport:
             for half in halves
         )
         self.flags = {peer: theirs.bytes.data_ptr() + READY for peer, (theirs, *_) in neighbors.items()}
+        self._sign = _signs(memory)
+        self._signs = {peer: _signs(theirs) for peer, (theirs, *_) in neighbors.items()}
         self._owner = {flag: peer for peer, flag in self.flags.items()}
         self.ready = memory.bytes.data_ptr() + READY
         self.spin = may_spin(len(neighbors) + 1)
         self._tell = Moves([], self.ready)
         self._wait = Moves([(flag, None) for flag in self.flags.values()], spin=self.spin)
+
+    def sign(self, step: int, number: int) -> None:
+        """Write the number of the call that this step belongs to, to be read when the flag has come."""
+        self._sign[step % 2] = number
+
+    def signed(self, step: int) -> dict[int, int]:
+        """Numbers that the neighbors have written; theirs stay until this rank has packed the next step."""
+        return {peer: signs[step % 2] for peer, signs in self._signs.items()}
 
     def start(self, step: int, pack: Moves | None = None) -> None:
         """Tell the neighbors that this rank has packed, after it has: ``pack`` raises the flag too."""
@@ -125,6 +136,10 @@ class SharedTransport:
     def close(self) -> None:
         """Leave; neighbors that still read this rank's memory keep it."""
         self.memory.bytes[CLOSED] = 1
+
+
+def _signs(segment: Segment) -> ctypes.Array[ctypes.c_int64]:
+    return (ctypes.c_int64 * 2).from_address(segment.bytes.data_ptr() + SIGN)
 
 
 def _number(segment: Segment, at: int) -> int:

@@ -1,14 +1,12 @@
 """Looking after neighbors that do not come."""
 
-import os
-import time
 from collections.abc import Mapping
 
-from hpcml.core.errors import CommunicationError, ConfigError
-from hpcml.parallel.transport.process import Process
+from mpi4py import MPI
 
-PATIENCE_S = 300.0
-"""How long a neighbor that lives may be late: it may be writing a checkpoint or compiling, and no working job is to be ended for that."""
+from hpcml.core.errors import CommunicationError
+from hpcml.mpi.patience import late, patience_s
+from hpcml.parallel.transport.process import Process
 
 
 class Watch:
@@ -16,10 +14,12 @@ class Watch:
 
     Parameters
     ----------
-    rank : int
-        Of this process, for messages.
+    comm : MPI.Intracomm
+        Ranks are counted in it.
     processes : mapping of int to Process
         Each neighbor's; those on other nodes cannot be seen and are left to the launcher.
+    what : str
+        Is exchanged, for messages.
 
     Raises
     ------
@@ -27,28 +27,16 @@ class Watch:
         For a value of ``$HPCML_PATIENCE_S`` that is no positive number of seconds.
     """
 
-    def __init__(self, rank: int, processes: Mapping[int, Process]) -> None:
-        self.rank = rank
+    def __init__(self, comm: MPI.Intracomm, processes: Mapping[int, Process], what: str = "an exchange") -> None:
+        self._comm, self._what = comm, what
         self._visible = {peer: process for peer, process in processes.items() if process.is_visible}
-        wish = os.environ.get("HPCML_PATIENCE_S", str(PATIENCE_S))
-        try:
-            self._patience = float(wish)
-        except ValueError:
-            self._patience = 0.0
-        if not self._patience > 0:
-            raise ConfigError(f"HPCML_PATIENCE_S={wish!r}: expected a positive number of seconds")
+        patience_s()
 
     def reason(self, peer: int, since: float, has_left: bool = False) -> CommunicationError | None:
         """Why there is no point in waiting for a neighbor any longer, after having done so ``since`` a time; None if there is."""
-        waits = f"rank {self.rank} waits for rank {peer}"
+        waits = f"rank {self._comm.rank} waits for rank {peer}"
         if has_left:
             return CommunicationError(f"{waits}, which has closed this exchange or given it up: look for an error on that rank")
         if peer in self._visible and not self._visible[peer].is_alive:
             return CommunicationError(f"{waits}, whose process {self._visible[peer].pid} has ended: look for its last words")
-        waited = time.monotonic() - since
-        if waited > self._patience:
-            return CommunicationError(
-                f"{waits} since {waited:.0f} s, and it lives but does not come: see that all ranks exchange equally often, "
-                "or set HPCML_PATIENCE_S to a longer time"
-            )
-        return None
+        return late(peer, since, self._what, self._comm)

@@ -1,0 +1,40 @@
+"""Layers that ranks know by name and number, so that one rank's third convolution never gets what another's second one sent."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from torch import nn
+
+from hpcml.fields.domain import Domain
+from hpcml.mpi.call import calling
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def numbered(layer: type[Layer]) -> type[Layer]:
+    """Decorate a layer that is built with a domain: what it communicates bears its class and its number, such as ``Conv2d 3``.
+
+    Layers are numbered as they are built, which all ranks do in one order. A copy of a layer bears the same number.
+
+    Communication
+    -------------
+    Local.
+    """
+    build: Callable[..., None] = layer.__init__
+    forward = layer.forward
+
+    @wraps(build)
+    def named_build(self: Any, domain: Domain, *args: Any, **kwargs: Any) -> None:
+        name = self.__dict__.setdefault("_call", domain.number(type(self).__name__))
+        with calling(name):
+            build(self, domain, *args, **kwargs)
+
+    @wraps(forward)
+    def named_forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with calling(self.__dict__.get("_call") or type(self).__name__):
+            return forward(self, *args, **kwargs)
+
+    layer.__init__ = named_build  # type: ignore[assignment]
+    layer.forward = named_forward
+    return layer
