@@ -52,14 +52,14 @@ def decompose(grid: Grid, world: "World | MPI.Intracomm", dims: Sequence[int] | 
     >>> decompose(Grid(shape=(8, 8)), MPI.COMM_SELF).local_shape
     (8, 8)
     """
-    world_comm: MPI.Intracomm = patient(world if isinstance(world, MPI.Intracomm) else world.comm)
+    world_comm = patient(world if isinstance(world, MPI.Intracomm) else world.comm)
     size, rank = world_comm.size, world_comm.rank
     if data < 1 or size % data:
         raise TopologyError(f"{size} ranks cannot be cut into {data} groups of equal size: choose a divisor of {size}")
     per_group = size // data
     dims = choose_dims(grid.shape, per_group) if dims is None else check_dims(dims, grid.shape, per_group)
     assert math.prod(dims) == per_group
-    comm = world_comm if data == 1 else patient(MPI.Intracomm(world_comm.Split(rank // per_group, rank)))
+    comm = world_comm if data == 1 else world_comm.Split(rank // per_group, rank)
     shared = Decomposition(comm, world_comm, data, rank // per_group, owned_comms=[] if comm is world_comm else [comm])
     domain = Domain(grid, ProcessGrid(dims, comm.rank), shared)
     shared.domains[grid, dims] = domain

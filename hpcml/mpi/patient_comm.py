@@ -69,13 +69,13 @@ def _key() -> int:
     return MPI.Comm.Create_keyval()
 
 
-def patient(comm: MPI.Intracomm) -> MPI.Intracomm:
+def patient(comm: MPI.Intracomm) -> PatientComm:
     """The patient view of a communicator: the same ranks, the same messages, the same object at every call.
 
     Parameters
     ----------
     comm : mpi4py.MPI.Intracomm
-        The caller's. One of a single rank is returned as it is.
+        The caller's.
 
     Communication
     -------------
@@ -83,10 +83,10 @@ def patient(comm: MPI.Intracomm) -> MPI.Intracomm:
 
     Examples
     --------
-    >>> patient(MPI.COMM_SELF) is MPI.COMM_SELF
-    True
+    >>> patient(MPI.COMM_SELF) is patient(MPI.COMM_SELF), patient(MPI.COMM_SELF) == MPI.COMM_SELF
+    (True, True)
     """
-    if isinstance(comm, PatientComm) or comm == MPI.COMM_NULL or comm.size == 1:
+    if isinstance(comm, PatientComm):
         return comm
     view: Any = comm.Get_attr(_key())
     if view is None:

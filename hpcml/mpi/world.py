@@ -45,7 +45,7 @@ class World:
     def __init__(self, comm: MPI.Intracomm) -> None:
         self.comm = comm if isinstance(comm, PatientComm) else PatientComm(comm)
         self.rank, self.size = comm.rank, comm.size
-        node = MPI.Intracomm(comm.Split_type(MPI.COMM_TYPE_SHARED))
+        node = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = node.rank, node.size
         self.num_nodes: int = comm.allreduce(int(node.rank == 0))
         self.threads = limit_threads(node)

@@ -81,11 +81,12 @@ def generate(case: Generation, folder: Path, world: World, name: str | None = No
     """
     dims, per_group = _process_grid(case, world.size)
     num_groups, group = world.size // per_group, world.rank // per_group
-    split = MPI.Intracomm(world.comm.Split(group, world.rank))
+    split = world.comm.Split(group, world.rank)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        comm, share = split, slice(group, None, num_groups)
+        comm: MPI.Intracomm = split
+        share = slice(group, None, num_groups)
         if group == num_groups:  # too few ranks are left for a group
             comm, dims, share = MPI.COMM_SELF, None, slice(0)
         with lenient():  # a group waits for the trajectories of others

@@ -24,6 +24,10 @@ from hpcml.io.files.agree import together
 from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.regular import shown
 from hpcml.io.files.replace import sync_folder
+from hpcml.mpi.call import named_call
+from hpcml.mpi.meeting import meet
+from hpcml.mpi.patience import lenient
+from hpcml.mpi.patient_comm import patient
 
 
 class Checkpointer:
@@ -104,8 +108,8 @@ class Checkpointer:
         if keep < 1:
             raise CheckpointError(f"keep must be at least 1, got {keep}: the newest checkpoint always stays")
         self.folder = Path(folder)
-        self._comm = comm.Dup()
         self._registry = Registry()
+        self._comm = patient(comm).Dup()
         self.saves = self.writes = 0
         self._saved: dict[str, Any] | None = None
         self._kept: list[Kept] = []
@@ -148,6 +152,7 @@ class Checkpointer:
         """
         self._registry.add(name, get_state, set_state)
 
+    @named_call
     def save(self, step: int, state: Mapping[str, Any] | None = None) -> None:
         """Save the state after a step; the same step is saved only once.
 
@@ -165,10 +170,11 @@ class Checkpointer:
 
         Communication
         -------------
-        Collective: two reductions of a few bytes, more when the shape of the state changes.
+        Collective: three reductions of a few bytes, more when the shape of the state changes.
         """
         if self._saved is not None and step == self._saved["step"]:
             return
+        meet(self._comm, f"step {step}")
         with self._agreed("saving the state"):
             self._copies.finish()
             if (failure := self._keeper.poll()) is not None:
@@ -193,6 +199,7 @@ class Checkpointer:
         """Call at every step, before the state changes: the last save has its copy then, and messages between ranks go on."""
         self._copies.finish()
 
+    @named_call
     def wait(self) -> None:
         """Wait until the last save is complete on disk.
 
@@ -201,12 +208,14 @@ class Checkpointer:
         if self._saved is None:
             return
         saved = self._saved
-        with self._agreed("writing the checkpoint"):
-            self._copies.finish()
-            self._copies.drain()
-        with self._agreed("committing the checkpoint"):
-            if self._comm.rank == 0 and (failure := self._keeper.wait_committed(saved["sequence"])) is not None:
-                raise CheckpointError(failure)
+        meet(self._comm, "waiting for the disk")
+        with lenient():  # all ranks are here: whoever has the slowest disk is waited for
+            with self._agreed("writing the checkpoint"):
+                self._copies.finish()
+                self._copies.drain()
+            with self._agreed("committing the checkpoint"):
+                if self._comm.rank == 0 and (failure := self._keeper.wait_committed(saved["sequence"])) is not None:
+                    raise CheckpointError(failure)
 
     def writing(self) -> bool:
         """Whether an earlier save is on its way to disk or to other ranks, here.
@@ -217,6 +226,7 @@ class Checkpointer:
         """
         return self._copies.underway()
 
+    @named_call
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint on disk; None where there is none.
 
@@ -227,6 +237,7 @@ class Checkpointer:
         found = catalog.survey(self.folder).complete if self._comm.rank == 0 else []
         return self._comm.bcast(found[0].step if found else None)
 
+    @named_call
     def restore(self, like: Mapping[str, Any] | None = None, *, step: int | None = None) -> Restored | None:
         """Restore the newest whole checkpoint from the nearest level, and hand what is registered its state.
 

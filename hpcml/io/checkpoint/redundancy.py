@@ -16,6 +16,8 @@ from mpi4py import MPI
 from hpcml.io.checkpoint.image import Image
 from hpcml.io.checkpoint.link import KeeperLink
 from hpcml.io.checkpoint.parity import ParityGroup, pick_groups
+from hpcml.mpi.patience import wait
+from hpcml.mpi.patient_comm import patient
 
 _ALIGN = 4096
 
@@ -51,7 +53,7 @@ class Redundancy:
             ParityGroup(members, losses, 0)
         mine = next(index for index, members in enumerate(self._groups) if comm.rank in members)
         self._members = self._groups[mine]
-        self._comm = MPI.Intracomm(comm.Split(mine, self._members.index(comm.rank)))
+        self._comm = patient(comm).Split(mine, self._members.index(comm.rank))
         self._group = ParityGroup(self._members, losses, 0)
         self._incoming: mmap.mmap | None = None
         self._requests: list[MPI.Request] = []
@@ -94,7 +96,7 @@ class Redundancy:
     def wait(self) -> str | None:
         """Wait until the parity of the last copy is complete on this rank; return what went wrong."""
         if self._requests:
-            MPI.Request.Waitall(self._requests)
+            wait(lambda: bool(MPI.Request.Testall(self._requests)), lambda: "the parity of a checkpoint", self._comm)
             self._encode()
         return self._link.wait_encoded()
 

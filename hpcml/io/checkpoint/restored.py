@@ -17,6 +17,10 @@ from hpcml.io.checkpoint.memory import UnreachableError, find_in_memory, open_in
 from hpcml.io.checkpoint.verify import damage
 from hpcml.io.files.agree import together
 from hpcml.io.files.regular import shown
+from hpcml.mpi.call import named_call
+from hpcml.mpi.meeting import meet
+from hpcml.mpi.patience import lenient
+from hpcml.mpi.patient_comm import patient
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +53,7 @@ class Restored:
     sequence: int
 
 
+@named_call
 def restore(
     folder: str | Path,
     comm: MPI.Intracomm,
@@ -93,11 +98,18 @@ def restore(
     >>> restore("no-such-run", MPI.COMM_SELF) is None
     True
     """
+    comm = patient(comm)
+    meet(comm, "looking for checkpoints")
+    with lenient():  # all ranks are here: whoever has most to read, or the slowest disk, is waited for
+        return _restore(Path(folder), comm, like, step, kept)
+
+
+def _restore(folder: Path, comm: MPI.Intracomm, like: Mapping[str, Any] | None, step: int | None, kept: Sequence[Kept]) -> Restored | None:
     candidates: list[Checkpoint] = []
     skipped: dict[Path, str] = {}
     with together(comm, f"looking for checkpoints in {folder}"):
         if comm.rank == 0:
-            catalog = survey(Path(folder))
+            catalog = survey(folder)
             candidates, skipped = catalog.complete, catalog.damaged
     candidates, skipped = comm.bcast((candidates, skipped))
     newest = candidates[0].sequence if candidates else -1
@@ -106,7 +118,7 @@ def restore(
         if (step is None and save.key[1] >= newest) or (step is not None and save.header["step"] == step):
             with suppress(UnreachableError):
                 found_step, state = load(open_in_memory(save, kept, comm), save.header["size"], comm, like)
-                path = Path(folder) / folder_name(found_step, save.key[0])
+                path = folder / folder_name(found_step, save.key[0])
                 return Restored(state, found_step, save.level, path, skipped, save.key[1])
     restored = _first_whole(wanted, skipped, comm, like)
     if restored is None:

@@ -13,6 +13,8 @@ from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.growing import GrowingDataset
 from hpcml.io.dataset.layouts import files_of
 from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.patience import lenient
+from hpcml.mpi.patient_comm import patient
 from hpcml.topology.block import block_range
 
 _WELL, _ARRAYS, _GROUPS = the_well.LAYOUT.name, pdebench.LAYOUT.name, pdebench_groups.LAYOUT.name
@@ -72,11 +74,12 @@ def convert(
     Collective over comm, once at the beginning and at the end; each rank reads and writes its own trajectories.
     """
     layout, target = layout_of(family, target), Path(target)
+    comm = patient(comm)
     with open_dataset(source, comm) as old:
         old.description.check_filled()
         origin = comm.bcast(_stamps(Path(source)) if comm.rank == 0 else None)
         work = target.with_name(target.name + ".unfinished")
-        with GrowingDataset(target, old.description, f"{layout} from {origin}", comm, layout, work) as new, raise_together(comm):
+        with GrowingDataset(target, old.description, f"{layout} from {origin}", comm, layout, work) as new, lenient(), raise_together(comm):
             share = block_range(len(new.missing), comm.size, comm.rank)
             for trajectory in new.missing[share.start : share.stop]:
                 _copy(old, new, trajectory)

@@ -15,6 +15,8 @@ from hpcml.io.dataset.layouts import describe_path
 from hpcml.io.dataset.storage import Storage
 from hpcml.io.dataset.variable import Variable
 from hpcml.mpi.agreement import agree_on_error
+from hpcml.mpi.call import named_call
+from hpcml.mpi.patient_comm import patient
 from hpcml.topology.block import BlockRange
 
 
@@ -152,6 +154,7 @@ class Dataset:
         return times, block
 
 
+@named_call
 def open_dataset(path: str | os.PathLike[str], comm: MPI.Intracomm = MPI.COMM_SELF, *, writable: bool = False) -> Dataset:
     """Open a file of The Well's or one of PDEBench's layouts, or a folder of such files, which then follow one another by name.
 
@@ -188,6 +191,7 @@ def open_dataset(path: str | os.PathLike[str], comm: MPI.Intracomm = MPI.COMM_SE
         except Exception as caught:  # what a damaged or foreign file makes its reader raise is up to h5py
             error = CheckpointError(f"cannot read the dataset {path}: {caught}{_remedy(str(caught))}")
     agree_on_error(error, comm)
+    comm = patient(comm)
     layout, description, variables = comm.bcast(found)
     return Dataset(layout, description, variables, writable)
 

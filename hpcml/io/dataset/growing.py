@@ -21,6 +21,8 @@ from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import sync_folder, write_file
 from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.patience import lenient
+from hpcml.mpi.patient_comm import patient
 from hpcml.topology.block import BlockRange
 
 ORIGIN = "hpcml_case"
@@ -74,6 +76,7 @@ class GrowingDataset:
     def __init__(
         self, path: Path, description: Description, origin: str, comm: MPI.Intracomm, layout: str = "the-well", work: Path | None = None
     ) -> None:
+        comm = patient(comm)
         self._path, self._comm, self._layout, self._work = path, comm, layout, work
         self._partial, self._progress = ((work or path.parent) / f"{path.name}{suffix}" for suffix in (".partial", ".progress"))
         self._head = json.dumps({"format_version": 1, "origin": origin}).encode() + b"\n"
@@ -120,7 +123,8 @@ class GrowingDataset:
                 self._dataset.close()
                 os.close(self._marks)
                 if kind is None:
-                    self._comm.Barrier()  # until every rank has noted what it finished
+                    with lenient():  # others may simulate for hours yet
+                        self._comm.Barrier()  # until every rank has noted what it finished
                     with raise_together(self._comm):
                         if self._comm.rank == 0:
                             self._commit()

@@ -25,6 +25,8 @@ from hpcml.io.snapshot.snapshot_file import SnapshotFile
 from hpcml.io.snapshot.step_file import StepFiles
 from hpcml.io.snapshot.view import parts_folder, read_view, write_view
 from hpcml.io.snapshot.xdmf import XdmfFile
+from hpcml.mpi.call import named_call
+from hpcml.mpi.patient_comm import patient
 
 
 class SnapshotWriter:
@@ -92,6 +94,7 @@ class SnapshotWriter:
         layout: Literal["ranks", "steps"] = "ranks",
         after: float = -math.inf,
     ) -> None:
+        comm = patient(comm)
         self.path, self._series, self._comm = Path(path), series, comm
         _check_layout(layout, compression, comm)
         _check_name(self.path.name)
@@ -112,6 +115,7 @@ class SnapshotWriter:
         """Time of each acknowledged step."""
         return tuple(self._times)
 
+    @named_call
     def append(self, time: float, values: Mapping[str, Any]) -> None:
         """Write one step of all fields and acknowledge it.
 
