@@ -55,6 +55,11 @@ class Decomposition:
             )
         return self
 
+    def number(self, kind: str) -> str:
+        """Name of the next layer of a kind."""
+        self.layers[kind] = self.layers.get(kind, 0) + 1
+        return f"{kind} {self.layers[kind]}"
+
     def once(self, key: Hashable, make: Callable[[int], Any]) -> Any:
         """What ``make`` gives at the first call with a key; it gets a number, the same on all ranks, that it may
         give its exchange, and the next one too."""

@@ -50,12 +50,10 @@ class Domain:
     """
 
     def __init__(self, grid: Grid, process_grid: ProcessGrid, shared: Decomposition) -> None:
-        self.grid = grid
-        self.process_grid = process_grid
+        self.grid, self.process_grid = grid, process_grid
         self.layout = Layout.blocks(grid.shape, process_grid.dims)
         self._shared = shared
-        self.num_data = shared.num_data
-        self.data_index = shared.data_index
+        self.num_data, self.data_index = shared.num_data, shared.data_index
         self.global_shape = grid.shape
         self.local_shape = self.layout.local_shape(process_grid.rank)
 
@@ -173,17 +171,12 @@ class Domain:
         return self.once((key, boundary), lambda tag: WindowPlan(self.comm, self.layout, target(), boundary, tag))
 
     def once(self, key: Hashable, make: Callable[[int], Any]) -> Any:
-        """Anything with a ``close`` that communicates for this domain: made at the first call, kept, and closed with the domain.
-
-        ``make`` gets a message tag that it may use together with the next one.
-        """
+        """Anything with a ``close`` that communicates for this domain: made, of a number, at the first call, and closed with the domain."""
         return self._shared.open().once((key, self.grid, self.process_grid.dims), make)
 
     def number(self, kind: str) -> str:
         """Name for the next layer of a kind on these ranks, such as ``Conv2d 3``: the same on all that build the same layers."""
-        counts = self._shared.layers
-        counts[kind] = counts.get(kind, 0) + 1
-        return f"{kind} {counts[kind]}"
+        return self._shared.number(kind)
 
     def halo_plan(self, widths: Sequence[tuple[int, int]], boundary: Sequence[str] | None = None) -> WindowPlan:
         """Plan that widens this rank's block by (lower, upper) ghost cells along each dim; see `halo`."""

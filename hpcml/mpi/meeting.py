@@ -6,6 +6,8 @@ One all-reduce of three words, which every collective of the package makes first
 ranks are there, and mean the same.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError
 from hpcml.mpi.call import current_call, number_of, user_line
-from hpcml.mpi.patience import give_up, wait
+from hpcml.mpi.patience import give_up, lenient, wait
 from hpcml.mpi.roll_call import list_ranks
 
 MOST_KNOWN = 4096
@@ -54,6 +56,19 @@ def meet(comm: MPI.Intracomm, operation: str, *facts: object, flag: bool = True)
     True
     """
     return Meeting(comm, operation, *facts, flag=flag).wait()
+
+
+@contextmanager
+def unhurried(comm: MPI.Intracomm, operation: str) -> Iterator[None]:
+    """Meet, and then wait without a limit in the block: all are there, and whoever has most to do is waited for.
+
+    Communication
+    -------------
+    Collective, as `meet`.
+    """
+    meet(comm, operation)
+    with lenient():
+        yield
 
 
 class Meeting:

@@ -25,8 +25,7 @@ from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.regular import shown
 from hpcml.io.files.replace import sync_folder
 from hpcml.mpi.call import named_call
-from hpcml.mpi.meeting import meet
-from hpcml.mpi.patience import lenient
+from hpcml.mpi.meeting import meet, unhurried
 from hpcml.mpi.patient_comm import patient
 
 
@@ -201,15 +200,11 @@ class Checkpointer:
 
     @named_call
     def wait(self) -> None:
-        """Wait until the last save is complete on disk.
-
-        Raises CheckpointError on every rank if it could not be written. Collective.
-        """
+        """Wait until the last save is complete on disk, or raise CheckpointError on every rank. Collective."""
         if self._saved is None:
             return
         saved = self._saved
-        meet(self._comm, "waiting for the disk")
-        with lenient():  # all ranks are here: whoever has the slowest disk is waited for
+        with unhurried(self._comm, "waiting for the disk"):
             with self._agreed("writing the checkpoint"):
                 self._copies.finish()
                 self._copies.drain()

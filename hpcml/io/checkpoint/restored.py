@@ -18,8 +18,7 @@ from hpcml.io.checkpoint.verify import damage
 from hpcml.io.files.agree import together
 from hpcml.io.files.regular import shown
 from hpcml.mpi.call import named_call
-from hpcml.mpi.meeting import meet
-from hpcml.mpi.patience import lenient
+from hpcml.mpi.meeting import unhurried
 from hpcml.mpi.patient_comm import patient
 
 _log = logging.getLogger(__name__)
@@ -99,8 +98,7 @@ def restore(
     True
     """
     comm = patient(comm)
-    meet(comm, "looking for checkpoints")
-    with lenient():  # all ranks are here: whoever has most to read, or the slowest disk, is waited for
+    with unhurried(comm, "looking for checkpoints"):
         return _restore(Path(folder), comm, like, step, kept)
 
 
