@@ -1,11 +1,13 @@
 import os
 import shlex
 import subprocess
+from unittest import mock
 
 import pytest
 
 from hpcml.core.errors import ConfigError
 from hpcml.slurm import Site, known_sites, load_site, render_job
+from hpcml.training.run_status import RunStatus
 
 
 @pytest.mark.parametrize("name", known_sites())
@@ -64,16 +66,20 @@ def test_values_never_become_code(name, tmp_path):
     assert [shlex.split(option) for option in options] == [[name], [name]]
 
 
-def run_script(folder, status, restarts_so_far):
+def run_script(folder, status, restarts_so_far, ended=None):
     """Run a script with stand-ins for srun, which leaves with a status, and for scontrol, which writes down what it is asked."""
     for name, text in {"srun": f"exit {status}", "scontrol": f'echo "$@" >> {folder}/asked'}.items():
         (folder / name).write_text(f"#!/bin/bash\n{text}\n")
         (folder / name).chmod(0o755)
     script = folder / "job.sh"
     script.write_text(render_job("train", Site(description="x", ranks_per_node=1), "case.toml", "runs/a", restarts=2))
+    if ended is not None:
+        (folder / "runs" / "a").mkdir(parents=True)
+        with mock.patch.dict(os.environ, {"SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": ended[1]}):
+            getattr(RunStatus(folder / "runs" / "a", 0, 4), ended[0])(5)
     slurm = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "n1", "SLURM_RESTART_COUNT": restarts_so_far}
     environment = {"PATH": f"{folder}:/usr/bin:/bin", **slurm}
-    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, timeout=20, cwd=folder)
     asked = folder / "asked"
     return done.returncode, asked.read_text().split() if asked.exists() else []
 
@@ -84,6 +90,18 @@ def run_script(folder, status, restarts_so_far):
 )
 def test_only_a_run_that_was_preempted_goes_back_into_the_queue(tmp_path, status, restarts, outcome):
     assert run_script(tmp_path, status, restarts) == outcome
+
+
+@pytest.mark.parametrize(
+    ("ended", "outcome"),
+    [
+        (("stopped", "1"), (0, ["requeue", "17"])),
+        (("stopped", "0"), (255, [])),  # of an earlier start
+        (("finished", "1"), (255, [])),
+    ],
+)
+def test_a_launcher_with_a_status_of_its_own_does_not_matter(tmp_path, ended, outcome):
+    assert run_script(tmp_path, 255, "1", ended) == outcome
 
 
 def test_an_unknown_kind_and_an_unknown_site_are_named():

@@ -1,13 +1,16 @@
 """Training on any ranks and groups is the serial training; a run that stops and comes back is the run that never stopped; NaN ends it."""
 
+import errno
+
 import pytest
 import torch
 from torch import nn
 
 from hpcml.core.case import Training
-from hpcml.core.errors import TrainingError
+from hpcml.core.errors import CheckpointError, TrainingError
 from hpcml.fields import Grid, decompose
-from hpcml.io.checkpoint import Checkpointer, StopSignal
+from hpcml.io.checkpoint import Checkpointer, SaveInterval, StopSignal
+from hpcml.io.files.remedy import remedy
 from hpcml.models.layers import Conv2d
 from hpcml.training.dataset import Pairs
 from hpcml.training.loss import LOSSES
@@ -96,4 +99,46 @@ def test_nan_ends_training_on_every_rank_and_names_step_and_checkpoint(comm, sha
         run.checkpointer.save(0)
         with pytest.raises(TrainingError, match=r"diverged at step \d+: loss nan.*checkpoint is that of step 0"):
             run.fit()
+        run.checkpointer.close()
+
+
+@pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize("number, goes_on", [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)])
+def test_a_disk_without_room_does_not_end_a_run_that_learns(comm, shared_path, monkeypatch, caplog, number, goes_on):
+    with decompose(Grid(SHAPE), comm) as domain:
+        run, real = trainer(domain, shared_path / str(number), batch_size=3), Checkpointer.save
+        refusals = [False, *[True] * 4, *[False] * 20]
+
+        def save(self, step):
+            if refusals.pop(0):
+                raise CheckpointError(f"writing step-7 failed: full{remedy(number)}")
+            real(self, step)
+
+        monkeypatch.setattr(Checkpointer, "save", save)
+        monkeypatch.setattr(SaveInterval, "after_step", lambda self, step: self._checkpointer.save(step))
+        if goes_on:
+            run.fit()
+            assert run.checkpointer.latest() == 12
+            assert sum("training goes on" in text for text in caplog.messages) == (comm.rank == 0)
+        else:
+            with pytest.raises(CheckpointError, match="the line to it fails"):
+                run.fit()
+        run.checkpointer.close()
+
+
+@pytest.mark.parallel([1, 2])
+def test_the_end_is_saved_although_an_earlier_save_was_not(comm, shared_path, monkeypatch):
+    with decompose(Grid(SHAPE), comm) as domain:
+        run, real, refusals = trainer(domain, shared_path / "run"), Checkpointer.save, []
+
+        def save(self, step):
+            if step == 6 and not refusals:
+                refusals.append(step)
+                raise CheckpointError(f"writing step-5 failed: full{remedy(errno.ENOSPC)}")
+            real(self, step)
+
+        monkeypatch.setattr(Checkpointer, "save", save)
+        monkeypatch.setattr(SaveInterval, "after_step", lambda self, step: False)
+        run.fit()
+        assert refusals == [6] and run.checkpointer.latest() == 6
         run.checkpointer.close()
