@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from hpcml.core.case_equation import Equation
-from hpcml.core.config import Count, CountOrZero, NonNegative, Positive, Section, Seed
+from hpcml.core.config import Count, CountOrZero, Depth, NonNegative, Positive, Section, Seed, Width
 
 Dims = Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
 Lengths = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
@@ -43,11 +43,11 @@ class Fno(Section):
     """Fourier neural operator."""
 
     name: Literal["fno"]
-    channels: Count = 32
+    channels: Width = 32
     """Width of the hidden layers."""
     modes: Dims | Count = 12
     """Fourier modes kept along each dim, or one number for all."""
-    layers: Count = 4
+    layers: Depth = 4
     """Spectral convolutions in a row."""
 
 
@@ -55,9 +55,9 @@ class Unet(Section):
     """U-Net: convolutions over a ladder of coarser grids."""
 
     name: Literal["unet"]
-    channels: Count = 32
+    channels: Width = 32
     """Width at the finest level; it doubles from level to level."""
-    levels: Count = 3
+    levels: Depth = 3
     """Grids in the ladder."""
     norm: Literal["none", "batch", "group", "instance"] = "group"
     """Normalisation after each convolution."""

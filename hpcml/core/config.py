@@ -23,6 +23,8 @@ _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")  # as JSON writes it
 # Squares, and ratios of two, of what lies within these bounds are still numbers, and sizes in bytes fit into 64 bits.
 Count = Annotated[int, Field(gt=0, lt=1 << 31)]
 CountOrZero = Annotated[int, Field(ge=0, lt=1 << 31)]
+Width = Annotated[int, Field(gt=0, le=1 << 16)]
+Depth = Annotated[int, Field(gt=0, le=1000)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 Positive = Annotated[float, Field(ge=1e-100, le=1e100)]
 NonNegative = Annotated[float, Field(ge=0, le=1e100)]

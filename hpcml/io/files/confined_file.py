@@ -35,6 +35,29 @@ class ConfinedGroup(h5py.Group):  # type: ignore[misc]
             return dataset
         return h5py.Datatype(found)
 
+    def numbers(self, name: str) -> "ConfinedDataset":
+        """Member of that name, which must be an array of real numbers.
+
+        Raises
+        ------
+        KeyError
+            Where there is none.
+        CheckpointError
+            Where it is something else.
+
+        Communication
+        -------------
+        Local.
+        """
+        found = self[name]
+        if not isinstance(found, ConfinedDataset):
+            what = "a group" if isinstance(found, ConfinedGroup) else "a type"
+            raise CheckpointError(f"{self.home.path}: expected an array of numbers at {name}, got {what}")
+        if found.shape is None or found.dtype.kind not in "fiub":
+            what = "nothing" if found.shape is None else f"elements of {found.dtype}"
+            raise CheckpointError(f"{self.home.path}: expected an array of numbers at {name}, got {what}")
+        return found
+
     def __contains__(self, name: object) -> bool:
         try:
             self[str(name)]

@@ -4,9 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpcml.io.files.lock import holder
-from hpcml.io.snapshot.snapshot_file import SnapshotFile, find_snapshots
-from hpcml.io.snapshot.view import parts_folder
+from hpcml.io.snapshot.snapshot_file import SnapshotFile, find_snapshots, is_written
 
 
 def follow(path: Path | str, poll: float = 0.5, wait: bool = True) -> Iterator[tuple[SnapshotFile, int]]:
@@ -44,7 +42,7 @@ def follow(path: Path | str, poll: float = 0.5, wait: bool = True) -> Iterator[t
         found = find_snapshots(Path(path))
         busy = not found
         for entry in found:
-            written = _is_written(entry)  # asked before reading, so that the last steps are not missed
+            written = is_written(entry)  # asked before reading, so that the last steps are not missed
             file = SnapshotFile(entry)
             steps = len(file.view.times)
             first = seen.get(entry, 0)
@@ -55,9 +53,3 @@ def follow(path: Path | str, poll: float = 0.5, wait: bool = True) -> Iterator[t
         if not (busy and wait):
             return
         time.sleep(poll)
-
-
-def _is_written(path: Path) -> bool:
-    """Whether a writer is at it."""
-    found = holder(parts_folder(path))
-    return found is not None and not found[1].gone

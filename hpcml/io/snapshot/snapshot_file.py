@@ -7,11 +7,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.errors import CheckpointError, ConfigError, HpcmlError
 from hpcml.io.files.confined_file import ConfinedFile
+from hpcml.io.files.lock import holder
 from hpcml.io.snapshot.segment import Segment
 from hpcml.io.snapshot.superblock import check_length
-from hpcml.io.snapshot.view import View, read_view
+from hpcml.io.snapshot.view import View, parts_folder, read_view
 
 Index = int | slice
 _TRIES = 5  # one seldom fails on a file that is written all the time
@@ -42,6 +43,7 @@ class SnapshotFile:
 
     def __init__(self, path: Path | str) -> None:
         self.view: View = read_view(only_snapshots(Path(path)))
+        self._live = is_written(self.view.path)
 
     def read(self, name: str, index: Sequence[Index] = ()) -> np.ndarray:
         """Read a part of a field, or of an array of a mesh.
@@ -87,12 +89,13 @@ class SnapshotFile:
         path = self.view.parts / segment.file
         try:
             check_length(path)
-            with _opened(path, self.view.path.parent) as file:
-                dataset = file[name]
-                if dataset.shape[0] < segment.shape[0] or dataset.shape[1:] != segment.shape[1:]:
+            with _opened(path, self.view.path.parent, self._live) as file:
+                dataset, dtype = file.numbers(name), (self.view.variables.get(name) or self.view.mesh[name]).dtype
+                if dataset.shape[:1] < segment.shape[:1] or dataset.shape[1:] != segment.shape[1:] or dataset.dtype != dtype:
                     raise CheckpointError(
-                        f"{path} is not what {self.view.path.name} refers to: expected {segment.shape} values of {name} or more steps of "
-                        f"them, got an array of shape {dataset.shape}; restore the file, or write the snapshots again"
+                        f"{path} is not what {self.view.path.name} refers to: expected {segment.shape} values of {name}, {dtype}, or more "
+                        f"steps of them, got an array of shape {dataset.shape}, {dataset.dtype}; restore the file, or write the "
+                        "snapshots again"
                     )
                 yield dataset
         except FileNotFoundError:
@@ -100,7 +103,9 @@ class SnapshotFile:
                 f"{path} is missing: {self.view.path} refers to it for {segment.shape} values of {name} from {segment.offset}; restore it, "
                 "or write the snapshots again"
             ) from None
-        except (OSError, KeyError) as error:
+        except HpcmlError:
+            raise
+        except Exception as error:  # what a damaged file makes its reader raise is up to h5py
             raise CheckpointError(f"{path} cannot be read, it is damaged: {error}; restore it, or write the snapshots again") from error
 
 
@@ -131,8 +136,26 @@ def only_snapshots(path: Path) -> Path:
     return found[0]
 
 
-def _opened(path: Path, folder: Path) -> ConfinedFile:
-    """Open a file, again if need be: HDF5 1.10 looks at the size before the superblock, between which a live file may have grown."""
+def is_written(path: Path) -> bool:
+    """Whether a writer is at a snapshot file.
+
+    Communication
+    -------------
+    Local.
+    """
+    found = holder(parts_folder(path))
+    return found is not None and not found[1].gone
+
+
+def _opened(path: Path, folder: Path, live: bool) -> ConfinedFile:
+    """Open a file, again if need be: HDF5 1.10 looks at the size before the superblock, between which a live file may have grown.
+
+    A file that grows is read in a mode in which HDF5 tries again what does not fit together, for a minute and a half; one that does not
+    only if a writer that was killed has left its mark.
+    """
+    if not live:
+        with suppress(OSError):
+            return ConfinedFile(path, folder, locking=False)
     for _ in range(_TRIES - 1):
         with suppress(OSError):
             return ConfinedFile(path, folder, swmr=True, locking=False)

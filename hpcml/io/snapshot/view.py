@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 import hpcml
-from hpcml.core.errors import CheckpointError
+from hpcml.core.errors import CheckpointError, HpcmlError
 from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.files.replace import write_file
 from hpcml.io.snapshot.segment import Segment
@@ -129,15 +129,20 @@ def read_view(path: Path) -> View:
                 raise CheckpointError(
                     f"{path} has format version {attributes['format_version']}, expected at most {FORMAT_VERSION}: install a newer hpcml"
                 )
-            scales = {name: data for name, data in file.items() if data.is_scale}
+            arrays = {name: file.numbers(name) for name in file}
+            scales = {name: data for name, data in arrays.items() if data.attrs.get("CLASS") == b"DIMENSION_SCALE"}
             coordinates = {name: (data[:], _units(data)) for name, data in scales.items()}
-            variables = {name: _variable(data) for name, data in file.items() if name not in scales}
+            variables = {name: _variable(data) for name, data in arrays.items() if name not in scales}
             fields = {name: variable for name, variable in variables.items() if variable.dims[0] == "time"}
             mesh = {name: variable for name, variable in variables.items() if name not in fields}
+            if any(len(variable.dims) != len(variable.shape) for variable in variables.values()) or coordinates["time"][0].ndim != 1:
+                raise CheckpointError(f"{path} is damaged: its arrays do not have the dims that they name, or no times")
     except FileNotFoundError:
         raise CheckpointError(f"there are no snapshots at {path}") from None
-    except (OSError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path} cannot be read, it is damaged or no HDF5 file: {error}") from error
+    except HpcmlError:
+        raise
+    except Exception as error:  # what a damaged or foreign file makes its reader raise is up to h5py
+        raise CheckpointError(f"{path} cannot be read, it is damaged or no HDF5 file: {type(error).__name__}: {error}") from error
     return View(path, fields, mesh, coordinates, attributes)
 
 
@@ -181,7 +186,8 @@ def _variable(data: h5py.Dataset) -> Variable:
         start, end = source.vspace.get_select_bounds()
         shape = tuple(stop - first + 1 for first, stop in zip(start, end, strict=True))
         segments.append(Segment(Path(source.file_name).name, start, shape))
-    return Variable(tuple(dim.label for dim in data.dims), data.shape, data.dtype, _units(data), segments)
+    labels = tuple(str(label) for label in data.attrs["DIMENSION_LABELS"])  # HDF5's own functions crash where such an attribute is odd
+    return Variable(labels, data.shape, data.dtype, _units(data), segments)
 
 
 def _units(dataset: h5py.Dataset) -> str:
