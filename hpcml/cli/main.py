@@ -11,14 +11,17 @@ The top of the file imports nothing heavy, since ``hpcml --help`` reads every fi
 import argparse
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 
 import hpcml
-from hpcml.core.errors import HpcmlError, LaunchError
+from hpcml.core.errors import DeviceError, HpcmlError, LaunchError
 from hpcml.mpi.launcher import detect
+
+_NO_MEMORY = re.compile("can't allocate memory|out of memory|not enough memory", re.IGNORECASE)  # torch's words for it
 
 COMMANDS = (
     *("bench", "config", "data", "evaluate", "export", "info", "inspect", "job"),
@@ -68,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     args = _parse(argv)
     try:
-        status = int(args.run(args))
+        status = _run(args)
         return _end_of_output() or status
     except (HpcmlError, BrokenPipeError) as error:
         if _is_one_of_many() or (isinstance(error, LaunchError) and detect().size > 1):
@@ -82,6 +85,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _is_one_of_many() or error.filename is not None or error.errno not in _REFUSED:
             raise
         return _refused(error)
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run the sub-command; that memory is short is said in a sentence."""
+    try:
+        return int(args.run(args))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, HpcmlError) or not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+            raise
+        smaller = "take more nodes, or smaller values of grid.shape, model.channels, training.batch_size or data.trajectories"
+        raise DeviceError(f"memory is short: {str(error).partition(chr(10))[0] or 'no more is known'}; {smaller}") from error
 
 
 def _end_of_output() -> int:

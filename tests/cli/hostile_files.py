@@ -33,7 +33,7 @@ from hpcml.io import Field, Series, SnapshotFile, SnapshotWriter, UniformGrid
 from hpcml.io.checkpoint.catalog import COMMIT, describe_rank
 from hpcml.io.dataset import Description, create_dataset, open_dataset
 from hpcml.io.dataset import Field as DataField
-from hpcml.io.files.checksum import checksums
+from hpcml.io.files.checksum import CHUNK_BYTES, crc32
 from hpcml.io.files.record import read_record, write_record
 
 SECRET = 4321.0625
@@ -122,7 +122,9 @@ def read_checkpoint(path):
     if path.is_file() and path.stat().st_size:  # whoever changes a file on purpose makes its checksum fit
         with contextlib.suppress(OSError, HpcmlError):
             record = read_record(path.parent / COMMIT)
-            record["files"] = [describe_rank(0, path.stat().st_size, checksums(memoryview(path.read_bytes())))]
+            content = path.read_bytes()
+            chunks = [crc32(content[start : start + CHUNK_BYTES]) for start in range(0, len(content), CHUNK_BYTES)]
+            record["files"] = [describe_rank(0, path.stat().st_size, chunks)]
             write_record(path.parent / COMMIT, record)
     run("inspect", path.parent)
     run("evaluate", path.parents[2])
