@@ -1,6 +1,7 @@
 """``hpcml data``: simulate datasets, bring them from one layout to another, show what is in them."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from hpcml.cli.case_file import add_case_arguments
 
 if TYPE_CHECKING:
     from hpcml.io.dataset import Description
+    from hpcml.io.dataset.axis import Axis
 
 
 def add_parser(subparsers: Any) -> None:
@@ -86,13 +88,24 @@ def _show(args: argparse.Namespace) -> int:
 def _lines(space: "Description") -> list[str]:
     """The index space in words."""
     kinds = ("scalar", "vector", "tensor")
-    closed = {True: "periodic", False: "not periodic", None: "boundary not said"}
-    axes = zip(space.grid_shape, space.extent, space.periodic, strict=True)
     return [
         f"  name: {space.name}",
         f"  trajectories: {space.num_trajectories}",
-        f"  times: {space.num_times}" + (f", {space.times[0]:g} to {space.times[-1]:g}" if space.times else ""),
-        *(f"  dim {d}: {n} cells over {extent:g}, {closed[periodic]}" for d, (n, extent, periodic) in enumerate(axes)),
-        *(f"  field {f.name}: {kinds[f.order]}{'' if f.varies_in_time else ', constant in time'}" for f in space.fields),
+        f"  times: {space.num_times}" + (f", {space.times[0]:g} to {space.times[-1]:g}{_unit(space.time_unit)}" if space.times else ""),
+        *map(_dim, space.spans, space.coordinates),
+        *(f"  field {f.name}{_unit(f.unit)}: {kinds[f.order]}{'' if f.varies_in_time else ', constant in time'}" for f in space.fields),
         *(f"  {name} = {values[0] if len(values) == 1 else f'{len(values)} values'}" for name, values in space.constants.items()),
     ]
+
+
+def _dim(axis: "Axis", centres: Sequence[float]) -> str:
+    from hpcml.io.dataset.axis import equally_spaced
+
+    uniform = equally_spaced(centres)
+    over = f"over {axis.extent:g}" if uniform else f"between {axis.first:g} and {axis.last:g}"
+    rest = "" if uniform else ", not equally far apart"
+    return f"  dim {axis.name}: {axis.cells} cells {over}{_unit(axis.unit)}, {axis.boundary or 'boundary not said'}{rest}"
+
+
+def _unit(unit: str) -> str:
+    return f" {unit}" if unit else ""

@@ -13,12 +13,15 @@ from mpi4py import MPI
 
 from hpcml.core.case import Case, Ranks, Simulation
 from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.equations import build_equation
+from hpcml.fields.grid import Grid
 from hpcml.io.checkpoint import restore
 from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
 from hpcml.io.files.replace import write_file
 from hpcml.mpi.world import World
 from hpcml.training.dataset import Samples
+from hpcml.training.equation_fields import simulated_meaning
 from hpcml.training.experiment import load_surrogate, open_experiment
 from hpcml.training.held_out import open_held_out
 from hpcml.training.relative_error import mean_of_defined, relative_errors
@@ -104,6 +107,10 @@ def evaluate_run(directory: RunDirectory, world: World, paths: Sequence[str] = (
     case = directory.case().model_copy(update={"ranks": Ranks()})
     state, meaning = trained(directory, comm)
     if isinstance(case.data, Simulation) and not paths:
+        assert case.grid is not None and case.equation is not None
+        if meaning is not None:
+            grid = Grid(case.grid.shape, case.grid.extent, case.grid.periodic)
+            meaning.check(simulated_meaning(build_equation(case.equation), grid, case.data))
         experiment = open_experiment(case, comm, simulated_data(case, directory.path, world))
         experiment.train.close()
         held_out = experiment.held_out

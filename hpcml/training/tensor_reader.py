@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hpcml.core.errors import ConfigError, HpcmlError
+from hpcml.io.files.confined_file import ConfinedFile
 
 _HDF5, _NPY, _ZIP = b"\x89HDF\r\n\x1a\n", b"\x93NUMPY", b"PK\x03\x04"
 _SAVE = "save both with torch.save({...}) or numpy.savez(...), by name"
@@ -104,7 +105,7 @@ def _matlab_5(path: Path, names: Sequence[str]) -> list[Any]:
 
 
 def _matlab_7_3(path: Path, names: Sequence[str]) -> list[Any]:
-    with h5py.File(path, "r", locking=False) as file:
+    with ConfinedFile(path, locking=False) as file:
         arrays = {name: thing for name, thing in file.items() if isinstance(thing, h5py.Dataset)}
         return [array[()].T for array in _chosen(path, arrays, names)]  # MATLAB counts the first index fastest
 

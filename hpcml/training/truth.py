@@ -12,6 +12,7 @@ from hpcml.equations import build_equation
 from hpcml.fields.domain import Domain
 from hpcml.io.dataset import Meaning
 from hpcml.training.dtype_of import dtype_of
+from hpcml.training.equation_fields import simulated_meaning
 from hpcml.training.experiment import steps_in_time
 from hpcml.training.simulation import snapshot_time, trajectories
 from hpcml.training.stored_pairs import StoredPairs, open_pairs
@@ -75,6 +76,8 @@ def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None
     assert isinstance(case.data, Simulation) and case.grid is not None and case.equation is not None
     equation = build_equation(case.equation)
     domain = domain_of(case.grid.shape, case.grid, ranks, comm)
+    if like is not None:
+        like.check(simulated_meaning(equation, domain.grid, case.data))
     count = min(case.data.held_out, most or case.data.held_out)
     samples = range(case.data.trajectories, case.data.trajectories + count)
     times = tuple(snapshot_time(case.data, step) for step in range(steps + 1))

@@ -51,6 +51,21 @@ def test_moments_are_those_of_the_whole_field(comm):
 
 
 @pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize("unit", [1e-30, 1e30])
+def test_moments_of_fields_whose_squares_leave_float32(unit, comm):
+    with decompose(Grid((7, 5)), comm) as domain:
+        whole = torch.randn(6, 2, 7, 5, generator=torch.Generator().manual_seed(0)) + 2
+        mean, std = moments(domain, whole[domain.index] * unit)
+        torch.testing.assert_close(mean / unit, whole.mean((0, 2, 3)))
+        torch.testing.assert_close(std / unit, whole.std((0, 2, 3), correction=0))
+
+
+def test_nothing_cannot_be_learned_from():
+    with pytest.raises(ConfigError, match="there are no samples to learn from"):
+        Schedule(0, 2, 1, 1, 0, 0)
+
+
+@pytest.mark.parallel([1, 2])
 def test_fields_of_another_shape_are_refused(comm):
     with decompose(Grid((8,)), comm) as domain, pytest.raises(ShapeError, match="targets"):
         Pairs(domain, torch.zeros(3, 1, *domain.local_shape), torch.zeros(2, 1, *domain.local_shape))

@@ -245,3 +245,19 @@ def test_what_was_simulated_is_compared_with_what_was_generated(tmp_path, comm):
         else:
             with pytest.raises(ConfigError, match=message):
                 open_held_out(spec, [path], meaning, case.Ranks(), comm)
+
+
+@pytest.mark.parametrize("key, value, message", [
+    ("data", {"interval": 2.5}, "the time from input to target should be 0.05, got 2.5"),
+    ("grid", {"extent": 3.0}, "the box along x should be 0 to 2, got 0 to 3"),
+    ("equation", {"name": "wave"}, "the inputs should be depth, momentum, got "),
+])  # fmt: skip
+def test_a_case_that_was_changed_after_training_is_not_rolled_out(key, value, message, comm):
+    tables = {
+        "grid": {"shape": [8, 8], "extent": 2.0},
+        "equation": {"name": "shallow_water"},
+        "data": {"kind": "simulation", "trajectories": 1, "held_out": 1, "snapshots": 2, "interval": 0.05},
+    }
+    meaning = open_experiment(case_of("", **tables), comm).train.meaning
+    with pytest.raises(ConfigError, match=message):
+        held_out_truth(case_of("", **tables | {key: tables[key] | value}), comm, 1, None, meaning)

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hpcml.cli.main import main
 from hpcml.core.errors import CheckpointError, ConfigError
-from hpcml.io.dataset import Description, Field, create_dataset, open_dataset
+from hpcml.io.dataset import Description, Field, convert, create_dataset, open_dataset
 
 CENTRES = tuple(tuple((i + 0.5) / 8 for i in range(n)) for n in (4, 3))
 UNITS = {"time_unit": "s", "length_unit": "m"}
@@ -104,11 +105,11 @@ def test_what_is_no_file_is_named(make, tmp_path):
         open_dataset(tmp_path)
 
 
-def test_an_axis_that_is_not_uniform_is_no_grid_but_can_be_shown_and_converted(tmp_path):
-    from hpcml.io.dataset import convert
-
+def test_an_axis_that_is_not_uniform_is_no_grid_but_can_be_shown_and_converted(tmp_path, capsys):
     stretched = base(coordinates=((0.1, 0.2, 0.5, 0.9, 1.4, 2.0), CENTRES[1]))
     create_dataset(tmp_path / "a.hdf5", "the-well", stretched).close()
+    assert main(["data", "show", str(tmp_path / "a.hdf5")]) == 0
+    assert "dim x: 6 cells between 0.1 and 2 m, periodic, not equally far apart" in capsys.readouterr().out
     with (
         open_dataset(tmp_path / "a.hdf5") as dataset,
         pytest.raises(ConfigError, match=r"the 6 cells of the dataset demo along x lie at 0.1, 0.2"),
