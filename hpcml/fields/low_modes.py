@@ -16,6 +16,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
 from hpcml.fields.pencils import Pencils, blocks
 from hpcml.parallel.layout import Layout
+from hpcml.parallel.linear import uncompiled
 from hpcml.parallel.window import window, window_adjoint
 from hpcml.parallel.window_plan import WindowPlan
 
@@ -69,6 +70,7 @@ class LowModes:
             self._waves = _waves(domain, last)
         self.block: tuple[EllipsisType | slice, ...] = (..., *(slice(*r) for r in layout.box(comm.rank)))
 
+    @uncompiled
     def modes(self, u: Tensor) -> Tensor:
         """Modes (batch, channel, *k) that this rank holds of a field (batch, channel, *local), differentiably."""
         s = u.flatten(0, 1)
@@ -80,6 +82,7 @@ class LowModes:
             s = self.lines.modes(s, "forward")
         return s.unflatten(0, u.shape[:2])
 
+    @uncompiled
     def cells(self, s: Tensor) -> Tensor:
         """Real field (batch, channel, *local) of modes (batch, channel, *k), differentiably."""
         u = s.flatten(0, 1)
@@ -99,6 +102,7 @@ class LowModes:
                 plan.close()
 
 
+@uncompiled
 def low_modes(domain: Domain, modes: Sequence[int]) -> LowModes:
     """Transform of fields on a domain to their lowest modes and back, made at the first call.
 

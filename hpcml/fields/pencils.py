@@ -12,8 +12,8 @@ from torch import Tensor
 
 from hpcml.fields.recycled import recycled
 from hpcml.fields.transpose import Transpose
-from hpcml.mpi.call import CallFunction
 from hpcml.parallel.layout import Layout
+from hpcml.parallel.linear import pair, uncompiled
 from hpcml.topology.block import block_range
 
 CHUNK_BYTES = 2**19
@@ -87,13 +87,15 @@ class Pencils:
         self.back.append(None)
         self.layout_out, self.process_dims_out = layout, path[-1][1]
 
+    @uncompiled
     def modes(self, x: Tensor, norm: str) -> Tensor:
         """Spectrum (rows, *local) of an array (rows, *local), differentiably; ``norm`` as in `torch.fft`."""
-        return _Modes.apply(self, norm, x)
+        return _modes((self, norm), x)[0]
 
+    @uncompiled
     def cells(self, s: Tensor, norm: str) -> Tensor:
         """Array (rows, *local) of a spectrum (rows, *local), differentiably: the inverse of `modes` if all modes are kept."""
-        return _Cells.apply(self, norm, s)
+        return _cells((self, norm), s)[0]
 
     def forward(self, x: Tensor, norm: str) -> Tensor:
         """`modes` without a gradient."""
@@ -146,26 +148,25 @@ class Pencils:
 _Stage = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # dims transformed, local shape of the cells, local shape of the modes
 
 
-class _Modes(CallFunction):
-    @staticmethod
-    def forward(ctx, pencils: Pencils, norm: str, x: Tensor):  # type: ignore[no-untyped-def]
-        ctx.pencils, ctx.norm = pencils, norm
-        return pencils.forward(x, norm)
-
-    @staticmethod
-    def backward(ctx, cotangent: Tensor):  # type: ignore[no-untyped-def]
-        return None, None, _Cells.apply(ctx.pencils, ADJOINT_NORM[ctx.norm], ctx.pencils.counted(cotangent, -1))
+_How = tuple[Pencils, str]
 
 
-class _Cells(CallFunction):
-    @staticmethod
-    def forward(ctx, pencils: Pencils, norm: str, s: Tensor):  # type: ignore[no-untyped-def]
-        ctx.pencils, ctx.norm = pencils, norm
-        return pencils.inverse(s, norm)
+def _rows(operator: Callable[[Tensor, str], Tensor], t: Tensor, norm: str, num_dims: int) -> tuple[Tensor]:
+    """Whatever leads the array is one run of rows."""
+    y = operator(t.flatten(0, -num_dims - 1), norm)
+    return (y.unflatten(0, t.shape[:-num_dims]),)
 
-    @staticmethod
-    def backward(ctx, cotangent: Tensor):  # type: ignore[no-untyped-def]
-        return None, None, ctx.pencils.counted(_Modes.apply(ctx.pencils, ADJOINT_NORM[ctx.norm], cotangent), 1)
+
+def _forth(how: _How, x: Tensor) -> tuple[Tensor]:
+    return _rows(how[0].forward, x, how[1], len(how[0].shape))
+
+
+def _back(how: _How, s: Tensor) -> tuple[Tensor]:
+    return _rows(how[0].inverse, s, how[1], len(how[0].shape))
+
+
+_modes, _ = pair(_forth, lambda how, s: _back((how[0], ADJOINT_NORM[how[1]]), how[0].counted(s, -1)))
+_cells, _ = pair(_back, lambda how, x: (how[0].counted(_forth((how[0], ADJOINT_NORM[how[1]]), x)[0], 1),))
 
 
 def blocks(shape: Sequence[int], process_dims: Sequence[int]) -> Layout:

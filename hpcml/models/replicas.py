@@ -13,6 +13,7 @@ from hpcml.models.domains import domains_of
 from hpcml.models.layers.parameters import share_parameters
 from hpcml.mpi.call import named_call
 from hpcml.mpi.reductions import all_min
+from hpcml.parallel.linear import uncompiled
 
 
 @named_call
@@ -97,14 +98,16 @@ def drifted(module: nn.Module, comm: MPI.Intracomm) -> dict[str, str]:
     return {name: where for name in names if (where := _minority([sums.get(name) for sums in every]))}
 
 
+@uncompiled
 def compare_at_first_use(module: nn.Module, comm: MPI.Intracomm) -> None:
-    """`check_parameters`, once in the life of a network.
+    """`check_parameters`, once in the life of a network, at the first call that is not made by `torch.func`.
 
     Communication
     -------------
     At the first call that of `check_parameters`, then none.
     """
-    if not getattr(module, "_compared", False):
+    transformed = torch._C._functorch.maybe_current_level() is not None  # parameters are then those of `torch.func`, without memory
+    if not transformed and not getattr(module, "_compared", False):
         module._compared = True  # type: ignore[assignment]
         check_parameters(module, comm)
 

@@ -11,64 +11,41 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
-from hpcml.mpi.call import CallFunction, named_call
+from hpcml.mpi.call import named_call
 from hpcml.mpi.meeting import meet
 from hpcml.mpi.reductions import all_sum, facts
+from hpcml.parallel.linear import pair, uncompiled
 
 
-class _Broadcast(CallFunction):
-    @staticmethod
-    def forward(ctx, comm: MPI.Intracomm, root: int, x: Tensor):  # type: ignore[no-untyped-def,override]
-        ctx.comm, ctx.root = comm, root
-        y = x.detach().clone(memory_format=torch.contiguous_format)
-        meet(comm, "broadcast", root, *facts(y))
-        MPI.Intracomm.Bcast(comm, [y.view(-1).view(torch.uint8).numpy(), MPI.BYTE], root)
-        return y
-
-    @staticmethod
-    def backward(ctx, cotangent: Tensor):  # type: ignore[no-untyped-def,override]
-        return None, None, _SumReduce.apply(ctx.comm, ctx.root, cotangent)
+def _spread(how: tuple[MPI.Intracomm, int], x: Tensor) -> tuple[Tensor]:
+    comm, root = how
+    y = x.detach().clone(memory_format=torch.contiguous_format)
+    meet(comm, "broadcast", root, *facts(y))
+    MPI.Intracomm.Bcast(comm, [y.view(-1).view(torch.uint8).numpy(), MPI.BYTE], root)
+    return (y,)
 
 
-class _SumReduce(CallFunction):
-    @staticmethod
-    def forward(ctx, comm: MPI.Intracomm, root: int, x: Tensor):  # type: ignore[no-untyped-def,override]
-        ctx.comm, ctx.root = comm, root
-        total = all_sum(x, comm)
-        return total if comm.rank == root else torch.zeros_like(total)
-
-    @staticmethod
-    def backward(ctx, cotangent: Tensor):  # type: ignore[no-untyped-def,override]
-        return None, None, _Broadcast.apply(ctx.comm, ctx.root, cotangent)
+def _collect(how: tuple[MPI.Intracomm, int], x: Tensor) -> tuple[Tensor]:
+    comm, root = how
+    total = all_sum(x, comm)
+    return (total if comm.rank == root else torch.zeros_like(total),)
 
 
-class _AllReduce(CallFunction):
-    @staticmethod
-    def forward(ctx, comm: MPI.Intracomm, x: Tensor):  # type: ignore[no-untyped-def,override]
-        ctx.comm = comm
-        return all_sum(x, comm)
-
-    @staticmethod
-    def backward(ctx, cotangent: Tensor):  # type: ignore[no-untyped-def,override]
-        return None, _AllReduce.apply(ctx.comm, cotangent)
+def _gather(comm: MPI.Intracomm, x: Tensor) -> tuple[Tensor]:
+    gathered = x.new_empty((comm.size, *x.shape))
+    meet(comm, "all-gather", *facts(x))
+    MPI.Intracomm.Allgather(
+        comm, [x.contiguous().view(-1).view(torch.uint8).numpy(), MPI.BYTE], [gathered.view(-1).view(torch.uint8).numpy(), MPI.BYTE]
+    )
+    return (gathered,)
 
 
-class _AllGather(CallFunction):
-    @staticmethod
-    def forward(ctx, comm: MPI.Intracomm, x: Tensor):  # type: ignore[no-untyped-def,override]
-        ctx.comm = comm
-        gathered = x.new_empty((comm.size, *x.shape))
-        meet(comm, "all-gather", *facts(x))
-        MPI.Intracomm.Allgather(
-            comm, [x.contiguous().view(-1).view(torch.uint8).numpy(), MPI.BYTE], [gathered.view(-1).view(torch.uint8).numpy(), MPI.BYTE]
-        )
-        return gathered
-
-    @staticmethod
-    def backward(ctx, cotangent: Tensor):  # type: ignore[no-untyped-def,override]
-        return None, _AllReduce.apply(ctx.comm, cotangent)[ctx.comm.rank]
+_broadcast, _sum_reduce = pair(_spread, _collect)
+_all_reduce, _ = pair(lambda comm, x: (all_sum(x, comm),), lambda comm, y: (all_sum(y, comm),))
+_all_gather, _ = pair(_gather, lambda comm, y: (all_sum(y, comm)[comm.rank],), batch=(0, 1))
 
 
+@uncompiled
 @named_call
 def broadcast(comm: MPI.Intracomm, x: Tensor, root: int = 0) -> Tensor:
     """Give every rank the root's tensor.
@@ -91,9 +68,10 @@ def broadcast(comm: MPI.Intracomm, x: Tensor, root: int = 0) -> Tensor:
     -------------
     Collective over comm; the adjoint is `sum_reduce`.
     """
-    return _Broadcast.apply(comm, root, x)
+    return _broadcast((comm, root), x)[0]
 
 
+@uncompiled
 @named_call
 def sum_reduce(comm: MPI.Intracomm, x: Tensor, root: int = 0) -> Tensor:
     """Sum over the ranks on the root; zeros elsewhere.
@@ -102,9 +80,10 @@ def sum_reduce(comm: MPI.Intracomm, x: Tensor, root: int = 0) -> Tensor:
     -------------
     Collective over comm; the adjoint is `broadcast`.
     """
-    return _SumReduce.apply(comm, root, x)
+    return _sum_reduce((comm, root), x)[0]
 
 
+@uncompiled
 @named_call
 def all_reduce(comm: MPI.Intracomm, x: Tensor) -> Tensor:
     """Sum over the ranks on every rank, where each rank then uses it in its own way (statistics of a norm, a global mean).
@@ -113,9 +92,10 @@ def all_reduce(comm: MPI.Intracomm, x: Tensor) -> Tensor:
     -------------
     Collective over comm, forward and backward; self-adjoint.
     """
-    return x.clone() if comm.size == 1 else _AllReduce.apply(comm, x)
+    return x.clone() if comm.size == 1 else _all_reduce(comm, x)[0]
 
 
+@uncompiled
 @named_call
 def all_gather(comm: MPI.Intracomm, x: Tensor) -> Tensor:
     """Every rank's tensor, stacked.
@@ -136,4 +116,4 @@ def all_gather(comm: MPI.Intracomm, x: Tensor) -> Tensor:
     -------------
     Collective over comm; the adjoint is a sum-scatter.
     """
-    return _AllGather.apply(comm, x)
+    return _all_gather(comm, x)[0]

@@ -13,30 +13,8 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
-from hpcml.mpi.call import CallFunction
 from hpcml.mpi.reductions import all_sum
-
-
-class _Replicated(CallFunction):
-    @staticmethod
-    def forward(ctx, comm: MPI.Intracomm, *values: Tensor):  # type: ignore[no-untyped-def,override]
-        ctx.comm = comm
-        return tuple(v.view_as(v) for v in values)
-
-    @staticmethod
-    def backward(ctx, *cotangents: Tensor):  # type: ignore[no-untyped-def,override]
-        return None, *_GlobalSum.apply(ctx.comm, *cotangents)
-
-
-class _GlobalSum(CallFunction):
-    @staticmethod
-    def forward(ctx, comm: MPI.Intracomm, *values: Tensor):  # type: ignore[no-untyped-def,override]
-        ctx.comm = comm
-        return tuple(sum_together(values, comm))
-
-    @staticmethod
-    def backward(ctx, *cotangents: Tensor):  # type: ignore[no-untyped-def,override]
-        return None, *_Replicated.apply(ctx.comm, *cotangents)
+from hpcml.parallel.linear import pair, uncompiled
 
 
 def sum_together(values: Sequence[Tensor], comm: MPI.Intracomm) -> list[Tensor]:
@@ -55,6 +33,10 @@ def sum_together(values: Sequence[Tensor], comm: MPI.Intracomm) -> list[Tensor]:
     return [sums[k] for k in range(len(values))]
 
 
+_replicated, _global_sum = pair(lambda _, *values: [v.view_as(v) for v in values], lambda comm, *values: sum_together(values, comm))
+
+
+@uncompiled
 def replicated(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     """Use replicated values, such as parameters, in this rank's part of the work.
 
@@ -85,12 +67,13 @@ def replicated(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     """
     if comm.size == 1 or all(getattr(v, "replicated_over", None) is comm for v in values):
         return values
-    used: tuple[Tensor, ...] = _Replicated.apply(comm, *values)
+    used: tuple[Tensor, ...] = _replicated(comm, *values)
     for value in used:
         value.replicated_over = comm  # type: ignore[attr-defined]
     return used
 
 
+@uncompiled
 def global_sum(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     """Sum each value over the ranks into a replicated one, such as a loss.
 
@@ -113,4 +96,4 @@ def global_sum(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     """
     if comm.size == 1:
         return tuple(v.clone() for v in values)
-    return _GlobalSum.apply(comm, *values)
+    return _global_sum(comm, *values)

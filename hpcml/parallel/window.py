@@ -8,32 +8,15 @@ window to where it was read from. Both are differentiable, each being the other'
 
 from torch import Tensor
 
-from hpcml.mpi.call import CallFunction
+from hpcml.parallel.linear import pair, uncompiled
 from hpcml.parallel.window_plan import WindowPlan
 
-
-class _Window(CallFunction):
-    @staticmethod
-    def forward(ctx, plan: WindowPlan, fill: float, *tensors: Tensor):  # type: ignore[no-untyped-def,override]
-        ctx.plan = plan
-        return tuple(plan.forward(tensors, fill))
-
-    @staticmethod
-    def backward(ctx, *cotangents: Tensor):  # type: ignore[no-untyped-def,override]
-        return None, None, *_WindowAdjoint.apply(ctx.plan, *cotangents)
+_window, _window_adjoint = pair(
+    lambda how, *tensors: how[0].forward(tensors, how[1]), lambda how, *windows: how[0].adjoint(windows), slope=lambda how: (how[0], 0.0)
+)
 
 
-class _WindowAdjoint(CallFunction):
-    @staticmethod
-    def forward(ctx, plan: WindowPlan, *windows: Tensor):  # type: ignore[no-untyped-def,override]
-        ctx.plan = plan
-        return tuple(plan.adjoint(windows))
-
-    @staticmethod
-    def backward(ctx, *cotangents: Tensor):  # type: ignore[no-untyped-def,override]
-        return None, *_Window.apply(ctx.plan, 0.0, *cotangents)
-
-
+@uncompiled
 def window(plan: WindowPlan, *tensors: Tensor, fill: float = 0.0) -> tuple[Tensor, ...]:
     """Read this rank's window of every tensor, differentiably.
 
@@ -55,9 +38,10 @@ def window(plan: WindowPlan, *tensors: Tensor, fill: float = 0.0) -> tuple[Tenso
     -------------
     Neighbours, one message per peer for all tensors together; the backward pass sends the same bytes the other way.
     """
-    return _Window.apply(plan, fill, *tensors)
+    return _window((plan, fill), *tensors)
 
 
+@uncompiled
 def window_adjoint(plan: WindowPlan, *windows: Tensor) -> tuple[Tensor, ...]:
     """Adjoint of `window`: add every window back to where it was read from, differentiably."""
-    return _WindowAdjoint.apply(plan, *windows)
+    return _window_adjoint((plan, 0.0), *windows)

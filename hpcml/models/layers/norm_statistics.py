@@ -78,7 +78,7 @@ def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm) -> tuple[Tensor
 
 def _combined(x: Tensor, dims: tuple[int, ...], comm: MPI.Intracomm) -> tuple[Tensor, Tensor, Tensor]:
     number = torch.Size(x.shape[d] for d in dims).numel()
-    if number:
+    if x.numel():
         variance, mean = torch.var_mean(x, dim=dims, correction=0, keepdim=True)
     else:
         variance = mean = x.sum(dims, keepdim=True)  # zeros, which count for nothing

@@ -17,6 +17,7 @@ from torch import Tensor
 from hpcml.models.layers.norm_statistics import accurate, moments
 from hpcml.mpi.call import CallFunction
 from hpcml.parallel.collectives import all_reduce
+from hpcml.parallel.linear import uncompiled
 
 
 class _Normalise(CallFunction):
@@ -90,6 +91,7 @@ class _How:
         self.comm, self.dims, self.eps = comm, tuple(dims), eps
 
 
+@uncompiled
 def normalise(
     x: Tensor, dims: Sequence[int], comm: MPI.Intracomm, eps: float, weight: Tensor | None, bias: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from hpcml.core.errors import ShapeError
 from hpcml.fields.domain import Domain
 from hpcml.parallel.layout import Layout, Range
+from hpcml.parallel.linear import uncompiled
 from hpcml.parallel.window import window
 from hpcml.parallel.window_plan import WindowPlan
 
@@ -66,6 +67,7 @@ class Everything:
         return 0, self.num_cells
 
 
+@uncompiled
 def window_plan(domain: Domain, domain_out: Domain, reaches: tuple[Reach, ...], boundary: tuple[str, ...]) -> WindowPlan:
     """Plan that gives every rank the inputs of its outputs.
 
@@ -90,6 +92,7 @@ def window_plan(domain: Domain, domain_out: Domain, reaches: tuple[Reach, ...], 
     return domain.plan((reaches, domain_out.global_shape), windows, boundary)
 
 
+@uncompiled
 def read_inputs(
     x: Tensor,
     domain: Domain,

@@ -18,6 +18,7 @@ from hpcml.models.layers.convolution import Convolution
 from hpcml.models.layers.parameters import replicated_wide
 from hpcml.mpi.call import CallFunction
 from hpcml.mpi.reductions import InPlaceSum
+from hpcml.parallel.linear import uncompiled
 from hpcml.parallel.replicated import global_sum, replicated
 from hpcml.parallel.window import window, window_adjoint
 from hpcml.parallel.window_plan import WindowPlan
@@ -87,7 +88,9 @@ class _WindowedConvolution(CallFunction):
         if bias is not None:
             column = bias.view(-1, *(1,) * len(convolution.kernel))
             y = column.expand(convolution.forward(wide, weight, None).shape).clone() if y is None else y + column
-        return y, x.new_empty(0) if plan.is_identity and x is not None else wide_tangent
+        if wide_tangent is None or plan.is_identity:
+            wide_tangent = wide.new_empty(0) if plan.is_identity else torch.zeros_like(wide)
+        return y, wide_tangent
 
     @staticmethod
     def vmap(info, in_dims, how: _How, x: Tensor, weight: Tensor, bias: Tensor | None):  # type: ignore[no-untyped-def,override]
@@ -104,6 +107,7 @@ class _WindowedConvolution(CallFunction):
         return (y.unflatten(0, merged.shape[:2]), wide), (0, 0)
 
 
+@uncompiled
 def windowed_convolution(
     plan: WindowPlan, comm: MPI.Intracomm, convolution: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
