@@ -7,6 +7,7 @@ from functools import lru_cache
 from hpcml.core.errors import ConfigError
 from hpcml.kernels.compiler import find_compiler
 from hpcml.kernels.device import cupy_found
+from hpcml.kernels.prebuilt import prebuilt_found
 from hpcml.kernels.source import KernelSource
 
 BACKENDS = ("cuda", "host", "twin")
@@ -42,8 +43,9 @@ def _choose(needs_gpu: str | None, device: str, wish: str | None) -> str:
         return "twin"
     if device == "cuda" and cupy_found():
         return "cuda"
-    if device == "cpu" and find_compiler():
+    if device == "cpu" and (find_compiler() or prebuilt_found()):
         return "host"
-    missing = "a C++ compiler (install g++ or set HPCML_CXX)" if device == "cpu" else "CuPy with a GPU (pip install cupy-cuda12x)"
+    by_compiler = "a C++ compiler (install g++, set HPCML_CXX, or make them elsewhere with hpcml kernels compile --cpu)"
+    missing = by_compiler if device == "cpu" else "CuPy with a GPU (pip install cupy-cuda12x)"
     warnings.warn(f"kernels on {device} run as their slower NumPy/torch twins: {missing} is missing", RuntimeWarning, stacklevel=2)
     return "twin"

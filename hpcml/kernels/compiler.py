@@ -39,6 +39,17 @@ def fingerprint(compiler: str) -> tuple[str, str]:
     return version, "\n".join(features) or platform.processor()
 
 
+def portable_flags() -> tuple[str, ...]:
+    """The same without the processor."""
+    return tuple(flag for flag in compiler_flags() if not flag.startswith(("-march=", "-mcpu=", "-mtune=")))
+
+
+def compile_for(cpu: str, machine: str, compiler: str, source: Path, output: Path) -> None:
+    """Compile for another processor; errors are those of `compile_shared`."""
+    option = f"-m{'arch' if machine == 'x86_64' else 'cpu'}={cpu}"
+    _compile([compiler, *portable_flags(), option, str(source), "-o", str(output)])
+
+
 def compile_shared(compiler: str, source: Path, output: Path) -> None:
     """Compile one C++ file into a shared library.
 
@@ -47,7 +58,10 @@ def compile_shared(compiler: str, source: Path, output: Path) -> None:
     DeviceError
         With the compiler's first messages.
     """
-    command = [compiler, *compiler_flags(), str(source), "-o", str(output)]
+    _compile([compiler, *compiler_flags(), str(source), "-o", str(output)])
+
+
+def _compile(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         messages = "\n".join(done.stderr.splitlines()[:20])

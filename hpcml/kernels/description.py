@@ -5,13 +5,14 @@ from typing import Any
 
 from hpcml.core.processor import processor_name
 from hpcml.kernels.compiler import compiler_flags, find_compiler, fingerprint
+from hpcml.kernels.prebuilt import prebuilt_folders
 from hpcml.kernels.ways import known_way
 
 _CHOSEN_BY = "measured on one thread, kernel over torch"
 
 
 def describe_kernels() -> dict[str, Any]:
-    """Processor, compiler, its version and flags, and what was measured on this processor, ready for JSON.
+    """Processor, compiler, its version and flags, and folders of libraries made beforehand that fit here, ready for JSON.
 
     Communication
     -------------
@@ -23,6 +24,7 @@ def describe_kernels() -> dict[str, Any]:
         "compiler": compiler,
         "compiler_version": fingerprint(compiler)[0].splitlines()[0] if compiler else None,
         "flags": " ".join(compiler_flags()),
+        "prebuilt": [str(folder) for folder in prebuilt_folders()],
     }
 
 

@@ -10,6 +10,7 @@ from hpcml.core.errors import DeviceError
 from hpcml.kernels.cache import built_once
 from hpcml.kernels.compiler import compile_shared, compiler_flags, fingerprint
 from hpcml.kernels.host_text import host_text, team_dim
+from hpcml.kernels.prebuilt import library_name, prebuilt, prebuilt_found
 from hpcml.kernels.shared_library import load_library
 from hpcml.kernels.source import KernelSource
 
@@ -28,8 +29,8 @@ class HostKernel:
         Kernel of the file.
     types : mapping of str to str
         C types of the file's symbols.
-    compiler : str
-        Path of the C++ compiler.
+    compiler : str, optional
+        Path of the C++ compiler; without one a library made beforehand serves.
 
     Raises
     ------
@@ -41,7 +42,7 @@ class HostKernel:
     Local; ranks of a node share the compiled file through the cache.
     """
 
-    def __init__(self, source: KernelSource, name: str, types: Mapping[str, str], compiler: str) -> None:
+    def __init__(self, source: KernelSource, name: str, types: Mapping[str, str], compiler: str | None) -> None:
         library = _library(source, tuple(sorted(types.items())), compiler)
         self._serial = getattr(library, f"{name}__serial")
         self._grid = getattr(library, f"{name}__grid")
@@ -92,8 +93,13 @@ def host_threads() -> int:
 
 
 @lru_cache
-def _library(source: KernelSource, types: tuple[tuple[str, str], ...], compiler: str) -> ctypes.CDLL:
+def _library(source: KernelSource, types: tuple[tuple[str, str], ...], compiler: str | None) -> ctypes.CDLL:
     text = host_text(source, dict(types))
+    ready = prebuilt(library_name(source.name, text)) if compiler is None or prebuilt_found(asked_only=True) else None
+    if ready is not None:
+        return load_library(ready)
+    if compiler is None:
+        raise DeviceError(f"no library of {source.path.name} was made for this processor: make them anew with hpcml kernels compile --cpu")
     name = source.key(text, compiler, compiler_flags(), fingerprint(compiler))
 
     def build(path: Path) -> None:

@@ -11,6 +11,7 @@ from hpcml.kernels.arguments import ArrayInfo, array_info
 from hpcml.kernels.backend import choose_backend
 from hpcml.kernels.compiler import find_compiler
 from hpcml.kernels.launch import DeviceLaunch, HostLaunch, Launch, Shape
+from hpcml.kernels.prebuilt import prebuilt_found
 from hpcml.kernels.signature import C_TYPES, Parameter, Signature
 from hpcml.kernels.source import KernelSource, read_source
 
@@ -107,7 +108,7 @@ class Kernel:
             return Launch(partial(self.twin, *arguments), arguments)
         if backend == "host":
             compiler = find_compiler()
-            if device != "cpu" or not compiler:
+            if device != "cpu" or not (compiler or prebuilt_found()):
                 reason = f"its arrays are on {device}, the C++ compiler is {compiler or 'missing'}"
                 raise DeviceError(f"{self.name} cannot run on the host: {reason}")
             return HostLaunch(self.source, self.signature, arguments, infos, known, compiler, math.prod(extent), shape if imitate else None)

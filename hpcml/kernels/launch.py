@@ -66,7 +66,7 @@ class HostLaunch(Launch):
         Arguments, and for each its `ArrayInfo`, a list of them, or None for a scalar.
     types : mapping of str to str
         C types of the file's symbols.
-    compiler : str
+    compiler : str, optional
         Path of the C++ compiler.
     points : int
         Size of the iteration space.
@@ -81,7 +81,7 @@ class HostLaunch(Launch):
         arguments: Sequence[Any],
         infos: Sequence[Any],
         types: Mapping[str, str],
-        compiler: str,
+        compiler: str | None,
         points: int,
         shape: Shape | None,
     ) -> None:
@@ -169,5 +169,5 @@ def _scalar_format(parameter: Parameter, types: Mapping[str, str]) -> str:
 
 
 @lru_cache
-def _host_kernel(source: KernelSource, name: str, types: tuple[tuple[str, str], ...], compiler: str) -> HostKernel:
+def _host_kernel(source: KernelSource, name: str, types: tuple[tuple[str, str], ...], compiler: str | None) -> HostKernel:
     return HostKernel(source, name, dict(types), compiler)

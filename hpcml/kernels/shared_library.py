@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hpcml.kernels.cache import built_once
 from hpcml.kernels.compiler import compile_shared, compiler_flags, find_compiler, fingerprint
+from hpcml.kernels.prebuilt import library_name, prebuilt, prebuilt_found
 
 
 def shared_library(source: Path) -> ctypes.CDLL | None:
@@ -14,7 +15,7 @@ def shared_library(source: Path) -> ctypes.CDLL | None:
     Returns
     -------
     ctypes.CDLL or None
-        None without a compiler.
+        None without a compiler and without a library made beforehand.
 
     Raises
     ------
@@ -25,7 +26,10 @@ def shared_library(source: Path) -> ctypes.CDLL | None:
     -------------
     None through MPI, see `built_once`.
     """
-    compiler = find_compiler()
+    text, compiler = source.read_text(), find_compiler()
+    ready = prebuilt(library_name(source.stem, text)) if compiler is None or prebuilt_found(asked_only=True) else None
+    if ready is not None:
+        return load_library(ready)
     if compiler is None:
         return None
     identity = repr((source.read_text(encoding="utf-8"), compiler, compiler_flags(), fingerprint(compiler)))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcml.core.cache_folder import cache_folder
+from hpcml.core.processor import processor_features, processor_name
 from hpcml.core.trusted import read_trusted
 from hpcml.kernels.cache import built_once
 from hpcml.kernels.compiler import compiler_flags, find_compiler, fingerprint
@@ -98,5 +99,7 @@ def known_way(name: str, file: str) -> Any:
 
 def _file_name(name: str, file: str) -> str:
     compiler = find_compiler()
-    identity = (read_source(file).text, compiler, compiler_flags(), compiler and fingerprint(compiler), version("torch"))
+    made_by = compiler and fingerprint(compiler)[0]
+    here = processor_name(), sorted(processor_features())
+    identity = (read_source(file).text, compiler, compiler_flags(), made_by, here, version("torch"))
     return f"{name}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:20]}.json"

@@ -1,5 +1,6 @@
 """``hpcml kernels`` lists and compiles without a GPU, and on a login node."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 
 import hpcml
 from hpcml.cli.main import main
+from hpcml.kernels import prebuilt
+from hpcml.kernels.compiler import find_compiler
 from hpcml.kernels.cubin import cubin_name, nvrtc_found
 from hpcml.kernels.source import read_source, source_names
 
@@ -30,3 +33,14 @@ def test_compile_writes_every_variant_where_a_job_will_look(tmp_path, capsys):
     expected = {cubin_name(s, types, "sm_90") for s in map(read_source, source_names()) for types in s.variants()}
     assert {path.name for path in tmp_path.iterdir()} == expected
     assert f"{len(expected)} cubins in {tmp_path}" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler on this machine")
+def test_libraries_for_another_processor_go_into_a_folder_of_its_name(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(prebuilt, "source_names", lambda: ["adam"])
+    monkeypatch.setattr(prebuilt, "_LIBRARIES", ())
+    cpu = "x86-64-v3" if platform.machine() == "x86_64" else "cortex-a72"
+    assert main(["kernels", "compile", "--cpu", cpu, "--output", str(tmp_path)]) == 0
+    assert len(list((tmp_path / cpu).glob("adam-*.so"))) == 2
+    assert capsys.readouterr().out.startswith(f"2 libraries for {cpu} in {tmp_path / cpu} by ")
+    assert main(["kernels", "compile", "--cpu", "of-next-year", "--output", str(tmp_path)]) != 0
