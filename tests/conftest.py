@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 import zlib
+from functools import cached_property
 from pathlib import Path
 
 import hypothesis
@@ -241,6 +242,16 @@ class Mpiexec:
             "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
             "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
+
+    def status(self, result):
+        """Exit status of a job, or None where the launcher keeps it to itself: Intel MPI's often gives 255 for any after an abort."""
+        return None if result.returncode == 255 and "Intel" in self.library else result.returncode
+
+    @cached_property
+    def library(self):
+        """How the MPI of this Python calls itself; asked in another process, since here it may not have been started."""
+        code = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
 
     def command(self, size, *args):
         return [self.path, "-n", str(size), sys.executable, *map(str, args)]

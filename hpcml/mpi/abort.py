@@ -6,6 +6,8 @@ all others have failed too:
     all have    the lowest rank of each kind of error prints it, and every rank leaves with its exit code
     they do not the rank prints its traceback and aborts the job, which frees those that wait for it
 
+Rank 0 prints before it calls MPI again: some libraries end the process, in words of their own, over a message that the error has cut off.
+
 Communication
 -------------
 `install` is collective. Failing costs one non-blocking barrier.
@@ -130,12 +132,15 @@ def handle(error: BaseException) -> int:
         else:
             time.sleep(WAIT_S / 4)  # as below, without an MPI to say when
         return code
+    if hook.comm.rank == 0:
+        with suppress(OSError):  # a closed pipe must not keep the others at the barrier
+            _print(error)
     if not _all_have_failed(hook.comm):
         _abort(hook.comm, error, code)
     kinds = hook.comm.allgather(type(error).__name__)
-    if kinds.index(kinds[hook.comm.rank]) == hook.comm.rank:
-        with suppress(OSError):  # a closed pipe must not keep the others at the barrier
-            _print(error, f"[rank {hook.comm.rank} of {hook.comm.size}] " if len(set(kinds)) > 1 else "")
+    if hook.comm.rank > 0 and kinds.index(kinds[hook.comm.rank]) == hook.comm.rank:
+        with suppress(OSError):
+            _print(error, f"[rank {hook.comm.rank} of {hook.comm.size}] ")
     hook.comm.Barrier()  # some launchers end the job, and with it the rank that speaks, when the first rank leaves
     hook.settled = True
     if threading.current_thread() is threading.main_thread():
@@ -165,7 +170,12 @@ def _all_have_failed(comm: "MPI.Intracomm") -> bool:
 
 
 def _abort(comm: "MPI.Intracomm", error: BaseException, code: int) -> NoReturn:
-    what = f"left with exit code {code}\n" if isinstance(error, SystemExit) else "".join(traceback.format_exception(error))
+    if isinstance(error, SystemExit):
+        what = f"left with exit code {code}\n"
+    elif comm.rank > 0:
+        what = "".join(traceback.format_exception(error))
+    else:  # which has told what, but of an `HpcmlError` not where
+        what = f"failed with this {type(error).__name__} at\n{''.join(traceback.format_tb(error.__traceback__))}"
     sys.stdout.flush()
     sys.stderr.write(f"[rank {comm.rank} of {comm.size} on {socket.gethostname()}, alone] {what}")
     sys.stderr.flush()

@@ -96,7 +96,7 @@ def claim(facts: MpiFacts) -> Claim:
     elif "MVAPICH" in facts.product.upper():
         switched = next((name for name in _MVAPICH if facts.environ.get(name) == "1"), None)
         claimed = Claim(bool(switched), f"{switched}=1" if switched else f"MVAPICH without {' or '.join(_MVAPICH)} = 1")
-    elif facts.vendor == "MPICH":
+    elif facts.vendor in ("MPICH", "Intel MPI"):
         claimed = _mpich(facts)
     elif facts.vendor == "Open MPI":
         claimed = _open_mpi(facts)
@@ -122,7 +122,7 @@ def _mpich(facts: MpiFacts) -> Claim:
         return Claim(False, "MPIR_CVAR_ENABLE_GPU switches it off")
     for name in ("MPIX_GPU_query_support", "MPIX_Query_cuda_support"):
         if name in facts.queries:
-            return Claim(facts.queries[name], f"{name} of MPICH {_dotted(facts.version)} says {_word(facts.queries[name])}")
+            return Claim(facts.queries[name], f"{name} of {facts.vendor} {_dotted(facts.version)} says {_word(facts.queries[name])}")
     return _by_kinds(facts)
 
 

