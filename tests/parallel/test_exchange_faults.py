@@ -2,6 +2,7 @@
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -112,3 +113,9 @@ def test_an_exception_in_between_leaves_nothing_pending(comm, backend):
     with HaloPlan(comm, layout, u, periodic=True, backend=backend) as halo:
         halo.exchange(u)
         assert u[0] == (comm.rank - 1) % comm.size
+
+
+def test_disorder_is_noticed_by_every_rank(mpiexec):
+    """A few of the cases; `tests/parallel/disorder.py` holds them all."""
+    result = mpiexec(3, Path(__file__).with_name("disorder.py"), 47, 5, timeout=100)
+    assert " 0 bad" in result.stdout, result.stdout + result.stderr
