@@ -13,6 +13,7 @@ import mpi4py
 from hpcml.core.errors import LaunchError
 from hpcml.mpi.abort import speak_once
 from hpcml.mpi.launcher import check_family, detect
+from hpcml.mpi.launcher_watch import watch_launcher
 
 
 def no_library(error: Exception) -> LaunchError:
@@ -59,6 +60,7 @@ def _start() -> None:
 
 
 _start()
+watch_launcher()
 
 from mpi4py import MPI  # noqa: E402
 

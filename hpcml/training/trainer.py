@@ -125,8 +125,11 @@ class Trainer:
         total, last = self.spec.epochs * self.schedule.num_updates, math.nan
         if self.position.epoch == self.spec.epochs:
             return last
-        self.checkpointer.save(self.step)
-        self.checkpointer.wait()  # what cannot be written is told now, and what the interval is chosen by is what a save costs later
+        if self.checkpointer.latest() == self.step:  # a restart: this state is on disk
+            self.checkpointer.prepare()
+        else:
+            self.checkpointer.save(self.step)
+            self.checkpointer.wait()  # what cannot be written is told now
         with progress("update", total, shown=self.domain.world_comm.rank == 0, first=self.step) as bar:
             while not self.stopped and self.position.epoch < self.spec.epochs:
                 self._interval.resume()

@@ -104,11 +104,10 @@ def try_commit(folder: Path, header: dict[str, Any]) -> bool:
     -------------
     Local: the ranks' records meet on the file system.
     """
-    with os.scandir(folder) as entries:
-        present = {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
+    present = _files(folder)
     if not all(rank_record(rank) in present for rank in range(header["size"])):
         return False
-    most = most_record_bytes(present.values())
+    most = most_record_bytes(status.st_size for status in present.values())
     files = [read_record(folder / rank_record(rank), most) for rank in range(header["size"])]
     sync_folder(folder.parent)
     write_record(folder / COMMIT, {"format": FORMAT, "format_version": FORMAT_VERSION, "time": time.time(), **header, "files": files})
@@ -132,8 +131,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Local.
     """
     try:
-        with os.scandir(path) as entries:
-            files = {entry.name: entry.stat(follow_symlinks=False) for entry in entries}
+        files = _files(path)
         if COMMIT not in files:
             raise UncommittedError(f"{shown(path)} was never committed: its writer ended first; use an older checkpoint")
         record = read_record(path / COMMIT, most_record_bytes(status.st_size for status in files.values()))
@@ -149,6 +147,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if not path.exists():
         raise UncommittedError(f"{shown(path)} was removed meanwhile")
     return Checkpoint(path, record)
+
+
+def _files(folder: Path) -> dict[str, os.stat_result]:
+    """What a folder holds; files come and go there while it is looked at."""
+    found = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                found[entry.name] = entry.stat(follow_symlinks=False)
+    return found
 
 
 def _check_format(path: Path, record: dict[str, Any]) -> None:

@@ -18,13 +18,13 @@ from hpcml.io.checkpoint.link import MAX_AGE_SECONDS, KeeperLink
 from hpcml.io.checkpoint.redundancy import Redundancy
 from hpcml.io.checkpoint.registry import Registry
 from hpcml.io.checkpoint.restored import Restored, restore
-from hpcml.io.checkpoint.session import Session, begin_session
+from hpcml.io.checkpoint.session import begin_session
 from hpcml.io.checkpoint.state import flatten
 from hpcml.io.files.agree import together
 from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.regular import shown
-from hpcml.io.files.replace import sync_folder
 from hpcml.mpi.call import named_call
+from hpcml.mpi.launcher_watch import watch_launcher
 from hpcml.mpi.meeting import meet, unhurried
 from hpcml.mpi.patient_comm import patient
 
@@ -47,10 +47,9 @@ class Checkpointer:
         Let `save` return at once and copy while training goes on. The state must then not change between `save` and `before_update`:
         parameters and optimiser do not, running statistics of a batch norm do.
     losses : int
-        Ranks of a group whose memory may be lost, with their nodes, without the need to go back to the disk: 0 (no parity), 1 (exclusive
-        or) or 2 (Reed-Solomon, needs PyECLib).
+        Ranks of a group whose memory may be lost with their nodes: 0 (no parity), 1 (exclusive or) or 2 (Reed-Solomon, needs PyECLib).
     group_size : int
-        Ranks in such a group, on different nodes where there are enough. Each keeps losses / (group_size - losses) of its share as parity.
+        Ranks in a group, on different nodes where there are enough; each keeps losses / (group_size - losses) of its share as parity.
     linger : float
         Seconds for which the memory of a run that has died waits for its restart.
     patience : float
@@ -71,13 +70,12 @@ class Checkpointer:
 
     Communication
     -------------
-    Collective to make, `save`, `wait`, `latest`, `restore` and leaving the `with` block without an exception.
+    Collective to make, `save`, `prepare`, `wait`, `latest`, `restore` and leaving the `with` block without an exception.
 
     Notes
     -----
-    A state is a mapping of tensors, arrays, None, bool, int, float, str, bytes and mappings, lists and tuples of them. Arrays are the
-    same on every rank, and written once, unless they are marked as `Blocked` or `Rows`; plain values are those of rank 0. Memory: three
-    copies of what a rank writes.
+    A state: tensors, arrays, None, bool, int, float, str, bytes and mappings, lists and tuples of them. Arrays are the same on every rank
+    unless they are `Blocked` or `Rows`; plain values are those of rank 0. Memory: three copies of what a rank writes.
 
     Examples
     --------
@@ -106,6 +104,7 @@ class Checkpointer:
     ) -> None:
         if keep < 1:
             raise CheckpointError(f"keep must be at least 1, got {keep}: the newest checkpoint always stays")
+        watch_launcher()  # without it nobody may ever end this process, which has the folder
         self.folder = Path(folder)
         self._registry = Registry()
         self._comm = patient(comm).Dup()
@@ -114,18 +113,21 @@ class Checkpointer:
         self._kept: list[Kept] = []
         self._lock: FolderLock | None = None
         self._link: KeeperLink | None = None
-        start: tuple[Session, int] | None = None
+        start: list[Any] | None = None
         with together(self._comm, f"opening {shown(self.folder)} for checkpoints"):
             if self._comm.rank == 0:
-                self._lock = FolderLock(self.folder, patience)
-                start = begin_session(self.folder, self._comm.size)
-                sync_folder(self.folder)  # a file system that cannot do that is told of here: keepers have no voice
+                self._lock, *start = begin_session(self.folder, self._comm.size, patience)
         self._session, self._sequence = self._comm.bcast(start)
         lock = self._lock.token if self._lock is not None else ""
         process = {"rank_process": os.getpid(), "rank": self._comm.rank, "size": self._comm.size}
         options = {**process, "folder": str(self.folder.absolute()), "keep": keep, "linger": linger, "lock": lock}
-        with together(self._comm, "starting the keepers"):
-            self._link = KeeperLink(options, self._session, max_age)
+        try:
+            with together(self._comm, "starting the keepers"):
+                self._link = KeeperLink(options, self._session, max_age)
+        except BaseException:
+            if self._lock is not None:
+                self._lock.close()
+            raise
         self._redundancy = Redundancy(self._comm, self._link, losses, group_size) if losses else None
         self._copies = Copies(self._comm, self._link, self._redundancy, lazy)
 
@@ -194,6 +196,15 @@ class Checkpointer:
         self.saves += 1
         self._saved = header
 
+    @named_call
+    def prepare(self) -> None:
+        """Make room for copies of what is registered, so that the first save costs no more than later ones. Collective."""
+        flat = flatten(self._registry.collect())
+        changed, outgrown = self._copies.need(flat, 0)
+        if changed or outgrown:
+            self.wait()
+            self._copies.adapt(flat, 0, changed)
+
     def before_update(self) -> None:
         """Call at every step, before the state changes: the last save has its copy then, and messages between ranks go on."""
         self._copies.finish()
@@ -213,22 +224,12 @@ class Checkpointer:
                     raise CheckpointError(failure)
 
     def writing(self) -> bool:
-        """Whether an earlier save is on its way to disk or to other ranks, here.
-
-        Communication
-        -------------
-        Local.
-        """
+        """Whether an earlier save is on its way to disk or to other ranks, here. Local."""
         return self._copies.underway()
 
     @named_call
     def latest(self) -> int | None:
-        """Step of the newest complete checkpoint on disk; None where there is none.
-
-        Communication
-        -------------
-        Collective: rank 0 looks and tells the others.
-        """
+        """Step of the newest complete checkpoint on disk; None where there is none. Collective."""
         found = catalog.survey(self.folder).complete if self._comm.rank == 0 else []
         return self._comm.bcast(found[0].step if found else None)
 
@@ -252,16 +253,12 @@ class Checkpointer:
         return restored
 
     def close(self, clean: bool = True) -> None:
-        """Give back memory, lock, communicator and keeper, without waiting for the last save: call `wait` before, or use `with`.
+        """Give back memory, lock, communicator and keeper, without waiting for the last save: call `wait` before, or use `with`. Local.
 
         Parameters
         ----------
         clean : bool
             False leaves the keeper to finish what it has, as if the rank had died.
-
-        Communication
-        -------------
-        Local.
         """
         if self._link is not None:
             self._release()

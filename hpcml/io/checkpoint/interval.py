@@ -14,6 +14,8 @@ from hpcml.mpi import all_max
 
 _log = logging.getLogger(__name__)
 _QUIET_STEPS = 5  # to know how long a step takes before the first save
+_SETTLED = 3  # saves after which the interval is told; later only where much more may be lost than was told
+_RARE_SECONDS = 60.0
 _WINDOW = 20  # steps and saves that the measurement looks back on
 
 
@@ -60,7 +62,7 @@ class SaveInterval:
         if not 0 < share <= 1:
             raise ValueError(f"the share of the run time for saving must be above 0 and at most 1, got {share}")
         self._checkpointer, self._comm, self._share, self._clock = checkpointer, comm, share, clock
-        self.interval, self.cost, self._told = _QUIET_STEPS, 0.0, 0
+        self.interval, self.cost, self._told = _QUIET_STEPS, 0.0, 0.0
         self._quiet: deque[float] = deque(maxlen=_WINDOW)
         self._costs: deque[float] = deque(maxlen=_WINDOW)
         self._disturbed: list[float] = []
@@ -106,8 +108,8 @@ class SaveInterval:
         usual = float(all_max(median(self._quiet), self._comm))
         cost = float(all_max(median(self._costs) if self._costs else 0.0, self._comm))
         interval = max(1, math.ceil(cost / (self._share * usual))) if usual > 0 else 1
-        if self._comm.rank == 0 and self._costs and not self._told / 2 < interval < self._told * 2:
-            self._told = interval
-            _log.info("saving every %d steps: a save costs %.4g s, a step %.4g s, share %.3g", interval, cost, usual, self._share)
+        if self._comm.rank == 0 and len(self._costs) >= _SETTLED and interval * usual > self._told:
+            self._told = max(2 * interval * usual, _RARE_SECONDS)
+            _log.info("saving every %d steps (%.3g s): a save costs %.3g s, share %.3g", interval, interval * usual, cost, self._share)
         self.interval, self.cost = interval, cost
         return self._steps >= interval

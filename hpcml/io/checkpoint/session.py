@@ -17,8 +17,9 @@ from hashlib import blake2b
 from pathlib import Path
 
 from hpcml.io.checkpoint.catalog import SECRET, survey
+from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.regular import open_regular
-from hpcml.io.files.replace import write_file
+from hpcml.io.files.replace import sync_folder, write_file
 
 _MOST_BYTES = 4096
 
@@ -55,24 +56,32 @@ class Session:
             (folder / f"{SECRET}{self.name}").unlink()
 
 
-def begin_session(folder: Path, size: int) -> tuple[Session, int]:
-    """Begin a start of the run in a folder; also return the number of the newest save there is.
+def begin_session(folder: Path, size: int, patience: float) -> tuple[FolderLock, Session, int]:
+    """Begin a start of the run in a folder: take the lock, and return it, the session and the number of the newest save there is.
 
     Raises
     ------
+    CheckpointError
+        Where another job uses the folder.
     OSError
-        Where the folder cannot be read.
+        Where the folder cannot be read or written.
 
     Communication
     -------------
-    Local; called on one rank, which has the lock.
+    Local; called on one rank.
     """
-    newest = survey(folder).complete[:1]
-    session = Session(secrets.token_hex(3), secrets.token_hex(16), size)
-    text = json.dumps({"secret": session.secret, "size": size}).encode()
-    with suppress(OSError):  # a disk that is full: then a restart reads what is on the disk by then
-        write_file(folder / f"{SECRET}{session.name}", text, durable=False, mode=stat.S_IRUSR | stat.S_IWUSR)
-    return session, newest[0].sequence if newest else 0
+    lock = FolderLock(folder, patience)
+    try:
+        newest = survey(folder).complete[:1]
+        session = Session(secrets.token_hex(3), secrets.token_hex(16), size)
+        text = json.dumps({"secret": session.secret, "size": size}).encode()
+        with suppress(OSError):  # a disk that is full: then a restart reads what is on the disk by then
+            write_file(folder / f"{SECRET}{session.name}", text, durable=False, mode=stat.S_IRUSR | stat.S_IWUSR)
+        sync_folder(folder)  # a file system that cannot do that is told of here: keepers have no voice
+    except BaseException:
+        lock.close()
+        raise
+    return lock, session, newest[0].sequence if newest else 0
 
 
 def earlier_sessions(folder: Path) -> list[Session]:

@@ -37,4 +37,5 @@ def together(comm: MPI.Intracomm, doing: str) -> Iterator[None]:
             raise
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             hint = remedy(error.errno) if isinstance(error, OSError) else ""
-            raise CheckpointError(f"{doing} failed: {error}{hint}") from error
+            said = " ".join(str(error).split())  # HDF5 breaks lines
+            raise CheckpointError(f"{doing} failed: {said}{hint}") from error

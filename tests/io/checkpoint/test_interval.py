@@ -50,3 +50,20 @@ def test_the_overhead_stays_under_the_share(comm, blocking, slow_steps, slower):
 def test_a_share_is_a_share(comm, share):
     with pytest.raises(ValueError, match="above 0 and at most 1"):
         SaveInterval(FakeRun(0, 0, 0), comm, share=share)
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_short_run_is_told_once_how_often_it_saves(comm, caplog):
+    caplog.set_level("INFO")
+    run = FakeRun(0.5, 0, 0.0)
+    tuner = SaveInterval(run, comm, share=0.2, clock=run.clock)
+    for step in range(400):
+        run.blocking = 0.2 + 0.8 * (step % 40 > 20)  # the interval changes all the time
+        run.step()
+        tuner.after_step(step)
+    assert sum("saving every" in message for message in caplog.messages) == (comm.rank == 0)
+    run.blocking = 100.0  # much more may be lost now than was told: 500 steps of 1 s
+    for step in range(400, 20_000):
+        run.step()
+        tuner.after_step(step)
+    assert sum("saving every" in message for message in caplog.messages) in ((2, 3, 4) if comm.rank == 0 else (0,))

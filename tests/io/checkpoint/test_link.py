@@ -128,3 +128,20 @@ def test_the_disk_rests_for_as_long_as_a_copy_waited_for_a_core(tmp_path, links,
             time.sleep(0.01)
         assert time.monotonic() - start >= waited
         link.close(clean=True)
+
+
+def test_a_save_that_has_waited_for_long_ends_the_rest(tmp_path, links, monkeypatch):
+    link = links[1]
+    link.complete(0, header(1), flush=True)
+    assert link.wait_written() is None and link.behind() == (0.0, 0)
+    link._rest_until = time.monotonic() + 1e6  # as after a write that waited for a core for days
+    assert link.occupied()
+    for number in (2, 3):
+        link.complete(number - 1, header(number), flush=False)
+    assert link.occupied() and link.behind()[1] == 2
+    link.max_age = 0.0
+    assert not link.occupied()
+    link.complete(2, header(3), flush=True)
+    assert link.wait_written() is None and link.behind() == (0.0, 0)
+    for link in links:
+        link.close(clean=True)

@@ -1,0 +1,211 @@
+"""Fail each call on a file that a run makes, one at a time, and see that nothing acknowledged is lost and the next start goes on.
+
+    python tests/io/fail_calls.py saves          every call of a run that saves and writes snapshots
+    python tests/io/fail_calls.py train 20       twenty calls of `hpcml train`, drawn by --seed
+
+A library that is loaded before all others (`fail_call.c`) counts what the run and its keepers open, write, force to the disk, rename, link,
+make and remove below the run's folder, HDF5's own calls included, and fails one of them with ENOSPC, EACCES, EIO or EMFILE in turn.
+"""
+
+import argparse
+import contextlib
+import errno
+import io
+import json
+import mmap
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from pathlib import Path
+
+ERRORS = (errno.ENOSPC, errno.EACCES, errno.EIO, errno.EMFILE)
+CASE = """
+[grid]
+shape = [16, 16]
+[equation]
+name = "navier_stokes"
+[data]
+kind = "simulation"
+trajectories = 3
+held_out = 1
+snapshots = 4
+interval = 0.05
+[model]
+name = "fno"
+channels = 4
+modes = 3
+layers = 2
+[training]
+epochs = 2
+batch_size = 4
+checkpoint_share = 1.0
+"""
+
+
+class Control:
+    """What the library is told, and what it tells."""
+
+    def __init__(self, path):
+        path.write_bytes(bytes(512))
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), 512)
+
+    def arm(self, number, error):
+        self._memory[:] = struct.pack("4q", 0, number, error, 0).ljust(512, b"\0")
+
+    def disarm(self):
+        """Calls counted, and which failed."""
+        count, _, _, _ = struct.unpack("4q", self._memory[:32])
+        what = bytes(self._memory[32:]).partition(b"\0")[0].decode(errors="replace")
+        self._memory[8:16] = struct.pack("q", 0)
+        return count, what
+
+
+class Saves:
+    """Three checkpoints and two snapshots, each acknowledged before the next."""
+
+    def __init__(self, folder):
+        self.folder, self.saved, self.shown = folder, 0, 0
+
+    def run(self):
+        import numpy as np
+        from mpi4py import MPI
+
+        from hpcml.io import Checkpointer, Field, Series, SnapshotWriter, UniformGrid
+
+        series = Series(UniformGrid.dealt((4, 6), (1.0, 1.5)), [Field("u")])
+        with Checkpointer(self.folder / "checkpoints", MPI.COMM_SELF, linger=0.0, patience=30.0) as checkpointer:
+            restored = checkpointer.restore()
+            assert (0 if restored is None else restored.step) >= self.saved, f"{self.saved} was saved, {restored} is there"
+            assert restored is None or (restored.state["w"] == restored.step).all()
+            for step in range(self.saved + 1, self.saved + 4):
+                checkpointer.save(step, {"w": np.full(2000, float(step))})
+                checkpointer.wait()
+                self.saved = step
+            with SnapshotWriter(self.folder / "run.h5", series, MPI.COMM_SELF, after=np.inf) as snapshots:
+                assert len(snapshots.times) >= self.shown, f"{self.shown} snapshots were acknowledged, {snapshots.times} are there"
+                for step in range(len(snapshots.times), len(snapshots.times) + 2):
+                    snapshots.append(step, {"u": np.full((4, 6), float(step))})
+                    self.shown = step + 1
+
+    def check(self):
+        from hpcml.io import SnapshotFile
+
+        if self.shown:
+            file = SnapshotFile(self.folder / "run.h5")
+            assert len(file.view.times) >= self.shown
+            assert all((file.read("u", (step,)) == step).all() for step in range(self.shown))
+
+
+class Train:
+    """`hpcml train` of a tiny case."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder.parent / "case.toml").write_text(CASE)
+
+    def run(self):
+        from hpcml.cli.main import main
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            status = main(["train", str(self.folder.parent / "case.toml"), "--run", str(self.folder)])
+        assert status in (0, None), f"status {status}"
+
+    def check(self):
+        import csv
+
+        from hpcml.io.checkpoint.catalog import survey
+
+        assert survey(self.folder / "checkpoints").complete[0].step == 4
+        with (self.folder / "metrics.csv").open() as file:
+            assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+
+
+def victim(kind, parent, numbers):
+    """Run, with the call of each number failing; print what came of it as a line of JSON each."""
+    from hpcml.core.errors import HpcmlError
+
+    control = Control(Path(os.environ["FAIL_CONTROL"]))
+    for number in numbers:
+        folder, error = parent / "run", ERRORS[number % len(ERRORS)]
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        run, said = kind(folder), ""
+        control.arm(number, error)
+        try:
+            run.run()
+        except HpcmlError as caught:
+            said = str(caught)
+        except BaseException:
+            said = "TRACEBACK " + traceback.format_exc()
+        count, what = control.disarm()
+        try:
+            run.check() if not said or kind is Saves else None
+            run.run()
+            run.check()
+            after = ""
+        except BaseException:
+            after = traceback.format_exc()
+        print(json.dumps([number, errno.errorcode[error], count, what, said, after]), flush=True)
+
+
+def build(parent):
+    library = parent / "fail_call.so"
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    command = [compiler, "-O1", "-shared", "-fPIC", "-o", library, Path(__file__).with_name("fail_call.c"), "-ldl"]
+    subprocess.run(command, check=True)
+    return library
+
+
+def campaign(kind, count, seed, report=print):
+    """Count the calls, then fail all of them, or some; give the figures and what went wrong."""
+    outcomes, wrong = Counter(), []
+    with tempfile.TemporaryDirectory(prefix="fail-calls-") as name:
+        parent = Path(name)
+        (parent / "control").write_bytes(bytes(512))
+        env = os.environ | {"LD_PRELOAD": str(build(parent)), "FAIL_FOLDER": f"{parent}/run", "FAIL_CONTROL": f"{parent}/control"}
+
+        def lines(numbers):
+            command = [sys.executable, __file__, "victim", kind, name, *map(str, numbers)]
+            with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+                for line in process.stdout:
+                    if line.startswith("["):
+                        yield json.loads(line)
+            assert process.returncode == 0, f"the run ended with status {process.returncode}"
+
+        ((_, _, total, _, said, after),) = lines([10**9])
+        assert not said and not after, said + after
+        numbers = range(1, total + 1) if count is None else sorted(random.Random(seed).sample(range(1, total + 1), min(count, total)))
+        for number, error, _, what, said, after in lines(numbers):
+            outcome = "not reached" if not what else "goes on" if not said else "one sentence"
+            if said.startswith("TRACEBACK") or after or "\n" in said.strip():
+                outcome = "WRONG"
+                wrong.append(f"call {number} ({what}) with {error}:\n{said}\n{after}")
+            outcomes[outcome] += 1
+            report(f"call {number} of {total}, {what or 'none'}, {error}: {outcome}; {said.splitlines()[0] if said else ''}", flush=True)
+    return total, outcomes, wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=("saves", "train"))
+    parser.add_argument("count", type=int, nargs="?")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    total, outcomes, wrong = campaign(arguments.kind, arguments.count, arguments.seed)
+    print("\n".join(wrong))
+    print(f"{total} calls, {sum(outcomes.values())} of them failed once: {dict(outcomes)}")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["victim"]:
+        victim({"saves": Saves, "train": Train}[sys.argv[2]], Path(sys.argv[3]), list(map(int, sys.argv[4:])))
+    else:
+        main()
