@@ -1,6 +1,7 @@
 """The arguments CASE and ``--set``, the same for every command that reads a case file."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,26 @@ def add_case_arguments(parser: argparse.ArgumentParser, required: bool = True) -
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change one value, as in training.epochs=10"
     )
+
+
+def name_of_case(path: str) -> str:
+    """Name of a case, and of the folder of what it leaves: that of its file without the suffix.
+
+    Raises
+    ------
+    ConfigError
+        Where that would name a folder that is there: ``...toml`` the one above.
+
+    Communication
+    -------------
+    Local.
+    """
+    name = Path(path).stem
+    if name in ("", ".", ".."):
+        from hpcml.core.errors import ConfigError
+
+        raise ConfigError(f"{path} cannot name the folder of what it leaves: name another with --run or --out, or rename the case")
+    return name
 
 
 def read_case(args: argparse.Namespace) -> "Case":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcml.cli.case_file import add_case_arguments
+from hpcml.cli.case_file import add_case_arguments, name_of_case
 
 if TYPE_CHECKING:
     from hpcml.io.dataset import Description
@@ -44,7 +44,7 @@ def _generate(args: argparse.Namespace) -> int:
 
     case = load_config(args.case, Generation, args.overrides)
     with rank_log(world.rank, world.size, str(world.device)), StopSignal(world.comm) as stop:
-        paths = generate(case, args.out or Path("datasets") / Path(args.case).stem, world, stop=stop)
+        paths = generate(case, args.out or Path("datasets") / name_of_case(args.case), world, stop=stop)
     if paths is None:
         return PREEMPTED
     if world.rank == 0:

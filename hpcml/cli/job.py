@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from hpcml.cli.case_file import add_case_arguments, read_case
+from hpcml.cli.case_file import add_case_arguments, name_of_case, read_case
 
 
 def add_parser(subparsers: Any) -> None:
@@ -27,7 +27,7 @@ def _render(args: argparse.Namespace) -> int:
     from hpcml.slurm import load_site, render_job
 
     case = read_case(args)  # a mistake costs less here than after a night in the queue
-    run = args.directory or str(Path(case.output.folder) / Path(args.case).stem)
+    run = args.directory or str(Path(case.output.folder) / name_of_case(args.case))
     script = render_job(args.kind, load_site(args.site), args.case, run, args.nodes, args.time, args.account, overrides=args.overrides)
     print(script, end="")
     return 0

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from hpcml.cli.case_file import add_case_arguments, read_case
+from hpcml.cli.case_file import add_case_arguments, name_of_case, read_case
 
 
 def add_parser(subparsers: Any) -> None:
@@ -30,5 +30,5 @@ def run(args: argparse.Namespace) -> int:
     from hpcml.io.checkpoint.signals import PREEMPTED
     from hpcml.training.train_case import train_case
 
-    errors = train_case(case, args.directory or Path(case.output.folder) / Path(args.case).stem, world, args.wait)
+    errors = train_case(case, args.directory or Path(case.output.folder) / name_of_case(args.case), world, args.wait)
     return PREEMPTED if errors is None else 0

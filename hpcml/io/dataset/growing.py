@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 import h5py
 import numpy as np
@@ -95,6 +95,9 @@ class GrowingDataset:
         if self.missing:
             self._dataset = open_dataset(self._partial, comm, writable=True)
             self._marks = os.open(self._progress, os.O_WRONLY)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a dataset that is being made belongs to its processes: open it by its path elsewhere, once it is complete")
 
     def write(self, trajectory: int, first_time: int, values: np.ndarray, block: Sequence[BlockRange] | None = None) -> None:
         """Put this rank's cells of some times in their place, as `Dataset.write`."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import h5py
 
-from hpcml.core.errors import CheckpointError
+from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.io.dataset import pdebench, pdebench_groups, pdebench_incompressible, the_well
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.join import Found, join
@@ -27,16 +27,24 @@ def create_file(path: Path, layout: str, description: Description) -> None:
     Raises
     ------
     ConfigError
-        If the layout cannot hold such fields.
+        If the layout cannot hold such fields, or HDF5 no such names.
 
     Communication
     -------------
     Local; one rank makes the file, then all may open it for writing.
     """
+    _check_names(description)
     makers = {known.name: known.create for known in _KNOWN if known.create}
     makers[layout](path, description)
     with h5py.File(path, "r+", locking=False) as file:
         file.attrs[VERSION_ATTRIBUTE] = VERSION
+
+
+def _check_names(description: Description) -> None:
+    """Refuse names that HDF5 would take for paths, or cannot hold."""
+    for name in (description.name, *(field.name for field in description.fields), *description.constants):
+        if not name or name == "." or "/" in name or "\0" in name or name != name.encode("utf-8", "ignore").decode():
+            raise ConfigError(f"nothing in a dataset can be called {name!r}: expected a name in UTF-8 without / and NUL")
 
 
 def describe_path(path: Path) -> Found:

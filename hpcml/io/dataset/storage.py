@@ -41,6 +41,10 @@ class Storage:
         self._descriptors: dict[str, int] = {}
         self._files: dict[str, ConfinedFile] = {}
 
+    def __reduce__(self) -> tuple[type["Storage"], tuple[bool]]:
+        """A copy in another process opens the files itself: there the numbers of descriptors are those of other files."""
+        return Storage, (self._flags == os.O_RDWR,)
+
     def read(self, array: StoredArray, box: Sequence[BlockRange]) -> np.ndarray:
         """Elements of a box, in this machine's byte order.
 

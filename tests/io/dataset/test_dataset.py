@@ -1,12 +1,16 @@
 """Any box on any rank is what was written, whoever wrote it; each rank fetches its own bytes and no others."""
 
+import multiprocessing
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from mpi4py import MPI
 
-from hpcml.core.errors import CheckpointError, ShapeError
+from hpcml.core.errors import CheckpointError, ConfigError, ShapeError
 from hpcml.fields import Grid, decompose
 from hpcml.io.dataset import Description, Field, create_dataset, open_dataset
 from hpcml.topology.block import BlockRange
@@ -55,6 +59,44 @@ def test_fields_of_all_orders_and_chosen_channels(comm, shared_path, space, valu
         chosen = dataset.description.channels_of(["bed", "velocity"])
         found = dataset.read(2, range(1, 3), [BlockRange(1, 4), BlockRange(2, 5)], chosen)
         assert np.array_equal(found, values[2, 1:3][:, chosen, 1:4, 2:5])
+
+
+def read_elsewhere(dataset, results):
+    with Path("/dev/null").open("rb"), dataset:  # takes the number that the first file has in the other process
+        results.put(dataset.read(0))
+
+
+def test_a_copy_in_another_process_opens_the_files_itself(tmp_path, rng):
+    """It carried the numbers of descriptors, which are other files there."""
+    values = written(tmp_path / "a.hdf5", "the-well", plain(), MPI.COMM_SELF, rng)
+    context = multiprocessing.get_context("spawn")
+    results = context.SimpleQueue()
+    with open_dataset(tmp_path / "a.hdf5") as dataset:
+        dataset.read(1)
+        worker = context.Process(target=read_elsewhere, args=(dataset, results))
+        worker.start()
+        assert np.array_equal(results.get(), values[0])
+        worker.join()
+        with pickle.loads(pickle.dumps(dataset)) as copy:
+            assert copy._storage._descriptors == {} and np.array_equal(copy.read(2), values[2])
+
+
+@pytest.mark.parametrize("name", ["", ".", "a/b", "/a", "a\0b", "\udce4"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_names_that_hdf5_would_take_for_paths_are_refused(name, layout, tmp_path):
+    space = plain()
+    for change in ({"name": name}, {"fields": (Field(name),)}, {"constants": {name: (1.0,)}}):
+        with pytest.raises(ConfigError, match="nothing in a dataset can be called"):
+            create_dataset(tmp_path / "a.hdf5", layout, replace(space, **change))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["..", "ünïcödé 模", "x" * 300, "a&<b>", "a\nb"])
+def test_other_names_are_kept(name, tmp_path):
+    space = replace(plain((4,)), name=name, fields=(Field(name),), constants={name + "c": (1.0,)})
+    create_dataset(tmp_path / "a.hdf5", "the-well", space).close()
+    with open_dataset(tmp_path / "a.hdf5") as dataset:
+        assert dataset.description == space
 
 
 def accounted():
