@@ -28,6 +28,7 @@ def test_trajectory_by_trajectory(comm, shared_path, space, values):
         go_on(0, 1)
     assert not path.exists()
     assert go_on(2) == [2]
+    comm.Barrier()  # rank 0 gives the folder back last of all
     assert sorted(p.name for p in shared_path.iterdir()) == ["a.hdf5"]
     with open_dataset(path, comm) as dataset:
         assert all(np.array_equal(dataset.read(trajectory), run) for trajectory, run in enumerate(values))
