@@ -19,6 +19,7 @@ from hpcml.core.processor import processor_features, processor_name
 from hpcml.core.trusted import read_trusted
 from hpcml.kernels.cache import built_once
 from hpcml.kernels.compiler import compiler_flags, find_compiler, fingerprint
+from hpcml.kernels.prebuilt import prebuilt_folders
 from hpcml.kernels.source import read_source
 
 if TYPE_CHECKING:  # `hpcml info` looks in here where MPI must not start
@@ -100,6 +101,6 @@ def known_way(name: str, file: str) -> Any:
 def _file_name(name: str, file: str) -> str:
     compiler = find_compiler()
     made_by = compiler and fingerprint(compiler)[0]
-    here = processor_name(), sorted(processor_features())
+    here = processor_name(), sorted(processor_features()), os.environ.get("HPCML_KERNELS"), list(map(str, prebuilt_folders()))
     identity = (read_source(file).text, compiler, compiler_flags(), made_by, here, version("torch"))
     return f"{name}-{hashlib.sha256(repr(identity).encode()).hexdigest()[:20]}.json"

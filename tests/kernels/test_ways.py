@@ -20,6 +20,8 @@ def test_a_measurement_is_made_once_for_a_compiler_and_its_flags(tmp_path, monke
     assert [measured_way("race", "conv", lambda: next(counts)) for _ in range(3)] == [0, 0, 0] and known_way("race", "conv") == 0
     monkeypatch.setenv("HPCML_CXXFLAGS", "-mprefer-vector-width=256")
     assert known_way("race", "conv") is None and measured_way("race", "conv", lambda: next(counts)) == 1
+    monkeypatch.setenv("HPCML_KERNELS", "twin")  # nothing that is found without kernels holds with them
+    assert known_way("race", "conv") is None
 
 
 @pytest.mark.parallel([1, 2, 4])
