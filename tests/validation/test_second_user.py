@@ -56,7 +56,8 @@ while True:
     for point in select.select(points, [], [])[0]:  # nonsense to the first who comes, silence to the next
         visitors.append(point.accept()[0])
         try:
-            len(visitors) % 2 and visitors[-1].send(b'{"rank": 0, "size": 1, "headers": [{"session": "x", "sequence": 9, "size": 1, "step": 9}]}')
+            if len(visitors) % 2:
+                visitors[-1].send(b'{"rank": 0, "size": 1, "headers": [{"session": "x", "sequence": 9, "size": 1, "step": 9}]}')
         except OSError:
             pass  # nobody waits for what he says
 """

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,11 @@ def read_view(path: Path) -> View:
             variables = {name: _variable(data) for name, data in arrays.items() if name not in scales}
             fields = {name: variable for name, variable in variables.items() if variable.dims[0] == "time"}
             mesh = {name: variable for name, variable in variables.items() if name not in fields}
-            if any(len(variable.dims) != len(variable.shape) for variable in variables.values()) or coordinates["time"][0].ndim != 1:
-                raise CheckpointError(f"{path} is damaged: its arrays do not have the dims that they name, or no times")
+            times = coordinates["time"][0]
+            if any(not _is_whole(variable) for variable in variables.values()) or times.ndim != 1:
+                raise CheckpointError(f"{path} is damaged: its arrays do not have the dims that they name, or not all of their parts")
+            if any(field.shape[0] != len(times) for field in fields.values()):
+                raise CheckpointError(f"{path} is damaged: it has {len(times)} times, and fields of another number of steps")
     except FileNotFoundError:
         raise CheckpointError(f"there are no snapshots at {path}") from None
     except HpcmlError:
@@ -188,6 +192,11 @@ def _variable(data: h5py.Dataset) -> Variable:
         segments.append(Segment(Path(source.file_name).name, start, shape))
     labels = tuple(str(label) for label in data.attrs["DIMENSION_LABELS"])  # HDF5's own functions crash where such an attribute is odd
     return Variable(labels, data.shape, data.dtype, _units(data), segments)
+
+
+def _is_whole(variable: Variable) -> bool:
+    """Whether it has as many dims as it names, and the boxes of its segments as many values as it has."""
+    return len(variable.dims) == len(variable.shape) and sum(prod(part.shape) for part in variable.segments) == prod(variable.shape)
 
 
 def _units(dataset: h5py.Dataset) -> str:

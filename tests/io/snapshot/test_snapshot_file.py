@@ -82,6 +82,24 @@ def test_parts_that_lead_elsewhere_or_are_no_files_are_refused(path, tmp_path):
         SnapshotFile(path)
 
 
+@pytest.mark.parametrize("name, make, message", [
+    ("time", lambda file: file.__setitem__("time", np.zeros(2)), "2 times, and fields of another number|damaged"),
+    ("p", lambda file: file.__setitem__("p", np.zeros(3)), "damaged"),
+    ("p", lambda file: file.create_group("p"), "expected an array of numbers at p, got a group"),
+    ("p", lambda file: file.create_dataset("p", (4, 9, 6), h5py.vlen_dtype("f4")), "at p, got elements of object"),
+    ("p", lambda file: file.create_dataset("p", data=h5py.Empty("f4")), "at p, got nothing"),
+    ("p", lambda file: file.create_virtual_dataset("p", h5py.VirtualLayout((4,), "f8")), "damaged"),
+])  # fmt: skip
+def test_a_view_of_something_else_is_refused_by_name(name, make, message, path):
+    with h5py.File(path, "r+") as file:
+        attributes = dict(file[name].attrs)
+        del file[name]
+        make(file)
+        file[name].attrs.update({key: value for key, value in attributes.items() if key in ("CLASS", "NAME", "units", "DIMENSION_LABELS")})
+    with pytest.raises(CheckpointError, match=message):
+        SnapshotFile(path)
+
+
 def test_a_file_that_is_cut_off_is_named(path):
     (part,) = path.with_suffix(".parts").glob("*.h5")
     size = part.stat().st_size
