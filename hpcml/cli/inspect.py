@@ -75,6 +75,8 @@ def _describe(summary: dict[str, Any]) -> list[str]:
 
 def _advice(summaries: list[dict[str, Any]]) -> str:
     whole = [summary for summary in summaries if summary["complete"]]
+    if not summaries:
+        return "There is no checkpoint yet."
     if not whole:
         return "Nothing here can be resumed from."
     newest = max(whole, key=lambda summary: summary["sequence"])

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 WAIT_S = 2.0  # an agreed error reaches all ranks within milliseconds, and a job must end within five seconds
-FINALIZE_S = 10  # MPI_Finalize may wait for ever for a message that the error has cut off
+FINALIZE_S = 30  # MPI_Finalize may wait for ever for a message that the error has cut off
+FINALIZE_CORE_S = 5.0  # of a core: such a wait looks again and again, while to leave takes one second, however busy the machine is
 PACKAGE = str(Path(__file__).parents[1])
 
 
@@ -144,9 +145,21 @@ def handle(error: BaseException) -> int:
     hook.comm.Barrier()  # some launchers end the job, and with it the rank that speaks, when the first rank leaves
     hook.settled = True
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(FINALIZE_S)
+        limit_finalize()
     return code
+
+
+def limit_finalize() -> None:
+    """End this process by a signal if it does not come to its end in time, of which little is needed.
+
+    Communication
+    -------------
+    Local.
+    """
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, signal.SIG_DFL)
+    signal.alarm(FINALIZE_S)
+    signal.setitimer(signal.ITIMER_PROF, FINALIZE_CORE_S)
 
 
 def exit_code(error: BaseException) -> int:

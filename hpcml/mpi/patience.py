@@ -8,7 +8,6 @@ for minutes has skipped a call.
 
 import atexit
 import os
-import signal
 import sys
 import threading
 import time
@@ -162,7 +161,7 @@ def _prepare_the_end() -> None:
         return
     sys.excepthook = _abort
     if threading.current_thread() is threading.main_thread():
-        atexit.register(_limit_finalize)
+        atexit.register(abort.limit_finalize)
 
 
 def _abort(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -170,8 +169,3 @@ def _abort(kind: type[BaseException], error: BaseException, trace: TracebackType
     sys.stderr.write(f"[rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size}] {''.join(traceback.format_exception(error))}")
     sys.stderr.flush()
     MPI.COMM_WORLD.Abort(abort.exit_code(error))
-
-
-def _limit_finalize() -> None:
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(abort.FINALIZE_S)
