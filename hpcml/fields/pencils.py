@@ -99,6 +99,8 @@ class Pencils:
 
     def forward(self, x: Tensor, norm: str) -> Tensor:
         """`modes` without a gradient."""
+        if not len(x):  # an empty batch on every rank alike
+            return x.new_empty((0, *self.layout_out.local_shape(self.comm.rank)), dtype=x.dtype.to_complex())
         for (dims, _, shape_out), move in zip(self.stages, self.there, strict=True):
             dtype = x.dtype.to_complex() if dims else x.dtype
             x = _run(x, dims, shape_out, dtype, partial(self._to_modes, dims=dims, norm=norm), move)
@@ -106,6 +108,8 @@ class Pencils:
 
     def inverse(self, s: Tensor, norm: str) -> Tensor:
         """`cells` without a gradient."""
+        if not len(s):
+            return s.new_empty((0, *self.layout.local_shape(self.comm.rank)), dtype=s.dtype.to_real() if self.real else s.dtype)
         for (dims, shape_in, _), move in zip(reversed(self.stages), self.back, strict=True):
             dtype = s.dtype.to_real() if self.real and len(self.shape) - 1 in dims else s.dtype
             s = _run(s, dims, shape_in, dtype, partial(self._to_cells, dims=dims, norm=norm), move)

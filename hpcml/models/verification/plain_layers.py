@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn import modules
 
+from hpcml.models.layers.channel_mlp import ChannelMLP
 from hpcml.models.layers.pointwise import Pointwise
 
 
@@ -107,10 +108,10 @@ def advice(layer: nn.Module) -> str | None:
 
 
 def plain_layers(model: nn.Module) -> Iterator[tuple[nn.Module, PlainLayer]]:
-    """Torch layers of a model for which there is `advice`, except within `Pointwise`."""
+    """Torch layers of a model for which there is `advice`, except within `Pointwise` and `ChannelMLP`, which share their gradients."""
     wrapped: set[int] = set()
     for name, layer in model.named_modules():
-        if isinstance(layer, Pointwise):
+        if isinstance(layer, Pointwise | ChannelMLP):
             wrapped.update(id(inner) for inner in layer.modules())
         instead = None if id(layer) in wrapped else advice(layer)
         if instead is not None:
