@@ -22,7 +22,8 @@ def leaves_float32(x: Tensor) -> bool:
     traced = torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
     if x.dtype != torch.float32 or x.device.type != "cpu" or traced or not x.numel():
         return False
-    return bool(torch.linalg.vector_norm(x.detach(), torch.inf) > LARGEST_SQUARED)
+    lowest, highest = torch.aminmax(x.detach())
+    return bool(torch.maximum(-lowest, highest) > LARGEST_SQUARED)
 
 
 def as_autocast(x: Tensor) -> Tensor:

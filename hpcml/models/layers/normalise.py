@@ -24,11 +24,14 @@ class _Normalise(CallFunction):
     @staticmethod
     def forward(how: "_How", x: Tensor, weight: Tensor | None, bias: Tensor | None):  # type: ignore[no-untyped-def,override]
         mean, variance, count = moments(x, how.dims, how.comm)
-        y = _centred(x, mean).mul_(_column(_rate(variance, how.eps), x))
+        y, scale = _centred(x, mean), _column(_rate(variance, how.eps), x)
         if weight is not None:
-            y.mul_(_column(weight, x))
-        if bias is not None:
-            y.add_(_column(bias, x))
+            w = _column(weight, x)
+            if w.numel() <= y.shape[1] * len(y):  # a number per channel: one pass less over the field
+                scale = scale * w
+            else:
+                y, scale = y.mul_(scale), w
+        y = y.mul_(scale) if bias is None else torch.addcmul(_column(bias, x), y, scale)
         return y.to(x.dtype), mean, variance, count
 
     @staticmethod
@@ -43,9 +46,11 @@ class _Normalise(CallFunction):
     @staticmethod
     def backward(ctx, y: Tensor, *_: Tensor):  # type: ignore[no-untyped-def,override]
         how, (x, weight, *statistics) = ctx.how, ctx.saved_tensors
-        mean, variance, count = moments(x, how.dims, how.comm) if torch.is_grad_enabled() else statistics
+        again = torch.is_grad_enabled()
+        mean, variance, count = moments(x, how.dims, how.comm) if again else statistics
         rate = _column(_rate(variance, how.eps), x)
-        y, z = y.to(accurate(x.dtype)), _centred(x, mean) * rate
+        y, z = y.to(accurate(x.dtype)), _centred(x, mean)
+        z = z * rate if again else z.mul_(rate)
         # Summed over cells first where the weight is one number for all of them, so that what follows is small.
         alike = [d for d in how.dims if weight is None or weight.dim() < x.dim() - d or weight.shape[d - x.dim()] == 1]
         total, product = (part.sum(alike, keepdim=True) if alike else part for part in (y, y * z))
@@ -54,7 +59,9 @@ class _Normalise(CallFunction):
             return None, None, *gradients
         w = torch.ones_like(rate) if weight is None else _column(weight, x)
         first, second = (_column(part / count, x) for part in _sums(how, total * w, product * w))
-        return None, torch.addcmul(torch.addcmul(-first * rate, y, w * rate), z, -second * rate).to(x.dtype), *gradients
+        gradient = torch.addcmul(-first * rate, y, w * rate)
+        gradient = gradient.addcmul(z, -second * rate) if again else gradient.addcmul_(z, -second * rate)
+        return None, gradient.to(x.dtype), *gradients
 
     @staticmethod
     def jvp(ctx, _, x_tangent: Tensor, weight_tangent: Tensor | None, bias_tangent: Tensor | None):  # type: ignore[no-untyped-def,override]
