@@ -151,8 +151,8 @@ class ConfinedFile(ConfinedGroup, h5py.File):  # type: ignore[misc]
         The folder that the user named, which the file itself must lie in then; by default that of the file.
     private : bool
         Read through Python: HDF5 would refuse a file that this process has open in another mode.
-    **options
-        Of `h5py.File`.
+    options
+        Further keywords of `h5py.File`.
 
     Attributes
     ----------
