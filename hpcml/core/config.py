@@ -20,15 +20,15 @@ _MOST_BYTES = 16 << 20
 _DEEP = re.compile(r"""(?<![\w"'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')\s*+\.\s*+){100}""")  # the parser's time grows as the square of it
 _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")  # as JSON writes it
 
-# Squares, and ratios of two, of what lies within these bounds are still numbers, and sizes in bytes fit into 64 bits.
+# Within these bounds numbers can be stored as float32, their squares computed in float64, and sizes in bytes fit into 64 bits.
 Count = Annotated[int, Field(gt=0, lt=1 << 31)]
 CountOrZero = Annotated[int, Field(ge=0, lt=1 << 31)]
 Width = Annotated[int, Field(gt=0, le=1 << 16)]
 Depth = Annotated[int, Field(gt=0, le=1000)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
-Positive = Annotated[float, Field(ge=1e-100, le=1e100)]
-NonNegative = Annotated[float, Field(ge=0, le=1e100)]
-Real = Annotated[float, Field(ge=-1e100, le=1e100)]
+Positive = Annotated[float, Field(ge=1e-30, le=1e30)]
+NonNegative = Annotated[float, Field(ge=0, le=1e30)]
+Real = Annotated[float, Field(ge=-1e30, le=1e30)]
 
 
 class Section(BaseModel):
@@ -114,6 +114,8 @@ def to_toml(config: Section) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        if path.is_fifo() and path.parts[:2] not in (("/", "dev"), ("/", "proc")):  # where a shell's <(command) has a writer
+            raise ConfigError(f"{path} is a pipe, which may never be written to: expected a file")
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:

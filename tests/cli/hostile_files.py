@@ -384,7 +384,7 @@ def text_of_case(path, secret, draw):
         lambda text: text.replace("heat", draw.choice(["darcy", "wave", "gray_scott", "shallow_water", "burgers", "navier_stokes", "x"])),
         lambda text: text.replace("[8]", draw.choice(["[1]", "[2, 2]", "[3]", "[4, 1, 4]", "[2147483647]", "[100000, 100000]"])),
         lambda text: text.replace(
-            "shape = [8]", draw.choice(["shape = [8]\nextent = 1e-100", "shape = [8]\nextent = 1e100", "shape = [8]\nperiodic = false"])
+            "shape = [8]", draw.choice(["shape = [8]\nextent = 1e-30", "shape = [8]\nextent = 1e30", "shape = [8]\nperiodic = false"])
         ),
         lambda text: text + draw.choice(["[ranks]\ndata = 2\n", "[ranks]\ndomain = [2]\n", "[snapshots]\nunits = { time = 's\\u0000' }\n"]),
         lambda text: text + '[snapshots]\nsimulation = true\nunits = { "a&b" = "<x>", u = "' + "é" * 3000 + '" }\n',

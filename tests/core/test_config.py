@@ -1,5 +1,6 @@
 """A configuration says what it means, and a mistake in it is named with its place."""
 
+import os
 import tomllib
 
 import pytest
@@ -121,6 +122,12 @@ def test_a_hostile_file_ends_in_a_sentence(kind, tmp_path):
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(tmp_path / "drawing.toml", Drawing)
     assert len(str(caught.value)) < 10_000
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "case.toml")
+    with pytest.raises(ConfigError, match="is a pipe"):
+        load_config(tmp_path / "case.toml", Drawing)
 
 
 def test_a_file_without_end_is_not_read_to_its_end():
