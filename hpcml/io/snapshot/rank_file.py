@@ -98,10 +98,12 @@ class RankFile:
         return found
 
     def close(self) -> None:
-        self._file.close()
-        trim(self._descriptor)
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
+        try:
+            self._file.close()
+            trim(self._descriptor)
+            os.fsync(self._descriptor)
+        finally:
+            os.close(self._descriptor)
 
 
 def rank_name(session: str, rank: int) -> str:

@@ -157,13 +157,14 @@ class SnapshotWriter:
         -------------
         Collective over the ranks.
         """
-        with together(self._comm, f"closing the snapshots {self.path}"):
-            self._part.close()
-        with together(self._comm, f"completing {self.path}"):
-            if self._comm.rank == 0:
-                if len(self._times) > self._first:
+        try:
+            with together(self._comm, f"closing the snapshots {self.path}"):
+                self._part.close()
+            with together(self._comm, f"completing {self.path}"):
+                if self._comm.rank == 0 and len(self._times) > self._first:
                     self._show(complete=True)
-                self._release()
+        finally:
+            self._release()
 
     def __enter__(self) -> Self:
         return self
