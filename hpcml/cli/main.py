@@ -111,7 +111,9 @@ def _end_of_output() -> int:
 
 def _refused(error: OSError) -> int:
     _forget_output()
-    print(f"hpcml: error: cannot write the output: {error.strerror}", file=sys.stderr)
+    from hpcml.io.files.remedy import remedy
+
+    print(f"hpcml: error: cannot write: {error.strerror}{remedy(error.errno)}", file=sys.stderr)
     return 2
 
 

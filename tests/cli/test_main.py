@@ -107,7 +107,12 @@ def test_a_job_says_once_what_is_wrong(mpiexec, words):
         ("{} config schema | head -n 1", "{\n", 0, ""),
         ("{} config schema >&-", "", 0, ""),
         ("{} config schema >&- 2>&-", "", 0, ""),
-        ("{} config schema > /dev/full", "", 2, "hpcml: error: cannot write the output: No space left on device\n"),
+        (
+            "{} config schema > /dev/full",
+            "",
+            2,
+            "hpcml: error: cannot write: No space left on device; the disk is full: free some space, or keep fewer checkpoints\n",
+        ),
     ],
     ids=["reader left", "closed", "all closed", "full"],
 )
