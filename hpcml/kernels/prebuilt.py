@@ -1,9 +1,7 @@
 """Libraries made beforehand for other processors, for nodes that have no compiler.
 
-FOLDER/
-└── znver3/
-    ├── processor.json        machine and features that the code needs, and what made it
-    └── stencil-HASH.so       one for every text and choice of types
+    FOLDER/znver3/processor.json       machine and features that the code needs, and what made it
+    FOLDER/znver3/stencil-HASH.so      one for every text and choice of types
 
 A library is loaded only on a machine of that kind whose processor has every feature.
 """
