@@ -99,7 +99,8 @@ def _fit(experiment: Experiment, directory: RunDirectory, checkpointer: Checkpoi
     directory.record_ways(world.comm)
     trainer = Trainer(model, experiment.train, experiment.validation, training, LOSSES[training.loss], checkpointer, stop)
     if (meaning := experiment.train.meaning) is not None:
-        checkpointer.register("meaning", meaning.to_state, lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True))
+        check = lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True)  # noqa: E731
+        checkpointer.register("meaning", meaning.to_state, check, required=False)
     restored = checkpointer.restore()
     size, samples, domain = _size(model), experiment.train.num_samples, experiment.domain
     _log.info("%s: %d samples on %s, %d groups, %d parameters", directory.path, samples, domain, domain.num_data, size)

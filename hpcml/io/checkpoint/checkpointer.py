@@ -139,7 +139,7 @@ class Checkpointer:
             self.wait()
         self.close(clean=kind is None)
 
-    def register(self, name: str, get_state: Callable[[], Any], set_state: Callable[[Any], None]) -> None:
+    def register(self, name: str, get_state: Callable[[], Any], set_state: Callable[[Any], None], required: bool = True) -> None:
         """Make something part of every checkpoint.
 
         Parameters
@@ -150,8 +150,10 @@ class Checkpointer:
             Returns its state, such as ``model.state_dict``; called by `save`, and by `restore` for the layout of this run.
         set_state : callable
             Takes the restored state, such as ``model.load_state_dict``.
+        required : bool
+            Whether a checkpoint without it, of before it was registered, is refused; otherwise nothing is taken from one.
         """
-        self._registry.add(name, get_state, set_state)
+        self._registry.add(name, get_state, set_state, required)
 
     @named_call
     def save(self, step: int, state: Mapping[str, Any] | None = None) -> None:
