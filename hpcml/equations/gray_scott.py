@@ -99,7 +99,7 @@ class GrayScott(Equation):
     def initial_state(self, domain: Domain, samples: range, seed: int = 0) -> Tensor:
         """Only u = 1, but for spots in which a random field is high: there u = 1/2 and v = 1/4."""
         field = random_field(domain, samples, 1, ("gray_scott", seed), lambda k: torch.exp(-((k / 6) ** 2)), num_waves=8)
-        spot = torch.sigmoid(8 * (field - 1.5))
+        spot = 1 / (1 + torch.exp(8 * (1.5 - field)))  # torch.sigmoid rounds the last cells of a block otherwise
         return torch.cat([1 - 0.5 * spot, 0.25 * spot], 1)
 
     def stable_step(self, domain: Domain, state: Tensor | None = None) -> float:

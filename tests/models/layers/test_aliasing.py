@@ -33,7 +33,7 @@ SAME, COPY = (
 @pytest.mark.parallel([1, 2, 4])
 @pytest.mark.parametrize("name", [*SAME, *COPY])
 def test_memory_is_shared_as_torch_shares_it(comm, name):
-    with decompose(Grid((6, 8)), comm) as domain:
+    with decompose(Grid((8, 8)), comm) as domain:
         x = torch.ones(1, 2, *domain.local_shape)
         y = (SAME | COPY)[name](domain)(x)
         y.add_(1)
