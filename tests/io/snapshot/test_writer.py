@@ -51,7 +51,7 @@ def assert_holds(path, steps, snapshots, num_dims=2):
 
 def _copy(path, folder):
     shutil.copy(path, folder)
-    shutil.copytree(path.with_suffix(".parts"), Path(folder) / f"{path.stem}.parts")
+    shutil.copytree(path.with_suffix(".parts"), Path(folder) / f"{path.stem}.parts", ignore=shutil.ignore_patterns(".lock*"))
     return Path(folder) / path.name
 
 
