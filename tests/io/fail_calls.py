@@ -1,6 +1,7 @@
 """Fail each call on a file that a run makes, one at a time, and see that nothing acknowledged is lost and the next start goes on.
 
     python tests/io/fail_calls.py saves          every call of a run that saves and writes snapshots
+    python tests/io/fail_calls.py dataset        every call of a run that makes a dataset
     python tests/io/fail_calls.py train 20       twenty calls of `hpcml train`, drawn by --seed
 
 A library that is loaded before all others (`fail_call.c`) counts what the run and its keepers open, write, force to the disk, rename, link,
@@ -103,6 +104,34 @@ class Saves:
             assert all((file.read("u", (step,)) == step).all() for step in range(self.shown))
 
 
+class Dataset:
+    """A dataset of two trajectories, each acknowledged before the next, in the layout that HDF5 has most to write for."""
+
+    def __init__(self, folder):
+        self.folder, self.finished = folder, 0
+
+    def run(self):
+        import numpy as np
+        from mpi4py import MPI
+
+        from hpcml.io.dataset import Description, Field
+        from hpcml.io.dataset.growing import GrowingDataset
+
+        space = Description("demo", (Field("u"), Field("v", 1)), 2, (0.0, 0.1), ((0.25, 0.75), (0.5, 1.0)), (True, True))
+        with GrowingDataset(self.folder / "demo.hdf5", space, "a case", MPI.COMM_SELF) as dataset:
+            assert min([*dataset.missing, 2]) >= self.finished, f"{self.finished} were finished, {dataset.missing} are missing"
+            for number in dataset.missing:
+                dataset.write(number, 0, np.full((2, 3, 2, 2), number + 1.0))
+                dataset.finish(number, MPI.COMM_SELF)
+                self.finished = number + 1
+
+    def check(self):
+        from hpcml.io.dataset import open_dataset
+
+        with open_dataset(self.folder / "demo.hdf5") as dataset:
+            assert all((dataset.read(number) == number + 1).all() for number in range(2))
+
+
 class Train:
     """`hpcml train` of a tiny case."""
 
@@ -113,10 +142,14 @@ class Train:
 
     def run(self):
         from hpcml.cli.main import main
+        from hpcml.core.errors import HpcmlError
 
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
             status = main(["train", str(self.case), "--run", str(self.folder)])
-        assert status in (0, None), f"status {status}"
+        _, error, sentence = said.getvalue().partition("hpcml: error: ")
+        if error:
+            raise HpcmlError(sentence.strip())
+        assert status in (0, None), f"status {status}: {said.getvalue()}"
 
     def check(self):
         import csv
@@ -199,7 +232,7 @@ def campaign(kind, count, seed, first=1, report=print):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kind", choices=("saves", "train"))
+    parser.add_argument("kind", choices=("saves", "dataset", "train"))
     parser.add_argument("count", type=int, nargs="?")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=1, help="number of the first call to fail")
@@ -212,6 +245,6 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["victim"]:
-        victim({"saves": Saves, "train": Train}[sys.argv[2]], Path(sys.argv[3]), list(map(int, sys.argv[4:])))
+        victim({"saves": Saves, "dataset": Dataset, "train": Train}[sys.argv[2]], Path(sys.argv[3]), list(map(int, sys.argv[4:])))
     else:
         main()

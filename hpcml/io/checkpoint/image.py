@@ -9,7 +9,6 @@ The file is laid out once, contiguous and aligned. A save then only copies bytes
 disk as it is, and what a crashed rank leaves in memory is read by the same code as what is on disk.
 """
 
-import io
 import json
 import mmap
 import os
@@ -25,6 +24,7 @@ from hpcml.io.checkpoint.dtypes import as_tensor, storage_dtype
 from hpcml.io.checkpoint.placement import content
 from hpcml.io.checkpoint.plan import ArraySpec, Piece
 from hpcml.io.checkpoint.streaming_copy import copy_all, streaming_function
+from hpcml.io.files.memory_file import MemoryFile
 
 FORMAT_VERSION = 1
 _PAGE = 4096  # length of the file is a multiple of it, so that it can be written past the page cache
@@ -58,8 +58,9 @@ class Image:
     def __init__(self, structure: dict[str, Any], specs: Sequence[ArraySpec], pieces: Sequence[Piece], values_bytes: int) -> None:
         self.values_capacity = max(_MIN_VALUES_BYTES, 2 * values_bytes)
         self.fd = os.memfd_create("hpcml-checkpoint")
-        with os.fdopen(self.fd, "r+b", buffering=0, closefd=False) as raw:
-            places = _lay_out(raw, structure, specs, pieces, self.values_capacity)
+        skeleton = MemoryFile()
+        places = _lay_out(skeleton, structure, specs, pieces, self.values_capacity)
+        skeleton.write_to(self.fd)
         self.nbytes = -(-os.fstat(self.fd).st_size // _PAGE) * _PAGE
         os.ftruncate(self.fd, self.nbytes)
         self.memory = mmap.mmap(self.fd, self.nbytes, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
@@ -116,7 +117,7 @@ def to_json(document: Any) -> bytes:
 
 
 def _lay_out(
-    raw: io.RawIOBase, structure: dict[str, Any], specs: Sequence[ArraySpec], pieces: Sequence[Piece], values_capacity: int
+    skeleton: MemoryFile, structure: dict[str, Any], specs: Sequence[ArraySpec], pieces: Sequence[Piece], values_capacity: int
 ) -> list[int]:
     """Write the file's skeleton; return where the bytes of each piece begin, and last those of the values."""
     contiguous = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -125,7 +126,7 @@ def _lay_out(
     contiguous.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     parents = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     parents.set_create_intermediate_group(True)
-    with h5py.File(raw, "w", alignment_threshold=1, alignment_interval=_CACHE_LINE) as file:
+    with h5py.File(skeleton, "w", alignment_threshold=1, alignment_interval=_CACHE_LINE) as file:
         file.attrs["format"] = "hpcml-checkpoint"
         file.attrs["format_version"] = FORMAT_VERSION
         table = [[piece.entry, piece.box.offset, piece.box.shape] for piece in pieces]

@@ -9,6 +9,7 @@ from hpcml.io.checkpoint.catalog import FORMAT, FORMAT_VERSION, rank_file
 from hpcml.io.checkpoint.dtypes import storage_dtype
 from hpcml.io.checkpoint.image import dataset_name, to_json
 from hpcml.io.checkpoint.layout import Layout
+from hpcml.io.files.memory_file import MemoryFile
 
 
 def build_view(layout: Layout) -> int:
@@ -28,8 +29,8 @@ def build_view(layout: Layout) -> int:
     Rows are left out, as their number changes from save to save. HDF5 shows the part of a missing file as zeros and not as an error:
     `hpcml inspect` and `hpcml.io.restore` see what is missing, other readers do not.
     """
-    fd = os.memfd_create("hpcml-view")
-    with os.fdopen(fd, "r+b", buffering=0, closefd=False) as raw, h5py.File(raw, "w", libver=("v110", "v110")) as file:
+    view = MemoryFile()
+    with h5py.File(view, "w", libver=("v110", "v110")) as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
         file.create_dataset("structure", data=np.frombuffer(to_json(layout.head()), np.uint8))
@@ -44,4 +45,6 @@ def build_view(layout: Layout) -> int:
                         source = h5py.VirtualSource(rank_file(rank), dataset_name(spec), shape=piece.box.shape, dtype=dtype)
                         virtual[piece.box.slices((0,) * len(spec.shape))] = source
             file.create_virtual_dataset(dataset_name(spec), virtual)
+    fd = os.memfd_create("hpcml-view")
+    view.write_to(fd)
     return fd

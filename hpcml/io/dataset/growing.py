@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
 
-import h5py
 import numpy as np
 from mpi4py import MPI
 
@@ -82,19 +81,18 @@ class GrowingDataset:
         self._head = json.dumps({"format_version": 1, "origin": origin}).encode() + b"\n"
         self._count = description.num_trajectories
         self._lock: FolderLock | None = None
+        self._dataset: Dataset | None = None
         missing: list[int] = []
         try:
             with raise_together(comm):
                 if comm.rank == 0:
                     missing = self._begin(description, origin)
+            self.missing = comm.bcast(missing)
+            if self.missing:
+                self._dataset = open_dataset(self._partial, comm, writable=True)
         except BaseException:
             self._unlock()
             raise
-        self.missing = comm.bcast(missing)
-        self._dataset: Dataset | None = None
-        if self.missing:
-            self._dataset = open_dataset(self._partial, comm, writable=True)
-            self._marks = os.open(self._progress, os.O_WRONLY)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a dataset that is being made belongs to its processes: open it by its path elsewhere, once it is complete")
@@ -114,8 +112,9 @@ class GrowingDataset:
         assert self._dataset is not None
         with raise_together(comm):
             self._dataset.sync()
-        if comm.rank == 0:
-            os.pwrite(self._marks, _DONE, len(self._head) + trajectory)
+        with raise_together(comm):
+            if comm.rank == 0:
+                self._mark(trajectory)
 
     def __enter__(self) -> Self:
         return self
@@ -124,7 +123,6 @@ class GrowingDataset:
         try:
             if self._dataset is not None:
                 self._dataset.close()
-                os.close(self._marks)
                 if kind is None:
                     with lenient():  # others may simulate for hours yet
                         self._comm.Barrier()  # until every rank has noted what it finished
@@ -143,10 +141,8 @@ class GrowingDataset:
                 return []
             if not self._progress.exists():
                 self._partial.unlink(missing_ok=True)
-                create_file(self._partial, self._layout, description)
-                if self._work is None:
-                    with h5py.File(self._partial, "r+", locking=False) as file:
-                        file.attrs[ORIGIN] = origin
+                attributes = {ORIGIN: origin} if self._work is None else {}
+                create_file(self._partial, self._layout, description, **attributes)
                 self._sync_partial()
                 write_file(self._progress, self._head + _MISSING * self._count)
             text = self._progress.read_bytes()
@@ -157,7 +153,18 @@ class GrowingDataset:
                 f"{self._progress} is of unfinished data of another case: go on with that one, remove {self._partial.name} and "
                 f"{self._progress.name}, or choose another place"
             )
-        return self._unfinished(text)
+        missing = self._unfinished(text)
+        if not missing:  # it ended between the last trajectory and the file's name
+            self._commit()
+        return missing
+
+    def _mark(self, trajectory: int) -> None:
+        try:
+            with self._progress.open("r+b", buffering=0) as marks:
+                marks.seek(len(self._head) + trajectory)
+                marks.write(_DONE)
+        except OSError as error:
+            raise CheckpointError(f"cannot write {self._progress}: {error}{remedy(error.errno)}") from None
 
     def _check_origin(self, origin: str) -> None:
         """Accept a file that is complete only if it is what would be made."""
@@ -186,8 +193,10 @@ class GrowingDataset:
 
     def _sync_partial(self) -> None:
         descriptor = os.open(self._partial, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _unlock(self) -> None:
         if self._lock is not None:

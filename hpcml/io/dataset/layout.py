@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import h5py
 
@@ -26,12 +25,12 @@ class Layout:
         Index space of a file, and where its channels lie. Raises CheckpointError if something that the layout demands is absent or does
         not fit.
     create : callable, optional
-        Make a file with all structure and no values yet: these are zero until they are written, by any rank. Raises ConfigError for
-        fields that the layout cannot hold. A layout without it is read, not written.
+        Put all structure into an empty file, and no values yet: these are zero until they are written, by any rank. Raises ConfigError
+        for fields that the layout cannot hold. A layout without it is read, not written.
     """
 
     name: str
     shows: str
     recognises: Callable[[h5py.File], bool]
     describe: Callable[[h5py.File], tuple[Description, tuple[Variable, ...]]]
-    create: Callable[[Path, Description], None] | None = None
+    create: Callable[[h5py.File, Description], None] | None = None

@@ -10,6 +10,7 @@ from hpcml.io.dataset import pdebench, pdebench_groups, pdebench_incompressible,
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.join import Found, join
 from hpcml.io.files.confined_file import ConfinedFile
+from hpcml.io.files.memory_file import MemoryFile
 
 VERSION_ATTRIBUTE = "hpcml_dataset_version"
 VERSION = 1
@@ -21,13 +22,15 @@ SUFFIXES = (".hdf5", ".h5")
 """Of files that a folder is searched for."""
 
 
-def create_file(path: Path, layout: str, description: Description) -> None:
-    """Make a file of a layout with all structure and no values yet.
+def create_file(path: Path, layout: str, description: Description, **attributes: str) -> None:
+    """Make a file of a layout with all structure and no values yet, and these attributes.
 
     Raises
     ------
     ConfigError
         If the layout cannot hold such fields, or HDF5 no such names.
+    OSError
+        Disk full, no permission and the like; no part of the file is there then.
 
     Communication
     -------------
@@ -35,9 +38,12 @@ def create_file(path: Path, layout: str, description: Description) -> None:
     """
     _check_names(description)
     makers = {known.name: known.create for known in _KNOWN if known.create}
-    makers[layout](path, description)
-    with h5py.File(path, "r+", locking=False) as file:
+    structure = MemoryFile()
+    with h5py.File(structure, "w") as file:
+        makers[layout](file, description)
         file.attrs[VERSION_ATTRIBUTE] = VERSION
+        file.attrs.update(attributes)
+    structure.save(path)
 
 
 def _check_names(description: Description) -> None:

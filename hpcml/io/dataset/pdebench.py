@@ -48,21 +48,20 @@ def _describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
     return description, tuple(_variable(_member(file, name), channel, description) for channel, name in enumerate(_names(description)))
 
 
-def _create(path: Path, description: Description) -> None:
+def _create(file: h5py.File, description: Description) -> None:
     names = _names(description)
-    with h5py.File(path, "w", locking=False) as file:
-        for name in names:
-            times = () if name == "nu" else (description.num_times,)
-            reserve(file, name, (description.num_trajectories, *times, *description.grid_shape))
-        for dim, centres in zip(DIMS, description.coordinates, strict=False):
-            file[f"{dim}-coordinate"] = np.array(centres, "f4")
-        file["t-coordinate"] = np.array(description.times, "f4")
-        for name, values in description.constants.items():
-            if len(values) > ATTRIBUTE_NUMBERS:
-                file.require_group(CONSTANTS)[name] = values
-            else:
-                file.attrs[name] = values if len(values) > 1 else values[0]
-        write_origin(file, description)
+    for name in names:
+        times = () if name == "nu" else (description.num_times,)
+        reserve(file, name, (description.num_trajectories, *times, *description.grid_shape))
+    for dim, centres in zip(DIMS, description.coordinates, strict=False):
+        file[f"{dim}-coordinate"] = np.array(centres, "f4")
+    file["t-coordinate"] = np.array(description.times, "f4")
+    for name, values in description.constants.items():
+        if len(values) > ATTRIBUTE_NUMBERS:
+            file.require_group(CONSTANTS)[name] = values
+        else:
+            file.attrs[name] = values if len(values) > 1 else values[0]
+    write_origin(file, description)
 
 
 def _constants(file: h5py.File, trajectories: int) -> dict[str, tuple[float, ...]]:

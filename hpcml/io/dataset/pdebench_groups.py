@@ -63,20 +63,19 @@ def _centres(groups: list[h5py.Group], dim: str) -> np.ndarray:
     return first
 
 
-def _create(path: Path, description: Description) -> None:
+def _create(file: h5py.File, description: Description) -> None:
     space = description
     steady = [entry.name for entry in space.fields if not entry.varies_in_time]
     if steady:
         raise ConfigError(f"PDEBench's groups hold fields that vary in time, not {', '.join(steady)}: name the file *.hdf5")
-    with h5py.File(path, "w", locking=False) as file:
-        for number in range(space.num_trajectories):
-            group = file.create_group(f"{number:04d}")
-            reserve(group, "data", (space.num_times, *space.grid_shape, len(space.channels)))
-            for name, values in zip(("t", *DIMS), (space.times, *space.coordinates), strict=False):
-                group[f"grid/{name}"] = np.array(values, "f4")
-            constants = {name: values[number % len(values)] for name, values in space.constants.items()}
-            group.attrs["config"] = "".join(f"{name}: {value!r}\n" for name, value in constants.items())
-        write_origin(file, space)
+    for number in range(space.num_trajectories):
+        group = file.create_group(f"{number:04d}")
+        reserve(group, "data", (space.num_times, *space.grid_shape, len(space.channels)))
+        for name, values in zip(("t", *DIMS), (space.times, *space.coordinates), strict=False):
+            group[f"grid/{name}"] = np.array(values, "f4")
+        constants = {name: values[number % len(values)] for name, values in space.constants.items()}
+        group.attrs["config"] = "".join(f"{name}: {value!r}\n" for name, value in constants.items())
+    write_origin(file, space)
 
 
 def numbers_in(group: h5py.Group) -> dict[str, float]:

@@ -4,8 +4,6 @@ Reference: R. Ohana and others, The Well: a large-scale collection of diverse ph
 the specification is ``docs/data_format.md`` of https://github.com/PolymathicAI/the_well.
 """
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 
@@ -59,24 +57,23 @@ def _describe(file: h5py.File) -> tuple[Description, tuple[Variable, ...]]:
     return description, tuple(variables)
 
 
-def _create(path: Path, description: Description) -> None:
+def _create(file: h5py.File, description: Description) -> None:
     space, dims = description, description.dim_names
-    with h5py.File(path, "w", locking=False) as file:
-        file.attrs["dataset_name"] = space.name
-        file.attrs["grid_type"] = "cartesian"
-        file.attrs["n_spatial_dims"] = space.num_dims
-        file.attrs["n_trajectories"] = space.num_trajectories
-        dimensions = file.create_group("dimensions")
-        dimensions.attrs["spatial_dims"] = list(dims)
-        units = (space.time_unit, *(space.length_unit for _ in dims))
-        for name, values, unit in zip(("time", *dims), (space.times, *space.coordinates), units, strict=True):
-            axis = dimensions.create_dataset(name, data=np.array(values, "f4"))
-            _mark(axis, sample=False, time=name == "time", unit=unit)
-        _write_constants(file, space)
-        _write_boundaries(file, space)
-        for order, group in enumerate(GROUPS):
-            _write_fields(file.create_group(group), [entry for entry in space.fields if entry.order == order], space)
-        write_origin(file, space)
+    file.attrs["dataset_name"] = space.name
+    file.attrs["grid_type"] = "cartesian"
+    file.attrs["n_spatial_dims"] = space.num_dims
+    file.attrs["n_trajectories"] = space.num_trajectories
+    dimensions = file.create_group("dimensions")
+    dimensions.attrs["spatial_dims"] = list(dims)
+    units = (space.time_unit, *(space.length_unit for _ in dims))
+    for name, values, unit in zip(("time", *dims), (space.times, *space.coordinates), units, strict=True):
+        axis = dimensions.create_dataset(name, data=np.array(values, "f4"))
+        _mark(axis, sample=False, time=name == "time", unit=unit)
+    _write_constants(file, space)
+    _write_boundaries(file, space)
+    for order, group in enumerate(GROUPS):
+        _write_fields(file.create_group(group), [entry for entry in space.fields if entry.order == order], space)
+    write_origin(file, space)
 
 
 def _member(file: h5py.File, name: str) -> h5py.Dataset:

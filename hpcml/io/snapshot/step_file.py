@@ -10,6 +10,7 @@ from mpi4py import MPI
 
 from hpcml.io.dataset.stored_array import reserve
 from hpcml.io.files.agree import together
+from hpcml.io.files.memory_file import MemoryFile
 from hpcml.io.snapshot.segment import Place, Segment
 from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
 
@@ -86,10 +87,12 @@ class StepFiles:
 
 def _make(path: Path, arrays: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> None:
     """A file with room for whole arrays, on one rank: on a disk that is full ranks would wait for each other in HDF5 for ever."""
-    with h5py.File(path, "w", libver=LIBVER) as file:
+    structure = MemoryFile()
+    with h5py.File(structure, "w", libver=LIBVER) as file:
         file.attrs.update(format=f"{FORMAT}-part", format_version=FORMAT_VERSION)
         for name, (shape, dtype) in arrays.items():
             reserve(file, name, shape, dtype)
+    structure.save(path)
     with path.open("r+b") as room:
         os.posix_fallocate(room.fileno(), 0, path.stat().st_size)
 
