@@ -64,7 +64,7 @@ def test_a_rank_that_fails_ends_the_job_with_a_name(mpiexec, tmp_path, backend, 
         mpiexec.command = plain
     took = end - float(moment.read_text())
     assert 0 < took < LIMIT_S
-    named = {"killed": "CommunicationError: rank 0 waits for rank 1", "raises": "ArithmeticError", "wrong shape": "ShapeError"}[fault]
+    named = {"killed": "hpcml: error: rank 0 waits for rank 1", "raises": "ArithmeticError", "wrong shape": "ShapeError"}[fault]
     assert named in result.stderr, result.stderr
     assert result.returncode != 0 or fault == "killed"  # a launcher that lets a job outlive a rank may call that a success
     assert "Segmentation" not in result.stderr and result.returncode != -signal.SIGSEGV
