@@ -95,9 +95,10 @@ def _revision(folder: Path) -> dict[str, Any]:
     """Commit of the checkout that the package lies in, and whether it was changed since; nothing for an installed package."""
     if not (folder.parent / ".git").exists():
         return {}
+    git = ("git", "--no-optional-locks", "-C", folder)  # status would else write to the checkout
     try:
         commit, status = (
-            subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            subprocess.run([*git, *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
     except (OSError, subprocess.SubprocessError):

@@ -123,13 +123,13 @@ class Trainer:
             On every rank, if the loss or the gradient is no longer finite.
         """
         total, last = self.spec.epochs * self.schedule.num_updates, math.nan
-        if self.position.epoch == self.spec.epochs:
-            return last
-        if self.checkpointer.latest() == self.step:  # a restart: this state is on disk
-            self.checkpointer.prepare()
-        else:
+        if self.checkpointer.latest() != self.step:  # a start, or a restart from memory, of the end too
             self.checkpointer.save(self.step)
             self.checkpointer.wait()  # what cannot be written is told now
+        elif self.position.epoch < self.spec.epochs:
+            self.checkpointer.prepare()
+        if self.position.epoch == self.spec.epochs:
+            return last
         with progress("update", total, shown=self.domain.world_comm.rank == 0, first=self.step) as bar:
             while not self.stopped and self.position.epoch < self.spec.epochs:
                 self._interval.resume()
