@@ -67,7 +67,8 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
         status = stack.enter_context(RunStatus(folder, world.rank, world.size))
         directory.describe(world.comm)
         directory.take_ways(world.comm)
-        stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))
+        with together(world.comm, f"opening the log in {directory.log}"):
+            stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))
         simulated = None
         if isinstance(case.data, Simulation):
             simulated = simulated_data(case, folder, world, stop)
