@@ -245,10 +245,10 @@ class Mpiexec:
 
     def status(self, result):
         """Exit status of a job, or None where the launcher keeps it to itself: Intel MPI's often gives 255 for any after an abort."""
-        return None if result.returncode == 255 and "Intel" in self.library else result.returncode
+        return None if result.returncode == 255 and "Intel" in self.product else result.returncode
 
     @cached_property
-    def library(self):
+    def product(self):
         """How the MPI of this Python calls itself; asked in another process, since here it may not have been started."""
         code = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
