@@ -101,7 +101,7 @@ class _File(logging.Handler):
             if not self._told:
                 print(f"hpcml: {self._path}: {error.strerror}; lines are kept and written when they can be", file=sys.stderr)
             self._told = True
-        except Exception:
+        except Exception:  # whatever a record of anybody cannot be formatted by: said as logging itself says it
             self.handleError(record)
 
     def close(self) -> None:
