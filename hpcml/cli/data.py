@@ -38,8 +38,9 @@ def _generate(args: argparse.Namespace) -> int:
 
     from hpcml.core.case import Generation
     from hpcml.core.config import load_config
+    from hpcml.core.exit_status import PREEMPTED
     from hpcml.core.log import rank_log
-    from hpcml.io.checkpoint.signals import PREEMPTED, StopSignal
+    from hpcml.mpi import StopSignal
     from hpcml.training.generate import generate
 
     case = load_config(args.case, Generation, args.overrides)

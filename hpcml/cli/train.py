@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     world = hpcml.mpi.world()
     case = read_case(args)
 
-    from hpcml.io.checkpoint.signals import PREEMPTED
+    from hpcml.core.exit_status import PREEMPTED
     from hpcml.training.train_case import train_case
 
     errors = train_case(case, args.directory or Path(case.output.folder) / name_of_case(args.case), world, args.wait)

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpcml.io.checkpoint import Blocked, Checkpointer, Restored, Rows, SaveInterval, StopSignal, restore
+    from hpcml.io.checkpoint import Blocked, Checkpointer, Restored, Rows, SaveInterval, restore
     from hpcml.io.dataset import open_dataset
     from hpcml.io.snapshot.compression import Compression
     from hpcml.io.snapshot.field import Field
@@ -17,21 +17,23 @@ if TYPE_CHECKING:
     from hpcml.io.snapshot.uniform_grid import UniformGrid
     from hpcml.io.snapshot.writer import SnapshotWriter
     from hpcml.io.snapshot.xarray_backend import open_snapshots
+    from hpcml.mpi import StopSignal
 
 _HOMES = {
-    "checkpoint": ("Blocked", "Checkpointer", "Restored", "Rows", "SaveInterval", "StopSignal", "restore"),
-    "dataset": ("open_dataset",),
-    "snapshot.compression": ("Compression",),
-    "snapshot.field": ("Field",),
-    "snapshot.follow": ("follow",),
-    "snapshot.geometry": ("Geometry",),
-    "snapshot.location": ("Location",),
-    "snapshot.mesh": ("Mesh",),
-    "snapshot.series": ("Series",),
-    "snapshot.snapshot_file": ("SnapshotFile", "find_snapshots"),
-    "snapshot.uniform_grid": ("UniformGrid",),
-    "snapshot.writer": ("SnapshotWriter",),
-    "snapshot.xarray_backend": ("open_snapshots",),
+    "io.checkpoint": ("Blocked", "Checkpointer", "Restored", "Rows", "SaveInterval", "restore"),
+    "io.dataset": ("open_dataset",),
+    "io.snapshot.compression": ("Compression",),
+    "io.snapshot.field": ("Field",),
+    "io.snapshot.follow": ("follow",),
+    "io.snapshot.geometry": ("Geometry",),
+    "io.snapshot.location": ("Location",),
+    "io.snapshot.mesh": ("Mesh",),
+    "io.snapshot.series": ("Series",),
+    "io.snapshot.snapshot_file": ("SnapshotFile", "find_snapshots"),
+    "io.snapshot.uniform_grid": ("UniformGrid",),
+    "io.snapshot.writer": ("SnapshotWriter",),
+    "io.snapshot.xarray_backend": ("open_snapshots",),
+    "mpi": ("StopSignal",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
@@ -62,7 +64,7 @@ def __getattr__(name: str) -> Any:
     """Import what ``hpcml.io.NAME`` stands for (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"hpcml.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hpcml.mpi.agreement import agree_on_error, raise_together
     from hpcml.mpi.reductions import InPlaceSum, agree, all_max, all_min, all_sum, start_sum
+    from hpcml.mpi.stop_signal import StopSignal
     from hpcml.mpi.world import World, mpi_library, world
 
 __all__ = [
     "InPlaceSum",
+    "StopSignal",
     "World",
     "agree",
     "agree_on_error",
@@ -26,6 +28,7 @@ __all__ = [
     "world",
 ]
 _HOMES = {
+    "StopSignal": "stop_signal",
     "World": "world",
     "mpi_library": "world",
     "agree_on_error": "agreement",

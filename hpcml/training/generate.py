@@ -21,9 +21,9 @@ from hpcml.equations import Darcy, Equation, build_equation
 from hpcml.fields.decompose import decompose
 from hpcml.fields.domain import Domain
 from hpcml.fields.grid import Grid
-from hpcml.io.checkpoint import StopSignal
 from hpcml.io.dataset import Description
 from hpcml.io.dataset.growing import GrowingDataset
+from hpcml.mpi import StopSignal
 from hpcml.mpi.agreement import agree_on_error, raise_together
 from hpcml.mpi.patience import lenient
 from hpcml.mpi.world import World

@@ -11,9 +11,9 @@ from hpcml.core.case import Case, Dataset, Generation, Simulation
 from hpcml.core.errors import CheckpointError
 from hpcml.equations import build_equation
 from hpcml.fields.domain import Domain
-from hpcml.io.checkpoint import StopSignal
 from hpcml.io.dataset import open_dataset
 from hpcml.io.files.agree import together
+from hpcml.mpi import StopSignal
 from hpcml.mpi.world import World
 from hpcml.training.generate import generate, origin_of
 from hpcml.training.tensor_files import domain_of

@@ -8,9 +8,10 @@ import torch
 
 from hpcml.core.case import Case, Simulation
 from hpcml.core.log import rank_log
-from hpcml.io.checkpoint import Checkpointer, StopSignal
+from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
+from hpcml.mpi import StopSignal
 from hpcml.mpi.patience import lenient
 from hpcml.mpi.world import World
 from hpcml.training.check_case import check_case

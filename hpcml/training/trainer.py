@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from hpcml.core.case import Training
 from hpcml.core.errors import CheckpointError, TrainingError
 from hpcml.fields.domain import Domain
-from hpcml.io.checkpoint import Checkpointer, Rows, SaveInterval, StopSignal
+from hpcml.io.checkpoint import Checkpointer, Rows, SaveInterval
 from hpcml.io.files.remedy import lacks_room
 from hpcml.models.replicas import check_parameters
+from hpcml.mpi import StopSignal
 from hpcml.parallel.exchange import traffic
 from hpcml.training.dataset import Batch, Samples, Schedule
 from hpcml.training.metrics import MetricsWriter

@@ -8,16 +8,14 @@ if TYPE_CHECKING:
     from hpcml.io.checkpoint.interval import SaveInterval
     from hpcml.io.checkpoint.placement import Blocked, Rows
     from hpcml.io.checkpoint.restored import Restored, restore
-    from hpcml.io.checkpoint.signals import StopSignal
 
-__all__ = ["Blocked", "Checkpointer", "Restored", "Rows", "SaveInterval", "StopSignal", "restore"]
+__all__ = ["Blocked", "Checkpointer", "Restored", "Rows", "SaveInterval", "restore"]
 _HOME = {
     "Blocked": "placement",
     "Checkpointer": "checkpointer",
     "Restored": "restored",
     "Rows": "placement",
     "SaveInterval": "interval",
-    "StopSignal": "signals",
     "restore": "restored",
 }
 

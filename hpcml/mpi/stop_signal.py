@@ -1,6 +1,6 @@
 """Notice before the end: a signal to any rank makes all of them stop at the same step.
 
-batch system --SIGUSR1--> ranks: flag --next step: any flag set?--> save, exit with `PREEMPTED` --> batch script requeues
+batch system --SIGUSR1--> ranks: flag --next step: any flag set?--> save, exit status `PREEMPTED` --> batch script requeues
 """
 
 import signal
@@ -11,10 +11,8 @@ from typing import Any
 from mpi4py import MPI
 
 from hpcml.core import stop_request
-from hpcml.core.exit_status import PREEMPTED
-from hpcml.mpi import all_max
+from hpcml.mpi.reductions import all_max
 
-__all__ = ["PREEMPTED", "StopSignal"]
 _WORD = 8586
 """Tag of the word that a rank has been asked to stop."""
 

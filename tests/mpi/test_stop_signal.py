@@ -9,13 +9,14 @@ import time
 import pytest
 from mpi4py import MPI
 
-from hpcml.io import StopSignal
+from hpcml.mpi import StopSignal
 
 PROGRAM = """
 import os, signal, sys, time
 from mpi4py import MPI
-from hpcml.io import Checkpointer, StopSignal
-from hpcml.io.checkpoint.signals import PREEMPTED
+from hpcml.io import Checkpointer
+from hpcml.mpi import StopSignal
+from hpcml.core.exit_status import PREEMPTED
 comm = MPI.COMM_WORLD
 with StopSignal(comm) as stop, Checkpointer(sys.argv[1], comm) as checkpointer:
     for step in range(1, 1000):
@@ -66,7 +67,7 @@ listen()
 assert not {"mpi4py", "torch", "numpy", "asyncio"} & set(sys.modules)
 os.kill(os.getpid(), signal.SIGUSR1)
 from mpi4py import MPI
-from hpcml.io import StopSignal
+from hpcml.mpi import StopSignal
 with StopSignal(MPI.COMM_SELF) as stop:
     print(stop.agreed())
 """
