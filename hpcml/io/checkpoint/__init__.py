@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hpcml.io.checkpoint.checkpointer import Checkpointer
     from hpcml.io.checkpoint.interval import SaveInterval
-    from hpcml.io.checkpoint.placement import Blocked, Rows
     from hpcml.io.checkpoint.restored import Restored, restore
+    from hpcml.io.checkpoint.state.placement import Blocked, Rows
 
 __all__ = ["Blocked", "Checkpointer", "Restored", "Rows", "SaveInterval", "restore"]
 _HOME = {
-    "Blocked": "placement",
+    "Blocked": "state.placement",
     "Checkpointer": "checkpointer",
     "Restored": "restored",
-    "Rows": "placement",
+    "Rows": "state.placement",
     "SaveInterval": "interval",
     "restore": "restored",
 }

@@ -19,7 +19,7 @@ from hpcml.io.checkpoint.redundancy import Redundancy
 from hpcml.io.checkpoint.registry import Registry
 from hpcml.io.checkpoint.restored import Restored, restore
 from hpcml.io.checkpoint.session import begin_session
-from hpcml.io.checkpoint.state import flatten
+from hpcml.io.checkpoint.state.flat_state import flatten
 from hpcml.io.files.agree import together
 from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.regular import shown

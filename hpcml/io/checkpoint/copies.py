@@ -8,13 +8,13 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.image import Image, to_json
-from hpcml.io.checkpoint.layout import Layout, agree_layout
 from hpcml.io.checkpoint.link import KeeperLink
-from hpcml.io.checkpoint.placement import Rows
 from hpcml.io.checkpoint.redundancy import Redundancy
-from hpcml.io.checkpoint.state import FlatState
-from hpcml.io.checkpoint.view import build_view
+from hpcml.io.checkpoint.state.flat_state import FlatState
+from hpcml.io.checkpoint.state.image import Image, to_json
+from hpcml.io.checkpoint.state.layout import Layout, agree_layout
+from hpcml.io.checkpoint.state.placement import Rows
+from hpcml.io.checkpoint.state.view import build_view
 
 _log = logging.getLogger(__name__)
 COPIES = 3

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from hpcml.io.checkpoint.image import Image
 from hpcml.io.checkpoint.link import KeeperLink
 from hpcml.io.checkpoint.parity import ParityGroup, pick_groups
+from hpcml.io.checkpoint.state.image import Image
 from hpcml.mpi.patience import wait
 from hpcml.mpi.patient_comm import patient
 

@@ -12,8 +12,8 @@ from mpi4py import MPI
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint.catalog import Checkpoint, DamagedError, folder_name, survey
 from hpcml.io.checkpoint.kept import Kept
-from hpcml.io.checkpoint.load import FolderImages, load
 from hpcml.io.checkpoint.memory import UnreachableError, find_in_memory, open_in_memory
+from hpcml.io.checkpoint.state.load import FolderImages, load
 from hpcml.io.checkpoint.verify import damage
 from hpcml.io.files.agree import together
 from hpcml.io.files.regular import shown

@@ -218,9 +218,9 @@ def test_a_name_is_registered_once(tmp_path):
 
 def test_overlapping_blocks_are_refused(tmp_path):
     """Written by hand, as no process grid makes them."""
-    from hpcml.io.checkpoint.box import Box
-    from hpcml.io.checkpoint.load import _read_box
-    from hpcml.io.checkpoint.plan import ArraySpec
+    from hpcml.io.checkpoint.state.box import Box
+    from hpcml.io.checkpoint.state.load import _read_box
+    from hpcml.io.checkpoint.state.plan import ArraySpec
 
     class Nothing:
         def open(self, rank):

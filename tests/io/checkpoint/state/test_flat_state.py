@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.image import to_json
-from hpcml.io.checkpoint.state import flatten, unflatten
+from hpcml.io.checkpoint.state.flat_state import flatten, unflatten
+from hpcml.io.checkpoint.state.image import to_json
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 keys = st.text() | st.integers()

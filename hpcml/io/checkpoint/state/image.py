@@ -20,10 +20,10 @@ import h5py
 import numpy as np
 import torch
 
-from hpcml.io.checkpoint.dtypes import as_tensor, storage_dtype
-from hpcml.io.checkpoint.placement import content
-from hpcml.io.checkpoint.plan import ArraySpec, Piece
-from hpcml.io.checkpoint.streaming_copy import copy_all, streaming_function
+from hpcml.io.checkpoint.state.dtypes import as_tensor, storage_dtype
+from hpcml.io.checkpoint.state.placement import content
+from hpcml.io.checkpoint.state.plan import ArraySpec, Piece
+from hpcml.io.checkpoint.state.streaming_copy import copy_all, streaming_function
 from hpcml.io.files.memory_file import MemoryFile
 
 FORMAT_VERSION = 1

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcml.io.checkpoint.box import Box
+from hpcml.io.checkpoint.state.box import Box
 
 pairs = st.tuples(st.integers(0, 6), st.integers(0, 5))
 boxes = st.tuples(pairs, pairs).map(lambda dims: Box(tuple(o for o, _ in dims), tuple(n for _, n in dims)))

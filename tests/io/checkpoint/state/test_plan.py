@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcml.io.checkpoint.box import Box
-from hpcml.io.checkpoint.plan import ArraySpec, Piece, deal
+from hpcml.io.checkpoint.state.box import Box
+from hpcml.io.checkpoint.state.plan import ArraySpec, Piece, deal
 
 shapes = st.lists(st.lists(st.integers(0, 5), max_size=3).map(tuple), min_size=1, max_size=6)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from hpcml.io.checkpoint import streaming_copy
-from hpcml.io.checkpoint.streaming_copy import copy_all
+from hpcml.io.checkpoint.state import streaming_copy
+from hpcml.io.checkpoint.state.streaming_copy import copy_all
 
 
 @pytest.fixture(params=["streaming", "no compiler"])

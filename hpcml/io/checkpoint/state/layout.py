@@ -7,10 +7,10 @@ from typing import Any
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.box import Box
-from hpcml.io.checkpoint.placement import Blocked, Rows, content
-from hpcml.io.checkpoint.plan import ArraySpec, Piece, deal, describe
-from hpcml.io.checkpoint.state import FlatState
+from hpcml.io.checkpoint.state.box import Box
+from hpcml.io.checkpoint.state.flat_state import FlatState
+from hpcml.io.checkpoint.state.placement import Blocked, Rows, content
+from hpcml.io.checkpoint.state.plan import ArraySpec, Piece, deal, describe
 from hpcml.io.files.agree import together
 
 

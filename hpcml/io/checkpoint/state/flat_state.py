@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.placement import Blocked, Rows
+from hpcml.io.checkpoint.state.placement import Blocked, Rows
 
 Leaf = Blocked | Rows | torch.Tensor | np.ndarray
 """What holds an array."""

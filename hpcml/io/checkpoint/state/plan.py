@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hpcml.io.checkpoint.box import Box
-from hpcml.io.checkpoint.dtypes import dtype_name, storage_dtype
-from hpcml.io.checkpoint.placement import Blocked, Rows, content
+from hpcml.io.checkpoint.state.box import Box
+from hpcml.io.checkpoint.state.dtypes import dtype_name, storage_dtype
+from hpcml.io.checkpoint.state.placement import Blocked, Rows, content
 from hpcml.topology.block import block_range
 
 Placement = Literal["replicated", "blocked", "rows"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.dtypes import as_tensor, dtype_name, storage_dtype
+from hpcml.io.checkpoint.state.dtypes import as_tensor, dtype_name, storage_dtype
 
 TORCH = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.bool, torch.int8, torch.uint8, torch.int64]
 

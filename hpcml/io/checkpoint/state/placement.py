@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.box import Box
+from hpcml.io.checkpoint.state.box import Box
 
 
 @dataclass(frozen=True, eq=False, slots=True)
