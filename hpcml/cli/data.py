@@ -41,10 +41,11 @@ def _generate(args: argparse.Namespace) -> int:
     from hpcml.core.exit_status import PREEMPTED
     from hpcml.core.log import rank_log
     from hpcml.mpi import StopSignal
+    from hpcml.training.case_device import bind_case
     from hpcml.training.generate import generate
 
     case = load_config(args.case, Generation, args.overrides)
-    with rank_log(world.rank, world.size, str(world.device)), StopSignal(world.comm) as stop:
+    with rank_log(world.rank, world.size, str(bind_case(case.ranks, world))), StopSignal(world.comm) as stop:
         paths = generate(case, args.out or Path("datasets") / name_of_case(args.case), world, stop=stop)
     if paths is None:
         return PREEMPTED

@@ -20,11 +20,12 @@ def run(args: argparse.Namespace) -> int:
     world = hpcml.mpi.world()
 
     from hpcml.core.log import rank_log
+    from hpcml.training.case_device import bind_case
     from hpcml.training.evaluation import evaluate_run
     from hpcml.training.run_directory import RunDirectory
 
     directory = RunDirectory(args.directory)
-    directory.case()  # before a log is begun in what is no run directory
-    with rank_log(world.rank, world.size, str(world.device), directory.log):
+    case = directory.case()  # before a log is begun in what is no run directory
+    with rank_log(world.rank, world.size, str(bind_case(case.ranks, world)), directory.log):
         evaluate_run(directory, world, args.data)
     return 0

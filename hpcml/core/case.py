@@ -37,6 +37,8 @@ class Ranks(Section):
     """Ranks along each dim of the grid; "auto" uses all ranks that the data groups leave."""
     data: Count = 1
     """Groups that each hold the whole domain and a part of the batch."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where ranks compute: "auto" on a GPU if a rank has one, "cuda" on a GPU or not at all."""
 
 
 class Fno(Section):

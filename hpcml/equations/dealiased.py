@@ -54,7 +54,7 @@ class Dealiased:
         waves = []
         box = self._pencils.layout_out.box(domain.comm.rank)
         for d, ((start, stop), m, extent) in enumerate(zip(box, highest, domain.grid.extent, strict=True)):
-            number = torch.arange(start, stop)
+            number = torch.arange(start, stop, device=domain.device)
             number = torch.where(number > m, number - (2 * m + 1), number)
             broadcast = [-1 if axis == d else 1 for axis in dims]
             waves.append(2 * math.pi / extent * number.double().view(broadcast))

@@ -119,10 +119,10 @@ class Padded:
 
 
 def fits_a_kernel(field: Tensor) -> bool:
-    """Whether a kernel may compute this field: there is no gradient to keep.
+    """Whether a kernel may compute this field: it lies where kernels run, and there is no gradient to keep.
 
     Communication
     -------------
     Local. Kernels give the bits of torch's operations, so ranks need not agree.
     """
-    return field.dtype in (torch.float32, torch.float64) and not torch.is_grad_enabled()
+    return field.device.type in ("cpu", "cuda") and field.dtype in (torch.float32, torch.float64) and not torch.is_grad_enabled()

@@ -62,7 +62,7 @@ def random_field(
     coefficients = normal(seed, name, _numbers(samples, num_channels, total_waves.shape), torch.float64) * spectrum(total_waves)
     coefficients.flatten(2)[..., 0] = 0.0  # a fluctuation about a mean that the equation adds
     modes = tuple(range(2, coefficients.dim()))
-    field = coefficients / coefficients.square().sum(modes, keepdim=True).sqrt()
+    field = (coefficients / coefficients.square().sum(modes, keepdim=True).sqrt()).to(domain.device)
     for basis in bases:
         field = _evaluate(field, basis)
     return field
@@ -97,7 +97,7 @@ def _basis(domain: Domain, dim: int, num_waves: int) -> tuple[Tensor, Tensor]:
     angles = 2 * math.pi * (waves[:, None].double() * x + phase[:, None].double())
     basis = math.sqrt(2) * torch.from_numpy(np.cos(angles.numpy()))  # one thread, whose cuts would be torch's
     basis[0] = 1.0
-    return basis[:, domain.index[1 + dim]], waves.double()
+    return basis[:, domain.index[1 + dim]].to(domain.device), waves.double()
 
 
 def _numbers(samples: range, num_channels: int, shape: torch.Size) -> Tensor:

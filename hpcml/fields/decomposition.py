@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from mpi4py import MPI
 
 from hpcml.core.errors import ConfigError
@@ -24,6 +25,8 @@ class Decomposition:
         Groups of ranks with fields of their own, and this rank's group.
     owned_comms : list of MPI.Intracomm
         To be freed with it.
+    device : torch.device
+        Where this rank computes.
     barred : str
         Why nobody may communicate over it now, if so.
     layers : dict of str to int
@@ -35,6 +38,7 @@ class Decomposition:
     num_data: int = 1
     data_index: int = 0
     owned_comms: list[MPI.Intracomm] = field(default_factory=list)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     domains: dict[Hashable, Any] = field(default_factory=dict)
     barred: str = ""
     layers: dict[str, int] = field(default_factory=dict)

@@ -41,6 +41,8 @@ class Domain:
         Number of such groups, and this rank's.
     local_shape, global_shape : tuple of int
         Cells of this rank's block and of the whole grid.
+    device : torch.device
+        Where this rank computes: its fields, and the parameters of layers that are built with the domain, lie there.
     block : tuple of BlockRange
         Global indices that this rank owns.
 
@@ -53,7 +55,7 @@ class Domain:
         self.grid, self.process_grid = grid, process_grid
         self.layout = Layout.blocks(grid.shape, process_grid.dims)
         self._shared = shared
-        self.num_data, self.data_index = shared.num_data, shared.data_index
+        self.num_data, self.data_index, self.device = shared.num_data, shared.data_index, shared.device
         self.global_shape = grid.shape
         self.local_shape = self.layout.local_shape(process_grid.rank)
 
@@ -107,12 +109,8 @@ class Domain:
 
     def centres(self) -> tuple[Tensor, ...]:
         """Coordinates of this rank's cells, one float64 tensor for each dim, shaped to broadcast against (*local_shape)."""
-        coordinates = []
-        for d, r in enumerate(self.block):
-            shape = [1] * self.num_dims
-            shape[d] = r.size
-            coordinates.append(self.grid.centres(d, r.start, r.stop).view(shape))
-        return tuple(coordinates)
+        lines = (self.grid.centres(d, r.start, r.stop, self.device) for d, r in enumerate(self.block))
+        return tuple(x.view([-1 if k == d else 1 for k in range(self.num_dims)]) for d, x in enumerate(lines))
 
     def global_index(self, leading: Sequence[int] = ()) -> Tensor:
         """Number of every cell of this rank's block of a (*leading, *local_shape) field, as if the whole batch lay in C order on one rank.
@@ -125,11 +123,11 @@ class Domain:
         Tensor
             int64, (*leading, *local_shape).
         """
-        index = torch.zeros((), dtype=torch.int64)
+        index = torch.zeros((), dtype=torch.int64, device=self.device)
         starts = [self.data_index * leading[0] if d == 0 else 0 for d in range(len(leading))] + [r.start for r in self.block]
         sizes = [*leading, *self.local_shape]
         for start, size, total in zip(starts, sizes, [*leading, *self.global_shape], strict=True):
-            index = index.unsqueeze(-1) * total + torch.arange(start, start + size)
+            index = index.unsqueeze(-1) * total + torch.arange(start, start + size, device=self.device)
         return index
 
     def with_shape(self, shape: Sequence[int]) -> "Domain":
@@ -148,7 +146,7 @@ class Domain:
 
     def serial(self) -> "Domain":
         """The whole grid on this rank alone; the same object at every call."""
-        shared = Decomposition(MPI.COMM_SELF, MPI.COMM_SELF, 1, 0)
+        shared = Decomposition(MPI.COMM_SELF, MPI.COMM_SELF, device=self.device)
         key = ("serial", self.grid)
         return self._shared.domains.setdefault(key, Domain(self.grid, ProcessGrid((1,) * self.num_dims, 0), shared))
 
@@ -215,7 +213,7 @@ class Domain:
 
     @named_call
     def scatter(self, x: Tensor | None, root: int = 0) -> Tensor:
-        """Deal a whole field on ``root`` (batch, channel, *global_shape) to blocks; other ranks pass None.
+        """Deal a whole field on ``root`` (batch, channel, *global_shape), on any device, to blocks on `device`; other ranks pass None.
 
         Raises
         ------
@@ -232,9 +230,9 @@ class Domain:
         shape, dtype, requires_grad = spec
         if self.comm.rank != root:
             empty = (*shape[: len(shape) - self.num_dims], *(0,) * self.num_dims)
-            x = torch.empty(empty, dtype=dtype, requires_grad=requires_grad)
+            x = torch.empty(empty, dtype=dtype, device=self.device, requires_grad=requires_grad)
         assert x is not None
-        return window(self._between(Layout.whole(self.global_shape, root), self.layout, ("scatter", root)), x)[0]
+        return window(self._between(Layout.whole(self.global_shape, root), self.layout, ("scatter", root)), x.to(self.device))[0]
 
     @named_call
     def gather(self, x: Tensor, root: int | None = None) -> Tensor:

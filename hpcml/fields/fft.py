@@ -7,6 +7,7 @@ than the field's, and `spectral_domain` says of which. A real field of N_last ce
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,7 +123,8 @@ def wavenumbers(domain: Domain, real: bool = True) -> tuple[Tensor, ...]:
     waves = []
     for d, (block, n, extent) in enumerate(zip(spectral_domain(domain, real).block, domain.global_shape, domain.grid.extent, strict=True)):
         halved = real and d == domain.num_dims - 1
-        k = torch.arange(n // 2 + 1, dtype=torch.float64) if halved else torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
+        lies: dict[str, Any] = {"dtype": torch.float64, "device": domain.device}
+        k = torch.arange(n // 2 + 1, **lies) if halved else torch.fft.fftfreq(n, 1 / n, **lies)
         shape = [1] * domain.num_dims
         shape[d] = block.size
         waves.append(2 * math.pi / extent * k[block.start : block.stop].view(shape))

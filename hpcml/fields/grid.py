@@ -75,7 +75,7 @@ class Grid:
         """The same box with another number of cells."""
         return Grid(tuple(shape), self.extent, self.periodic)
 
-    def centres(self, dim: int, start: int = 0, stop: int | None = None) -> Tensor:
+    def centres(self, dim: int, start: int = 0, stop: int | None = None, device: torch.device | None = None) -> Tensor:
         """Coordinates of cells ``start`` to ``stop - 1`` along a dim, float64, shape (stop - start,)."""
         stop = self.shape[dim] if stop is None else stop
-        return (torch.arange(start, stop, dtype=torch.float64) + 0.5) * self.spacing[dim]
+        return (torch.arange(start, stop, dtype=torch.float64, device=device) + 0.5) * self.spacing[dim]

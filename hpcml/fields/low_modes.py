@@ -89,7 +89,7 @@ class LowModes:
         if self.lines is not None:
             u = self.lines.cells(u, "forward")
         if self.sums is not None:
-            modes = torch.arange(self.shape[-1])
+            modes = torch.arange(self.shape[-1], device=s.device)
             count = torch.where((modes == 0) | (2 * modes == self.domain.global_shape[-1]), 1.0, 2.0)  # once more for the conjugate
             waves = torch.view_as_real((self._waves * count).to(s.dtype)).flatten(-2)
             u = torch.view_as_real(window(self.sums, u)[0].contiguous()).flatten(-2) @ waves.T
@@ -139,4 +139,4 @@ def _waves(domain: Domain, count: int) -> Tensor:
     n, cells = domain.global_shape[-1], domain.block[-1]
     # The phase is reduced in integers, so that it is exact for any number of cells.
     turns = torch.arange(cells.start, cells.stop)[:, None] * torch.arange(count) % n
-    return torch.polar(torch.ones(turns.shape, dtype=torch.float64), -2 * math.pi / n * turns.double())
+    return torch.polar(torch.ones(turns.shape, dtype=torch.float64), -2 * math.pi / n * turns.double()).to(domain.device)

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.autocast import is_autocast
 from hpcml.models.layers.channel_mlp import ChannelMLP
 from hpcml.models.layers.normalisation import normalisation
-from hpcml.models.layers.parameters import replicated_together, replicated_wide, share_parameters
+from hpcml.models.layers.parameters import place, replicated_together, replicated_wide, share_parameters
 from hpcml.models.layers.reach import check_field
 from hpcml.models.layers.spectral_conv import SpectralConv
 from hpcml.models.replicas import compare_at_first_use
@@ -137,10 +138,11 @@ class FNOBlock(nn.Module):
         self.gate = nn.Parameter(torch.ones(channels))
         self.norms = nn.ModuleList(normalisation(norm, domain, channels) for _ in range(2))
         share_parameters(self, domain.world_comm)
+        place(self, domain.device)
 
     def forward(self, v: Tensor) -> Tensor:
         """Field (batch, channels, *local) of one such."""
         (gate,) = replicated_wide(self.domain.world_comm, self.gate)
         inner = F.gelu(self.spectral(self.norms[0](v)) + self.skip(v))
         passed = gate.view(-1, *(1,) * self.domain.num_dims) * v
-        return self.mlp(self.norms[1](inner)) + (passed if torch.is_autocast_enabled(v.device.type) else passed.to(v.dtype))
+        return self.mlp(self.norms[1](inner)) + (passed if is_autocast(v.device) else passed.to(v.dtype))

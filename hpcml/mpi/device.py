@@ -48,6 +48,56 @@ def device_index(local_rank: int, num_devices: int, order: str = "") -> int:
     return numbers[local_rank % len(numbers)]
 
 
+_bound: list[torch.device] = []
+
+
+def bound_device() -> torch.device:
+    """The device that this process has bound, see `bind_device`; the CPU if it has not bound one.
+
+    Communication
+    -------------
+    Local.
+    """
+    return _bound[-1] if _bound else torch.device("cpu")
+
+
+def choose_device(asked: torch.device | str | None, bound: torch.device) -> torch.device:
+    """The device that was asked for.
+
+    Parameters
+    ----------
+    asked : torch.device or str, optional
+        None for the one that is bound; ``"cuda"``, without a number, for the GPU that is.
+    bound : torch.device
+        That of this process.
+
+    Raises
+    ------
+    DeviceError
+        If there is no such device.
+
+    Communication
+    -------------
+    Local.
+
+    Examples
+    --------
+    >>> choose_device("cpu", bound=torch.device("cuda:1"))
+    device(type='cpu')
+    """
+    if asked is None:
+        return bound
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        raise DeviceError(f"unknown device {asked!r}: expected 'cpu', 'cuda', or another that torch knows") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            f"device {str(asked)!r}: expected a GPU that torch can use, got a rank without one: use 'cpu', or look at `hpcml info`"
+        )
+    return bound if device.type == bound.type and device.index is None else device
+
+
 def bind_device(local_rank: int) -> torch.device:
     """Make one GPU the current one of this process, or fall back to the CPU where none is visible.
 
@@ -64,4 +114,5 @@ def bind_device(local_rank: int) -> torch.device:
         return torch.device("cpu")
     device = torch.device("cuda", device_index(local_rank, torch.cuda.device_count(), os.environ.get("HPCML_GPU_ORDER", "")))
     torch.cuda.set_device(device)
+    _bound[:] = [device]
     return device

@@ -78,7 +78,8 @@ class InPlaceSum:
             dtype, device = torch.float32 if half else self._buffer.dtype, "cpu" if staged else self._buffer.device
             self._staging = torch.empty(self._buffer.shape, dtype=dtype, device=device, pin_memory=staged)
         work = self._buffer if self._staging is None else self._staging
-        self._for_mpi: object = work if work.is_cuda else work.numpy()  # a tensor costs MPI ten times an array's look-up
+        # A tensor costs MPI ten times an array's look-up; a rank that is alone asks nothing of the memory, which may be of any device.
+        self._for_mpi: object = work if work.is_cuda or self._alone else work.numpy()
         if work.is_cuda:
             self._stream = torch.cuda.current_stream(work.device)
 
@@ -232,6 +233,8 @@ def _sum(buffer: Any, comm: MPI.Intracomm) -> None:
 
 def _extreme(value: Value, comm: MPI.Intracomm, op: MPI.Op, weakest: float) -> Value:
     copy = _copy(value, count=False)
+    if comm.size == 1 and isinstance(copy, torch.Tensor) and not copy.is_complex():
+        return _like(copy, value)
     array = copy if isinstance(copy, np.ndarray) else copy.to("cpu", torch.float32 if copy.dtype in _VIA_FLOAT32 else copy.dtype).numpy()
     if array.dtype.kind == "c":
         raise ShapeError(f"complex numbers have no largest or smallest (rank {comm.rank}): reduce the real part, or the absolute value")

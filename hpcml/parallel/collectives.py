@@ -12,6 +12,7 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.mpi.call import named_call
+from hpcml.mpi.host_copy import Wire
 from hpcml.mpi.meeting import meet
 from hpcml.mpi.reductions import all_sum, facts
 from hpcml.parallel.linear import pair, uncompiled
@@ -20,8 +21,12 @@ from hpcml.parallel.linear import pair, uncompiled
 def _spread(how: tuple[MPI.Intracomm, int], x: Tensor) -> tuple[Tensor]:
     comm, root = how
     y = x.detach().clone(memory_format=torch.contiguous_format)
+    if comm.size == 1:
+        return (y,)
     meet(comm, "broadcast", root, *facts(y))
-    MPI.Intracomm.Bcast(comm, [y.view(-1).view(torch.uint8).numpy(), MPI.BYTE], root)
+    wire = Wire(y)
+    MPI.Intracomm.Bcast(comm, wire.spec, root)
+    wire.land()
     return (y,)
 
 
@@ -32,11 +37,13 @@ def _collect(how: tuple[MPI.Intracomm, int], x: Tensor) -> tuple[Tensor]:
 
 
 def _gather(comm: MPI.Intracomm, x: Tensor) -> tuple[Tensor]:
+    if comm.size == 1:
+        return (x[None].clone(memory_format=torch.contiguous_format),)
     gathered = x.new_empty((comm.size, *x.shape))
     meet(comm, "all-gather", *facts(x))
-    MPI.Intracomm.Allgather(
-        comm, [x.contiguous().view(-1).view(torch.uint8).numpy(), MPI.BYTE], [gathered.view(-1).view(torch.uint8).numpy(), MPI.BYTE]
-    )
+    wire = Wire(gathered)
+    MPI.Intracomm.Allgather(comm, Wire(x.contiguous()).spec, wire.spec)
+    wire.land()
     return (gathered,)
 
 

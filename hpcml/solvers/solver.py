@@ -14,6 +14,8 @@ from hpcml.mpi.reductions import all_min
 TOLERATED = 1.25
 """How much longer than ``stable_step`` a step may be: the margin that every equation's leaves, so that a flow may gain some speed."""
 
+NEVER = 2**62
+
 
 class Solver(ABC):
     """Takes a state one step further.
@@ -112,18 +114,17 @@ class Solver(ABC):
     def snapshots(self, state: Tensor, num_steps: int, every: int = 1, after_step: Callable[[], None] | None = None) -> Iterator[Tensor]:
         """`rollout`, one snapshot at a time, for what does not fit in memory together; ``after_step`` may end it by an exception."""
         inner = self.enter(state)
-        self._agree_finite(-1 if _is_finite(inner) else 0, 0)
+        first_bad = _first_bad(inner, 0)
+        self._agree_finite(first_bad)
         self._check_stable(state, 0)
         yield state
         for last in range(every, num_steps + 1, every):
-            first_bad = -1
             for step in range(last - every + 1, last + 1):
                 inner = self.advance(inner)
-                if first_bad < 0 and not _is_finite(inner):
-                    first_bad = step
+                first_bad = torch.minimum(first_bad, _first_bad(inner, step))
                 if after_step is not None:
                     after_step()
-            self._agree_finite(first_bad, last)
+            self._agree_finite(first_bad)
             state = self.leave(inner)
             self._check_stable(state, last)
             yield state
@@ -136,10 +137,10 @@ class Solver(ABC):
                 f"after step {step}: take a smaller step, as stable_step gives it, or look at the coefficients"
             )
 
-    def _agree_finite(self, first_bad: int, last: int) -> None:
+    def _agree_finite(self, first_bad: Tensor) -> None:
         comm = self.domain.world_comm
-        step = all_min(first_bad if first_bad >= 0 else last + 1, comm)
-        if step <= last:
+        step = int(all_min(first_bad, comm))
+        if step < NEVER:
             when = f"after step {step}" if step else "before the first step"
             raise SolverError(
                 f"{type(self).__name__}: the state holds NaN or infinity {when}, on one of {comm.size} ranks at least: take a smaller "
@@ -147,5 +148,6 @@ class Solver(ABC):
             )
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())
+def _first_bad(inner: Tensor, step: int) -> Tensor:
+    """The step if its state holds NaN or infinity, else `NEVER`; on the state's device, so that a GPU need not be waited for."""
+    return torch.where(torch.isfinite(inner).all(), NEVER, step)

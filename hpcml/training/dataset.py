@@ -10,6 +10,7 @@ from torch import Tensor
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
 from hpcml.io.dataset import Meaning
+from hpcml.mpi.host_copy import to_device
 from hpcml.mpi.reductions import all_sum
 from hpcml.mpi.seeds import permutation
 from hpcml.topology.block import block_range
@@ -41,7 +42,7 @@ class Samples(ABC):
 
     @abstractmethod
     def take(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of some samples, by number: this rank's blocks, (sample, channel, *local_shape)."""
+        """Inputs and targets of some samples, by number: this rank's blocks, (sample, channel, *local_shape), on the domain's device."""
 
     @abstractmethod
     def typical(self) -> tuple[Tensor, Tensor]:
@@ -64,7 +65,7 @@ class Pairs(Samples):
     domain : Domain
         Where the fields live.
     inputs, targets : Tensor
-        (sample, channel, *local_shape); every group of ranks holds all samples.
+        (sample, channel, *local_shape); every group of ranks holds all samples. They may lie on the host or where the domain computes.
     meaning : Meaning, optional
         What they stand for.
     """
@@ -97,7 +98,8 @@ class Pairs(Samples):
         return self.inputs.shape[1], self.targets.shape[1]
 
     def take(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        return self.inputs[samples], self.targets[samples]
+        inputs, targets = to_device(self.domain.device, self.inputs[samples], self.targets[samples])
+        return inputs, targets
 
     def typical(self) -> tuple[Tensor, Tensor]:
         return self.inputs, self.targets

@@ -104,7 +104,8 @@ def evaluate_run(directory: RunDirectory, world: World, paths: Sequence[str] = (
     Collective over world.comm.
     """
     comm = world.comm
-    case = directory.case().model_copy(update={"ranks": Ranks()})
+    case = directory.case()
+    case = case.model_copy(update={"ranks": Ranks(device=case.ranks.device)})
     state, meaning = trained(directory, comm)
     if isinstance(case.data, Simulation) and not paths:
         assert case.grid is not None and case.equation is not None

@@ -73,7 +73,7 @@ class Experiment:
 def build_surrogate(case: Case, domain: Domain, in_channels: int, out_channels: int) -> Surrogate:
     """Make the untrained model of a case on a domain; it predicts the change of a state where the case steps in time."""
     network = build_network(case.model, domain, in_channels, out_channels, case.training.seed, dtype_of(case))
-    return Surrogate(network, in_channels, out_channels, residual=steps_in_time(case)).to(dtype_of(case))
+    return Surrogate(network, in_channels, out_channels, residual=steps_in_time(case)).to(domain.device, dtype_of(case))
 
 
 def load_surrogate(case: Case, domain: Domain, state: Mapping[str, Any]) -> Surrogate:

@@ -25,9 +25,11 @@ from hpcml.io.dataset import Description
 from hpcml.io.dataset.growing import GrowingDataset
 from hpcml.mpi import StopSignal
 from hpcml.mpi.agreement import agree_on_error, raise_together
+from hpcml.mpi.host_copy import to_host
 from hpcml.mpi.patience import lenient
 from hpcml.mpi.world import World
 from hpcml.topology.process_grid import check_dims
+from hpcml.training.case_device import case_device
 from hpcml.training.equation_fields import equation_fields
 from hpcml.training.progress import progress
 from hpcml.training.simulation import trajectories
@@ -130,7 +132,9 @@ def _split_by_split(
     data, equation = case.data, build_equation(case.equation)
     splits = {"train": range(data.trajectories), "valid": range(data.trajectories, data.trajectories + data.held_out)}
     paths = []
-    with decompose(Grid(case.grid.shape, case.grid.extent, case.grid.periodic), comm, dims) as domain:
+    with decompose(
+        Grid(case.grid.shape, case.grid.extent, case.grid.periodic), comm, dims, device=case_device(case.ranks, world.comm)
+    ) as domain:
         equation.check(domain)
         for split, samples in splits.items():
             path = folder / "data" / split / f"{name}.hdf5"
@@ -169,7 +173,7 @@ def _simulate(
                 states = trajectories(equation, case.data, domain, range(sample, sample + 1), _times(case), False, heed)
                 for time, state in enumerate(states):
                     with raise_together(domain.comm):
-                        file.write(number, time, state.numpy(), domain.block)
+                        file.write(number, time, to_host(state)[0].numpy(), domain.block)
                 file.finish(number, domain.comm)
                 heed()  # a steady problem has no steps
             except _StoppedError:

@@ -121,8 +121,8 @@ def _gradient_square(domain: Domain, wide: Tensor) -> Tensor:
 
 def _distance(domain: Domain, d: int) -> Tensor:
     """Distance between the two neighbors of each cell; the replicated neighbor beyond an end lies at the cell itself."""
-    cell = torch.arange(domain.block[d].start, domain.block[d].stop)
-    steps = torch.full(cell.shape, 2.0, dtype=torch.float64)
+    cell = torch.arange(domain.block[d].start, domain.block[d].stop, device=domain.device)
+    steps = torch.full(cell.shape, 2.0, dtype=torch.float64, device=domain.device)
     if not domain.grid.periodic[d]:
         steps -= (cell == 0).double() + (cell == domain.global_shape[d] - 1).double()
     return steps.clamp_min(1.0) * domain.grid.spacing[d]

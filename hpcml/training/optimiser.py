@@ -7,6 +7,8 @@ from torch import nn
 
 from hpcml.core.case import Training
 
+FUSED = ("cpu", "cuda")
+
 
 def build_optimiser(model: nn.Module, spec: Training) -> torch.optim.Optimizer:
     """AdamW over all parameters, a pass over memory each where they are real; torch has no such pass for complex ones.
@@ -18,7 +20,7 @@ def build_optimiser(model: nn.Module, spec: Training) -> torch.optim.Optimizer:
     kinds: dict[bool, list[nn.Parameter]] = {}
     for parameter in model.parameters():
         kinds.setdefault(parameter.is_floating_point(), []).append(parameter)
-    groups = [{"params": parameters, "fused": real} for real, parameters in kinds.items()]
+    groups = [{"params": parameters, "fused": real and parameters[0].device.type in FUSED} for real, parameters in kinds.items()]
     return torch.optim.AdamW(groups, lr=spec.learning_rate, weight_decay=spec.weight_decay)
 
 

@@ -16,6 +16,7 @@ from hpcml.io.files.agree import together
 from hpcml.io.files.replace import write_file
 from hpcml.mpi.world import World
 from hpcml.solvers import NeuralSolver
+from hpcml.training.case_device import bind_case
 from hpcml.training.evaluation import trained
 from hpcml.training.experiment import load_surrogate
 from hpcml.training.relative_error import mean_of_defined, relative_errors
@@ -59,7 +60,7 @@ def rollout_case(folder: Path, world: World, steps: int | None = None, most: int
     directory = RunDirectory(folder)
     case = directory.case()
     steps = case.output.rollout_steps if steps is None else steps
-    with rank_log(world.rank, world.size, str(world.device), directory.log):
+    with rank_log(world.rank, world.size, str(bind_case(case.ranks, world)), directory.log):
         state, meaning = trained(directory, world.comm)
         truth = held_out_truth(case, world.comm, steps, most, meaning)
         model = load_surrogate(case, truth.domain, state)

@@ -45,7 +45,7 @@ def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype) -> 
     data, grid, ranks = spec.data, spec.grid, spec.ranks
     assert isinstance(data, case.Simulation) and grid is not None and spec.equation is not None
     domain = domain_of(grid.shape, grid, ranks, comm)
-    together = domain if ranks.data == 1 else domain_of(grid.shape, grid, case.Ranks(), comm)
+    together = domain if ranks.data == 1 else domain_of(grid.shape, grid, case.Ranks(device=ranks.device), comm)
     equation = build_equation(spec.equation)
     sets: list[Pairs] = []
     for samples in (range(data.trajectories), range(data.trajectories, data.trajectories + data.held_out)):

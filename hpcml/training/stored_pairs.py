@@ -16,6 +16,7 @@ from hpcml.core.errors import ConfigError, TrainingError
 from hpcml.fields.domain import Domain
 from hpcml.io.dataset import Dataset, Description, Meaning, open_dataset
 from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.host_copy import to_device
 from hpcml.training.dataset import Batch, Samples
 from hpcml.training.stated_grid import with_grid
 from hpcml.training.tensor_files import domain_of
@@ -78,7 +79,8 @@ class StoredPairs(Samples):
         numbers = tuple(samples.tolist())
         with raise_together(self.domain.world_comm):
             found = (self._coming.pop(numbers, None) or self._reader.submit(self._read, numbers)).result()
-        return found
+        inputs, targets = to_device(self.domain.device, *found)
+        return inputs, targets
 
     def typical(self) -> tuple[Tensor, Tensor]:
         count = min(MOST_TYPICAL, self.num_samples)
@@ -108,7 +110,7 @@ class StoredPairs(Samples):
             with raise_together(self.domain.world_comm):
                 read = (self.dataset.read(number, range(time, time + 1), self.domain.block, channels)[0] for number in trajectories)
                 field = self._tensor(list(read), [(number, time) for number in trajectories], channels)
-            yield field
+            yield to_device(self.domain.device, field)[0]
 
     @property
     def traffic(self) -> str:

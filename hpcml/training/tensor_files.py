@@ -14,6 +14,7 @@ from hpcml.fields.domain import Domain
 from hpcml.fields.grid import Grid
 from hpcml.io.dataset import Field, Meaning
 from hpcml.mpi.agreement import agree_on_error
+from hpcml.training.case_device import case_device
 from hpcml.training.dataset import Pairs
 from hpcml.training.grid_axes import grid_axes
 from hpcml.training.tensor_reader import read_tensors
@@ -84,9 +85,9 @@ def read_pairs(
 
 
 def domain_of(shape: tuple[int, ...], grid: case.Grid | None, ranks: case.Ranks, comm: MPI.Intracomm) -> Domain:
-    """Domain of a case, at the resolution given."""
+    """Domain of a case, at the resolution and on the device given."""
     box = Grid(shape, 1.0, False) if grid is None else Grid(shape, grid.extent, grid.periodic)
-    return decompose(box, comm, None if ranks.domain == "auto" else ranks.domain, ranks.data)
+    return decompose(box, comm, None if ranks.domain == "auto" else ranks.domain, ranks.data, case_device(ranks, comm))
 
 
 def _fields(path: Path, spec: case.Tensors, grid: case.Grid | None) -> tuple[Tensor, Tensor]:

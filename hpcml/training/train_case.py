@@ -14,6 +14,7 @@ from hpcml.io.files.agree import together
 from hpcml.mpi import StopSignal
 from hpcml.mpi.patience import lenient
 from hpcml.mpi.world import World
+from hpcml.training.case_device import bind_case
 from hpcml.training.check_case import check_case
 from hpcml.training.evaluation import evaluate
 from hpcml.training.experiment import Experiment, open_experiment
@@ -57,6 +58,7 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
     -------------
     Collective over world.comm.
     """
+    device = bind_case(case.ranks, world)
     check_case(case, world.comm)
     directory = RunDirectory(folder)
     with ExitStack() as stack:
@@ -69,7 +71,7 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
         directory.describe(world.comm)
         directory.take_ways(world.comm)
         with together(world.comm, f"opening the log in {directory.log}"):
-            stack.enter_context(rank_log(world.rank, world.size, str(world.device), directory.log))
+            stack.enter_context(rank_log(world.rank, world.size, str(device), directory.log))
         simulated = None
         if isinstance(case.data, Simulation):
             simulated = simulated_data(case, folder, world, stop)

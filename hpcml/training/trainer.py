@@ -145,14 +145,14 @@ class Trainer:
         if pairs.num_samples == 0:
             return math.nan
         whole = Schedule(pairs.num_samples, min(self.spec.batch_size, pairs.num_samples), 1, 1, 0, self.spec.seed)
-        total = 0.0
+        total: Tensor | float = 0.0
         self.model.eval()
         with torch.no_grad():
             for (batch,) in whole.updates(0):
                 x, y = pairs.take(batch.samples)
-                total += float(self.loss(self.domain, self.model(x), y)) * len(batch.samples)
+                total = total + self.loss(self.domain, self.model(x), y) * len(batch.samples)
         self.model.train()
-        return total / pairs.num_samples
+        return float(total) / pairs.num_samples
 
     def _updates(self, bar: Progress) -> None:
         """What is left of an epoch, unless asked to stop."""
@@ -197,13 +197,7 @@ class Trainer:
         if self.step % COMPARE_EVERY == 0 or not self._compared:
             check_parameters(self.model, self.domain.world_comm)
             self._compared = True
-        loss = 0.0
-        for batch in parts:
-            x, y = self.train.take(batch.samples)
-            part = self.loss(self.domain, self.model(x), y) * batch.weight
-            part.backward()
-            loss += float(part.detach())
-        norm = self._clip()
+        loss, norm = self.gradient(parts).tolist()  # the one time that an update waits for a GPU
         # Loss and gradients are the same on every rank, so all ranks stop here together.
         if not math.isfinite(loss) or not math.isfinite(norm):
             self._diverged(loss, norm)
@@ -212,9 +206,17 @@ class Trainer:
         at = self.position
         at.update, at.loss, at.gradient_norm = at.update + 1, at.loss + loss, at.gradient_norm + norm
 
-    def _clip(self) -> float:
+    def gradient(self, parts: list[Batch]) -> Tensor:
+        """Leave the gradient of an update in the parameters, clipped; give loss and norm, float64, (2,), which are not waited for."""
+        losses = []
+        for batch in parts:
+            x, y = self.train.take(batch.samples)
+            part = self.loss(self.domain, self.model(x), y) * batch.weight
+            part.backward()
+            losses.append(part.detach())
         bound = math.inf if self.spec.clip is None else self.spec.clip
-        return float(nn.utils.clip_grad_norm_(self.model.parameters(), bound))
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), bound)
+        return torch.stack([sum(losses[1:], start=losses[0]), norm.to(losses[0].dtype)])
 
     def _diverged(self, loss: float, norm: float) -> None:
         self.checkpointer.wait()

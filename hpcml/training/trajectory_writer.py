@@ -11,6 +11,7 @@ from hpcml.core.case import Case
 from hpcml.core.config import to_toml
 from hpcml.fields.domain import Domain
 from hpcml.io import Compression, Field, Series, SnapshotWriter, UniformGrid
+from hpcml.mpi.host_copy import to_host
 
 
 class TrajectoryWriter:
@@ -59,7 +60,7 @@ class TrajectoryWriter:
         -------------
         Collective.
         """
-        self._writer.append(time, {name: value.cpu() for name, value in values.items()})
+        self._writer.append(time, dict(zip(values, to_host(*values.values()), strict=True)))
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.autocast import is_autocast
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
@@ -88,7 +89,7 @@ class _CellwiseMap(nn.Conv1d):
 
     def forward(self, input: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
-        autocast = torch.is_autocast_enabled(input.device.type)
+        autocast = is_autocast(input.device)
         if input.dtype in (torch.float16, torch.bfloat16) and weight.dtype == input.dtype and not autocast:
             return super().forward(input)  # adds up the gradients of samples before it rounds
         # A product with the matrix of each sample is up to three times as fast as a convolution with a kernel of one cell.

@@ -1,5 +1,7 @@
 """Dropout whose mask belongs to the global field, not to a rank."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from mpi4py import MPI
@@ -54,6 +56,10 @@ class Dropout(nn.Dropout):
         self.register_buffer("seed", torch.randint(2**62, ()))
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         share_parameters(self, domain.world_comm)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Dropout":
+        """Its two numbers are keys that Python reads at every call: on a GPU that would wait for all work before it."""
+        return self
 
     def forward(self, input: Tensor) -> Tensor:
         """Field with entries dropped, or the field itself in `eval`."""

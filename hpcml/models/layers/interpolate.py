@@ -11,6 +11,7 @@ from torch.nn.modules.utils import _ntuple
 
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.autocast import no_autocast
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.padding import periodic_dims
 from hpcml.models.layers.reach import check_field, output_domain, read_inputs
@@ -107,7 +108,7 @@ class Interpolate(nn.Upsample):
         # In 16 bits every product and sum would be rounded, where torch rounds once.
         y = x.to(torch.promote_types(x.dtype, torch.float32))
         y = read_inputs(y, self.domain, self.domain_out, dims, tuple("periodic" if wraps else "zero" for wraps in self.periodic))
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x.device):
             for d in reversed(range(len(dims))):
                 owned = self.domain_out.block[d]
                 y = _resample(y, d - len(dims), dims[d], (owned.start, owned.stop))
@@ -156,14 +157,14 @@ class Interpolate(nn.Upsample):
 
 
 @lru_cache(maxsize=256)
-def _tables(resampling: Resampling, outputs: Range, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _tables(resampling: Resampling, outputs: Range, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     index, weight = resampling.taps(outputs)
-    return torch.from_numpy(index - resampling(outputs)[0]), torch.from_numpy(weight).to(dtype)
+    return torch.from_numpy(index - resampling(outputs)[0]).to(device), torch.from_numpy(weight).to(device, dtype)
 
 
 def _resample(x: Tensor, dim: int, resampling: Resampling, outputs: Range) -> Tensor:
     """Interpolate a window along one dim."""
-    index, weight = (table.to(x.device) for table in _tables(resampling, outputs, x.dtype))
+    index, weight = _tables(resampling, outputs, x.dtype, x.device)
     if len(index) == 1:
         return _select(x, dim, index[0])
     if len(index) > MOST_TAPS:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.parameters import place
 from hpcml.mpi.call import calling
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -15,7 +16,8 @@ Layer = TypeVar("Layer", bound=nn.Module)
 def numbered(layer: type[Layer]) -> type[Layer]:
     """Decorate a layer that is built with a domain: what it communicates bears its class and its number, such as ``Conv2d 3``.
 
-    Layers are numbered as they are built, which all ranks do in one order. A copy of a layer bears the same number.
+    Layers are numbered as they are built, which all ranks do in one order. A copy of a layer bears the same number. Parameters lie on the
+    domain's device, unless ``device=`` says otherwise.
 
     Communication
     -------------
@@ -29,6 +31,8 @@ def numbered(layer: type[Layer]) -> type[Layer]:
         name = self.__dict__.setdefault("_call", domain.number(type(self).__name__))
         with calling(name):
             build(self, domain, *args, **kwargs)
+        if kwargs.get("device") is None:
+            place(self, domain.device)
 
     @wraps(forward)
     def named_forward(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -26,6 +26,17 @@ def share_parameters(module: nn.Module, comm: MPI.Intracomm) -> None:
             value.copy_(broadcast(comm, value))
 
 
+def place(module: nn.Module, device: torch.device) -> None:
+    """Move what a new layer holds to the device of its domain; initial values are drawn on the CPU, alike for every device.
+
+    Communication
+    -------------
+    Local.
+    """
+    if device.type != "cpu":
+        module.to(device)
+
+
 def replicated_wide(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     """`replicated`, in float32 or wider, so that what the ranks' gradients are summed from was not rounded to 16 bits before.
 

@@ -92,7 +92,7 @@ class _AvgPool(_Pool):
             margin = pad if self.count_include_pad else 0
             count = (start + k).clamp(max=n + margin) - start.clamp(min=-margin)
             if not torch.all(count == k):
-                scales.append((k / count.double()).view(-1, *(1,) * (self.num_dims - d - 1)))
+                scales.append((k / count.double()).view(-1, *(1,) * (self.num_dims - d - 1)).to(self.domain.device))
         return scales
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from hpcml.fields.domain import Domain
 from hpcml.fields.low_modes import low_modes
+from hpcml.models.layers.autocast import is_autocast, no_autocast
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_wide, share_parameters
 from hpcml.models.layers.reach import check_field
@@ -95,8 +96,8 @@ class SpectralConv(nn.Module):
         transform = low_modes(self.domain, self.modes)
         parameters = [self.weight] if self.bias is None else [self.weight, self.bias]
         weight, *bias = replicated_wide(self.domain.world_comm, *parameters)
-        autocast = torch.is_autocast_enabled(x.device.type)
-        with torch.autocast(x.device.type, enabled=False):
+        autocast = is_autocast(x.device)
+        with no_autocast(x.device):
             u = x.to(torch.promote_types(x.dtype, torch.float32))
             y = transform.cells(multiply_modes(transform.modes(u), weight[transform.block]))
             y = y + bias[0].view(-1, *(1,) * self.domain.num_dims) if bias else y

@@ -14,6 +14,7 @@ from mpi4py import MPI
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
+from hpcml.models.layers.autocast import is_autocast, no_autocast
 from hpcml.models.layers.convolution import Convolution
 from hpcml.models.layers.parameters import replicated_wide
 from hpcml.mpi.call import CallFunction
@@ -135,13 +136,13 @@ def windowed_convolution(
     -------------
     Forward: neighbours, one message per peer. Backward: the same bytes the other way, and one all-reduce of the parameters' gradients.
     """
-    autocast = torch.is_autocast_enabled(x.device.type)
+    autocast = is_autocast(x.device)
     if x.is_complex() or (autocast and x.is_cuda):  # there a backward pass of 16 bits is what autocast is for
         wide = x if plan.is_identity else window(plan, x)[0]
         weight, *rest = replicated_wide(comm, weight) if bias is None else replicated_wide(comm, weight, bias)
         return convolution.forward_any(wide, weight, rest[0] if rest else None)
     if autocast and x.dtype != torch.float64:
         x = x.to(torch.get_autocast_dtype(x.device.type))
-    with torch.autocast(x.device.type, enabled=False):
+    with no_autocast(x.device):
         result: Any = _WindowedConvolution.apply((plan, comm, convolution), x, weight, bias)
     return result[0]

@@ -110,7 +110,7 @@ def compare_case(
     -------------
     Collective over comm: that of the layer.
     """
-    with decompose(Grid(case.shape), comm, dims) as domain:
+    with decompose(Grid(case.shape), comm, dims, device="cpu") as domain:
         try:
             layer = case.make(domain)
         except HpcmlError as error:

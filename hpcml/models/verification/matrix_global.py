@@ -45,7 +45,7 @@ def _pointwise(shape: Shape) -> Iterator[MatrixCase]:
         yield _channel_mlp(shape, widths)
     for name, module, last in (("Linear", lambda: nn.Linear(4, 3), True), ("PReLU", lambda: nn.PReLU(4), False)):
         yield _wrapped(name, shape, module, last)
-    serial = decompose(Grid(shape), MPI.COMM_SELF)
+    serial = decompose(Grid(shape), MPI.COMM_SELF, device="cpu")
     yield MatrixCase("Dropout", "0.3", shape, 4, lambda domain: layers.Dropout(domain, 0.3), lambda: layers.Dropout(serial, 0.3))
 
 

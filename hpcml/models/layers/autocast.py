@@ -1,0 +1,31 @@
+"""Torch's autocast as layers ask for it, on any device, those included that have none."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def is_autocast(device: torch.device) -> bool:
+    """Whether torch computes in 16 bits on a device now.
+
+    Communication
+    -------------
+    Local.
+
+    Examples
+    --------
+    >>> with torch.autocast("cpu", torch.bfloat16):
+    ...     is_autocast(torch.device("cpu")), is_autocast(torch.device("meta"))
+    (True, False)
+    """
+    return device.type != "meta" and torch.is_autocast_enabled(device.type)
+
+
+def no_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A block in which every operation computes in the precision of what it is given.
+
+    Communication
+    -------------
+    Local.
+    """
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
