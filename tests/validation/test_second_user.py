@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from hpcml.io.checkpoint.catalog import SECRET
-from hpcml.io.checkpoint.session import Session
+from hpcml.io.checkpoint.keeper.session import Session
 from hpcml.kernels.compiler import compile_shared, find_compiler
 
 CASE = """

@@ -11,7 +11,7 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.kept import Kept
+from hpcml.io.checkpoint.keeper.kept import Kept
 from hpcml.io.checkpoint.parity import ParityGroup, decode
 
 Key = tuple[str, int]

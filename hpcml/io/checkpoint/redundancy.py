@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from hpcml.io.checkpoint.link import KeeperLink
+from hpcml.io.checkpoint.keeper.link import KeeperLink
 from hpcml.io.checkpoint.parity import ParityGroup, pick_groups
 from hpcml.io.checkpoint.state.image import Image
 from hpcml.mpi.patience import wait

@@ -11,7 +11,7 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint.catalog import Checkpoint, DamagedError, folder_name, survey
-from hpcml.io.checkpoint.kept import Kept
+from hpcml.io.checkpoint.keeper.kept import Kept
 from hpcml.io.checkpoint.memory import UnreachableError, find_in_memory, open_in_memory
 from hpcml.io.checkpoint.state.load import FolderImages, load
 from hpcml.io.checkpoint.verify import damage

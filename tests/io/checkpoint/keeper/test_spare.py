@@ -6,7 +6,7 @@ import mmap
 import pytest
 
 from hpcml.io.checkpoint.catalog import SPARE
-from hpcml.io.checkpoint.spare import Spares
+from hpcml.io.checkpoint.keeper.spare import Spares
 
 PAGE = 4096
 

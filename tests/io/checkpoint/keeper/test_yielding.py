@@ -1,12 +1,26 @@
 """Work yields to training up to a time, and is done whole whoever does it."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from hpcml.io.checkpoint.yielding import work_off
+from hpcml.io.checkpoint.keeper.yielding import work_off
+
+TWO_ON_ONE_CORE = """
+import os, subprocess, sys, time
+from hpcml.io.checkpoint.keeper.yielding import work_off
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+end = time.monotonic() + 1.0
+print(work_off((None for _ in iter(lambda: time.monotonic() < end, False)), 1e18))
+other.kill()
+other.wait()
+"""
 
 
 def parts(count, seen, until=None):
@@ -42,3 +56,10 @@ def test_errors_arrive(until):
 
     with pytest.raises(OSError, match="No space"):
         work_off(failing(), until)
+
+
+def test_waiting_for_a_core_is_counted():
+    if Path("/proc/thread-self/schedstat").read_text().startswith("0 0 "):
+        pytest.skip("this Linux does not count how long a thread waits for a core (CONFIG_SCHED_INFO)")
+    done = subprocess.run([sys.executable, "-c", TWO_ON_ONE_CORE], capture_output=True, text=True, timeout=60, check=True)
+    assert float(done.stdout) > 0.2  # of the second, at the lowest priority more than half

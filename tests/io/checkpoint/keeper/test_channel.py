@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hpcml.io.checkpoint.channel import pair, receive, send
+from hpcml.io.checkpoint.keeper.channel import pair, receive, send
 
 
 @pytest.mark.parametrize("unread", [0, 1, 3])

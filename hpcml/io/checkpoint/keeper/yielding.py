@@ -6,8 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-
-from hpcml.io.checkpoint.core_time import seconds_without_core
+from pathlib import Path
 
 
 def work_off(parts: Iterator[None], yield_until: float) -> float:
@@ -39,11 +38,11 @@ def work_off(parts: Iterator[None], yield_until: float) -> float:
         nonlocal waited
         try:
             os.setpriority(os.PRIO_PROCESS, 0, 19)  # of this thread alone
-            start = seconds_without_core()
+            start = _seconds_without_core()
             for _ in parts:
                 if time.monotonic() > yield_until:
                     break
-            waited = seconds_without_core() - start
+            waited = _seconds_without_core() - start
         except BaseException as error:
             errors.append(error)
 
@@ -56,3 +55,10 @@ def work_off(parts: Iterator[None], yield_until: float) -> float:
         raise error
     deque(parts, maxlen=0)
     return waited
+
+
+def _seconds_without_core() -> float:
+    """How long this thread has been ready to run while others had the cores; 0 where the system does not count that."""
+    with suppress(OSError):
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    return 0.0

@@ -12,8 +12,8 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from hpcml.io.checkpoint.channel import receive, send
-from hpcml.io.checkpoint.session import Session, is_same_user
+from hpcml.io.checkpoint.keeper.channel import receive, send
+from hpcml.io.checkpoint.keeper.session import Session, is_same_user
 
 _MOST_WAITING = 4096  # restarting ranks of a node, while the keeper still writes
 

@@ -13,10 +13,10 @@ import pytest
 from mpi4py import MPI
 
 from hpcml.io import Checkpointer
-from hpcml.io.checkpoint import kept
-from hpcml.io.checkpoint.channel import receive, send
-from hpcml.io.checkpoint.handover import hand_over, open_point
-from hpcml.io.checkpoint.session import Session, earlier_sessions
+from hpcml.io.checkpoint.keeper import kept
+from hpcml.io.checkpoint.keeper.channel import receive, send
+from hpcml.io.checkpoint.keeper.handover import hand_over, open_point
+from hpcml.io.checkpoint.keeper.session import Session, earlier_sessions
 
 NOBODY = 65534
 SESSION = Session("abc123", "5ec4e7", 2)

@@ -7,23 +7,20 @@ When its rank dies the keeper writes what was complete in memory, so that nothin
 and ends; the memory ends with it. Standard library only: it starts in some hundredths of a second and takes 10 MB beside the state.
 """
 
-import json
 import mmap
 import os
 import select
 import socket
-import sys
-import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcml.io.checkpoint.channel import receive, send
-from hpcml.io.checkpoint.disk import POLL_SECONDS, Disk
-from hpcml.io.checkpoint.handover import hand_over, open_point
+from hpcml.io.checkpoint.keeper.channel import receive, send
+from hpcml.io.checkpoint.keeper.disk import POLL_SECONDS, Disk
+from hpcml.io.checkpoint.keeper.handover import hand_over, open_point
+from hpcml.io.checkpoint.keeper.session import Session
 from hpcml.io.checkpoint.kept_parity import KeptParity
-from hpcml.io.checkpoint.session import Session
 from hpcml.io.files.lock import FolderHeir
 
 
@@ -155,20 +152,3 @@ class Keeper:
                 offer["parity"] = self._parity.offer()
                 files.append(self._parity.fd)
             hand_over(point, self._session.secret, offer, files, self._linger)
-
-
-def main() -> None:
-    """Entry of the process: ``python -m hpcml.io.checkpoint.keeper CHANNEL OPTIONS``."""
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    with suppress(OSError):  # the launcher may have bound the rank to one core: do not compete for it
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))
-    try:
-        Keeper(channel, **json.loads(sys.argv[2])).run()
-    except Exception:
-        with suppress(OSError):
-            send(channel, {"crashed": traceback.format_exc()})
-        raise
-
-
-if __name__ == "__main__":
-    main()

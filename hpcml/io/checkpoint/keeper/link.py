@@ -16,8 +16,8 @@ from typing import Any
 
 import hpcml
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint import channel
-from hpcml.io.checkpoint.session import Session
+from hpcml.io.checkpoint.keeper import channel
+from hpcml.io.checkpoint.keeper.session import Session
 from hpcml.io.files.remedy import remedy
 
 _log = logging.getLogger(__name__)
