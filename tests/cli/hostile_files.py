@@ -30,7 +30,7 @@ from mpi4py import MPI
 from hpcml.cli.main import main
 from hpcml.core.errors import HpcmlError
 from hpcml.io import Field, Series, SnapshotFile, SnapshotWriter, UniformGrid
-from hpcml.io.checkpoint.catalog import COMMIT, describe_rank
+from hpcml.io.checkpoint.stored.catalog import COMMIT, describe_rank
 from hpcml.io.dataset import Description, create_dataset, open_dataset
 from hpcml.io.dataset import Field as DataField
 from hpcml.io.files.checksum import CHUNK_BYTES, crc32

@@ -154,7 +154,7 @@ class Train:
     def check(self):
         import csv
 
-        from hpcml.io.checkpoint.catalog import survey
+        from hpcml.io.checkpoint.stored.catalog import survey
 
         with (self.folder / "metrics.csv").open() as file:
             rows = list(csv.DictReader(file))

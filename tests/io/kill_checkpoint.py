@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcml.io.checkpoint.catalog import survey
+from hpcml.io.checkpoint.stored.catalog import survey
 
 CELLS = 1 << 18
 TARGETS = ("rank", "ranks", "keeper", "everything")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcml.io.checkpoint.catalog import survey
+from hpcml.io.checkpoint.stored.catalog import survey
 
 PROGRAM = """
 import os, sys, time, numpy as np

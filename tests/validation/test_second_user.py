@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
-from hpcml.io.checkpoint.catalog import SECRET
 from hpcml.io.checkpoint.keeper.session import Session
+from hpcml.io.checkpoint.stored.catalog import SECRET
 from hpcml.kernels.compiler import compile_shared, find_compiler
 
 CASE = """

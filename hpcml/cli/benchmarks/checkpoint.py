@@ -27,8 +27,8 @@ from torch.distributed.checkpoint.state_dict_saver import async_save, save
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import Blocked, Checkpointer
-from hpcml.io.checkpoint.catalog import survey
-from hpcml.io.checkpoint.verify import damage
+from hpcml.io.checkpoint.stored.catalog import survey
+from hpcml.io.checkpoint.stored.verify import damage
 from hpcml.mpi.world import World
 
 MEGABYTES = 96

@@ -1,4 +1,9 @@
-"""Checkpoints that stream: the whole state of a run, saved while it goes on, restored on any number of ranks."""
+"""Checkpoints that stream: the whole state of a run, saved while it goes on, restored on any number of ranks.
+
+`checkpointer` (what is saved: `registry`; how often: `interval`) fills `copies` in memory, which a process beside each rank brings to disk;
+`restored` reads them from memory, parity or disk, and `summary` tells what is there. In rooms of their own: what a state is (`state`), the
+process (`keeper`), what outlives the loss of a node (`parity`), and files (`stored`).
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -11,15 +11,15 @@ from mpi4py import MPI
 
 import hpcml
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint import catalog
 from hpcml.io.checkpoint.copies import Copies
 from hpcml.io.checkpoint.keeper.kept import Kept, find_kept
 from hpcml.io.checkpoint.keeper.link import MAX_AGE_SECONDS, KeeperLink
 from hpcml.io.checkpoint.keeper.session import begin_session
-from hpcml.io.checkpoint.redundancy import Redundancy
+from hpcml.io.checkpoint.parity.redundancy import Redundancy
 from hpcml.io.checkpoint.registry import Registry
 from hpcml.io.checkpoint.restored import Restored, restore
 from hpcml.io.checkpoint.state.flat_state import flatten
+from hpcml.io.checkpoint.stored import catalog
 from hpcml.io.files.agree import together
 from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.regular import shown

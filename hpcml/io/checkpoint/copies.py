@@ -9,7 +9,7 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint.keeper.link import KeeperLink
-from hpcml.io.checkpoint.redundancy import Redundancy
+from hpcml.io.checkpoint.parity.redundancy import Redundancy
 from hpcml.io.checkpoint.state.flat_state import FlatState
 from hpcml.io.checkpoint.state.image import Image, to_json
 from hpcml.io.checkpoint.state.layout import Layout, agree_layout

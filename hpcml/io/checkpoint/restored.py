@@ -10,11 +10,11 @@ from typing import Any
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.catalog import Checkpoint, DamagedError, folder_name, survey
 from hpcml.io.checkpoint.keeper.kept import Kept
-from hpcml.io.checkpoint.memory import UnreachableError, find_in_memory, open_in_memory
+from hpcml.io.checkpoint.parity.memory import UnreachableError, find_in_memory, open_in_memory
 from hpcml.io.checkpoint.state.load import FolderImages, load
-from hpcml.io.checkpoint.verify import damage
+from hpcml.io.checkpoint.stored.catalog import Checkpoint, DamagedError, folder_name, survey
+from hpcml.io.checkpoint.stored.verify import damage
 from hpcml.io.files.agree import together
 from hpcml.io.files.regular import shown
 from hpcml.mpi.call import named_call

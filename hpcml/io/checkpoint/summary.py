@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.catalog import Checkpoint, open_checkpoint, survey
-from hpcml.io.checkpoint.damaged_chunk import damaged_chunk
 from hpcml.io.checkpoint.state.index import build_index, check_file, read_head, read_table
-from hpcml.io.checkpoint.stored_image import StoredImage
+from hpcml.io.checkpoint.stored.catalog import Checkpoint, open_checkpoint, survey
+from hpcml.io.checkpoint.stored.damaged_chunk import damaged_chunk
+from hpcml.io.checkpoint.stored.stored_image import StoredImage
 from hpcml.io.files.regular import shown
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hpcml.io import Blocked, Rows, restore
-from hpcml.io.checkpoint.catalog import FORMAT_VERSION
+from hpcml.io.checkpoint.stored.catalog import FORMAT_VERSION
 
 STORED = Path(__file__).parent / "data"
 WHOLE = torch.arange(12.0).reshape(4, 3)

@@ -13,7 +13,7 @@ import pytest
 from mpi4py import MPI
 
 from hpcml.io import Checkpointer, Rows, restore
-from hpcml.io.checkpoint.catalog import COMMIT, prune, rank_file, survey
+from hpcml.io.checkpoint.stored.catalog import COMMIT, prune, rank_file, survey
 from hpcml.io.checkpoint.summary import summarise_run
 from hpcml.io.files.record import read_record, write_record
 

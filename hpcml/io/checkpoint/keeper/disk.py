@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint import catalog
 from hpcml.io.checkpoint.keeper.spare import Spares
 from hpcml.io.checkpoint.keeper.yielding import work_off
+from hpcml.io.checkpoint.stored import catalog
 from hpcml.io.files.checksum import each_checksum
 from hpcml.io.files.record import read_record, write_record
 from hpcml.io.files.replace import write_file

@@ -20,7 +20,7 @@ from hpcml.io.checkpoint.keeper.channel import receive, send
 from hpcml.io.checkpoint.keeper.disk import POLL_SECONDS, Disk
 from hpcml.io.checkpoint.keeper.handover import hand_over, open_point
 from hpcml.io.checkpoint.keeper.session import Session
-from hpcml.io.checkpoint.kept_parity import KeptParity
+from hpcml.io.checkpoint.parity.kept_parity import KeptParity
 from hpcml.io.files.lock import FolderHeir
 
 

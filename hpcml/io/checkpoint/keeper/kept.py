@@ -16,7 +16,7 @@ from mpi4py import MPI
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint.keeper.channel import receive, send
 from hpcml.io.checkpoint.keeper.session import Session, earlier_sessions, is_same_user
-from hpcml.io.checkpoint.parity import ParityGroup
+from hpcml.io.checkpoint.parity.parity_group import ParityGroup
 from hpcml.io.files.agree import together
 
 _ANSWER_SECONDS = 30.0  # a keeper may still be bringing its copies to disk; it gives up on others that are lost after half of that

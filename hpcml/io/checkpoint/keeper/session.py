@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from hpcml.io.checkpoint.catalog import SECRET, survey
+from hpcml.io.checkpoint.stored.catalog import SECRET, survey
 from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.regular import open_regular
 from hpcml.io.files.replace import sync_folder, write_file

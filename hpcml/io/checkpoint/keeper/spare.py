@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from hpcml.io.checkpoint.catalog import SPARE
+from hpcml.io.checkpoint.stored.catalog import SPARE
 from hpcml.io.files.direct import open_direct, pour, write_by_parts
 from hpcml.io.files.replace import replacing, sync_folder
 

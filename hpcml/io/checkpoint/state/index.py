@@ -7,10 +7,10 @@ from math import prod
 from operator import index as whole
 from typing import Any
 
-from hpcml.io.checkpoint.catalog import DamagedError
 from hpcml.io.checkpoint.state.box import Box
 from hpcml.io.checkpoint.state.dtypes import storage_dtype
 from hpcml.io.checkpoint.state.plan import ArraySpec
+from hpcml.io.checkpoint.stored.catalog import DamagedError
 
 Table = tuple[list[Any], dict[str, int]]
 """Pieces that one file holds, and how many rows of them count."""

@@ -10,8 +10,7 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, HpcmlError
-from hpcml.io.checkpoint.catalog import DamagedError
-from hpcml.io.checkpoint.memory import UnreachableError
+from hpcml.io.checkpoint.parity.memory import UnreachableError
 from hpcml.io.checkpoint.state.box import Box
 from hpcml.io.checkpoint.state.dtypes import storage_dtype
 from hpcml.io.checkpoint.state.flat_state import flatten, unflatten
@@ -19,7 +18,8 @@ from hpcml.io.checkpoint.state.image import as_target, dataset_name
 from hpcml.io.checkpoint.state.index import Index, Table, build_index, check_file, read_head, read_table
 from hpcml.io.checkpoint.state.placement import Blocked
 from hpcml.io.checkpoint.state.plan import ArraySpec, describe
-from hpcml.io.checkpoint.stored_image import StoredImage
+from hpcml.io.checkpoint.stored.catalog import DamagedError
+from hpcml.io.checkpoint.stored.stored_image import StoredImage
 from hpcml.io.files.agree import together
 from hpcml.io.files.regular import raise_if_short
 from hpcml.topology.block import block_range

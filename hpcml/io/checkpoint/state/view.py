@@ -5,10 +5,10 @@ import os
 import h5py
 import numpy as np
 
-from hpcml.io.checkpoint.catalog import FORMAT, FORMAT_VERSION, rank_file
 from hpcml.io.checkpoint.state.dtypes import storage_dtype
 from hpcml.io.checkpoint.state.image import dataset_name, to_json
 from hpcml.io.checkpoint.state.layout import Layout
+from hpcml.io.checkpoint.stored.catalog import FORMAT, FORMAT_VERSION, rank_file
 from hpcml.io.files.memory_file import MemoryFile
 
 

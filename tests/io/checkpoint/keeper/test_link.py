@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from hpcml.io.checkpoint.catalog import survey
 from hpcml.io.checkpoint.keeper import channel
 from hpcml.io.checkpoint.keeper.link import KeeperLink
+from hpcml.io.checkpoint.stored.catalog import survey
 
 PAGE = 4096
 

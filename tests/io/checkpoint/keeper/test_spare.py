@@ -5,8 +5,8 @@ import mmap
 
 import pytest
 
-from hpcml.io.checkpoint.catalog import SPARE
 from hpcml.io.checkpoint.keeper.spare import Spares
+from hpcml.io.checkpoint.stored.catalog import SPARE
 
 PAGE = 4096
 

@@ -12,7 +12,7 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint.keeper.kept import Kept
-from hpcml.io.checkpoint.parity import ParityGroup, decode
+from hpcml.io.checkpoint.parity.parity_group import ParityGroup, decode
 
 Key = tuple[str, int]
 """Session and sequence of a save."""

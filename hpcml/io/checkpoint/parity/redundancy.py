@@ -14,7 +14,7 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.io.checkpoint.keeper.link import KeeperLink
-from hpcml.io.checkpoint.parity import ParityGroup, pick_groups
+from hpcml.io.checkpoint.parity.parity_group import ParityGroup, pick_groups
 from hpcml.io.checkpoint.state.image import Image
 from hpcml.mpi.patience import wait
 from hpcml.mpi.patient_comm import patient

@@ -2,8 +2,8 @@
 
 from mpi4py import MPI
 
-from hpcml.io.checkpoint.catalog import Checkpoint
-from hpcml.io.checkpoint.damaged_chunk import damaged_chunk
+from hpcml.io.checkpoint.stored.catalog import Checkpoint
+from hpcml.io.checkpoint.stored.damaged_chunk import damaged_chunk
 from hpcml.io.files.agree import together
 from hpcml.io.files.regular import shown
 from hpcml.topology.block import block_range

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.parity import ParityGroup, decode, encode, pick_groups
+from hpcml.io.checkpoint.parity.parity_group import ParityGroup, decode, encode, pick_groups
 
 SEGMENT = 4096
 

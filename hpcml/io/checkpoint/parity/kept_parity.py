@@ -7,7 +7,7 @@ import mmap
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hpcml.io.checkpoint.parity import ParityGroup, encode
+from hpcml.io.checkpoint.parity.parity_group import ParityGroup, encode
 
 
 @dataclass(slots=True)

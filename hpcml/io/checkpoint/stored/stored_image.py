@@ -5,7 +5,7 @@ from typing import Any
 
 import h5py
 
-from hpcml.io.checkpoint.catalog import DamagedError, rank_file
+from hpcml.io.checkpoint.stored.catalog import DamagedError, rank_file
 from hpcml.io.files.confined_file import ConfinedFile
 
 

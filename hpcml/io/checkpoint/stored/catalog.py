@@ -1,7 +1,7 @@
 """The checkpoints of a run: which are complete, which is the newest, which may go.
 
     RUN/step-000000120-9f3a1c/commit.json       written last: its presence makes the checkpoint
-                              rank-00000.h5     what rank 0 wrote, see `image`
+                              rank-00000.h5     what rank 0 wrote, see `state.image`
                               rank-00000.json   its length and checksums, merged into the commit record
                               checkpoint.h5     the arrays of all ranks as one file, by reference to theirs
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint.commit_record import check_record, most_record_bytes
+from hpcml.io.checkpoint.stored.commit_record import check_record, most_record_bytes
 from hpcml.io.files.checksum import CHUNK_BYTES
 from hpcml.io.files.record import read_record, write_record
 from hpcml.io.files.regular import check_own_folder, kind_of, raise_if_short, shown

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parents[1] / "lose_memory.py"
+PROGRAM = Path(__file__).parents[2] / "lose_memory.py"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcml.io.checkpoint.catalog import COMMIT, describe_rank, folder_name, prune, rank_file, rank_record, remove, survey, try_commit
+from hpcml.io.checkpoint.stored.catalog import COMMIT, describe_rank, folder_name, prune, rank_file, rank_record, remove, survey, try_commit
 from hpcml.io.files.record import write_record
 
 SESSION = "abc123"
@@ -50,7 +50,7 @@ def test_what_is_left_of_a_dead_run_does_not_touch_what_its_restart_writes(tmp_p
 
 @pytest.mark.parametrize("meanwhile", ["committed", "removed"])
 def test_what_changes_while_it_is_looked_at_is_not_called_damaged(tmp_path, monkeypatch, meanwhile):
-    from hpcml.io.checkpoint import catalog
+    from hpcml.io.checkpoint.stored import catalog
 
     path = write(tmp_path, 1)
 
@@ -68,7 +68,7 @@ def test_what_changes_while_it_is_looked_at_is_not_called_damaged(tmp_path, monk
 
 def test_what_is_being_removed_cannot_be_committed(tmp_path, monkeypatch):
     """Another process removes the checkpoint after its records were read and before the commit record is written."""
-    from hpcml.io.checkpoint import catalog
+    from hpcml.io.checkpoint.stored import catalog
 
     path = write(tmp_path, 1, commit=False)
 
@@ -83,7 +83,7 @@ def test_what_is_being_removed_cannot_be_committed(tmp_path, monkeypatch):
 
 
 def test_a_removal_that_was_interrupted_is_finished(tmp_path, monkeypatch):
-    from hpcml.io.checkpoint import catalog
+    from hpcml.io.checkpoint.stored import catalog
 
     path = write(tmp_path, 1)
     with monkeypatch.context() as context:
