@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpcml.mpi.agreement import agree_on_error, raise_together
-    from hpcml.mpi.reductions import InPlaceSum, agree, all_max, all_min, all_sum, start_sum
+    from hpcml.mpi.agreement import agree, agree_on_error, raise_together
+    from hpcml.mpi.reductions import InPlaceSum, all_max, all_min, all_sum, start_sum
     from hpcml.mpi.stop_signal import StopSignal
     from hpcml.mpi.world import World, mpi_library, world
 
@@ -31,9 +31,10 @@ _HOMES = {
     "StopSignal": "stop_signal",
     "World": "world",
     "mpi_library": "world",
+    "agree": "agreement",
     "agree_on_error": "agreement",
     "raise_together": "agreement",
-} | dict.fromkeys(("InPlaceSum", "agree", "all_max", "all_min", "all_sum", "start_sum"), "reductions")
+} | dict.fromkeys(("InPlaceSum", "all_max", "all_min", "all_sum", "start_sum"), "reductions")
 _MODULES = frozenset(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 

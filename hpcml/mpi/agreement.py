@@ -7,7 +7,22 @@ from contextlib import contextmanager
 from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError
-from hpcml.mpi.reductions import agree
+from hpcml.mpi.meeting import meet
+
+
+def agree(flag: bool, comm: MPI.Intracomm) -> bool:
+    """Tell whether the flag is true on every rank.
+
+    Communication
+    -------------
+    Collective: one all-reduce of 24 bytes.
+
+    Examples
+    --------
+    >>> agree(True, MPI.COMM_SELF)
+    True
+    """
+    return meet(comm, "agreement", flag=bool(flag))
 
 
 def agree_on_error(error: Exception | None, comm: MPI.Intracomm) -> None:

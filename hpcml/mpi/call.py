@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from types import FrameType
-from typing import Any, ParamSpec, TypeVar
-
-import torch
+from typing import ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -55,6 +53,22 @@ def calling(name: str) -> Iterator[None]:
         _current = ""
 
 
+@contextmanager
+def resumed(name: str) -> Iterator[None]:
+    """Give what happens in this block this name, whatever is under way.
+
+    Communication
+    -------------
+    Local.
+    """
+    global _current
+    before, _current = _current, name
+    try:
+        yield
+    finally:
+        _current = before
+
+
 def named_call(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Decorate a function that communicates: its name is that of the call.
 
@@ -76,40 +90,6 @@ def named_call(function: Callable[Arguments, Result]) -> Callable[Arguments, Res
             _current = ""
 
     return named
-
-
-class CallFunction(torch.autograd.Function):
-    """An autograd function whose backward pass bears the name of the call that its forward pass belonged to."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Wrap what meets the context first, and the backward pass."""
-        super().__init_subclass__(**kwargs)
-        first = "setup_context" if "setup_context" in cls.__dict__ else "forward"
-        setattr(cls, first, staticmethod(_noting(cls.__dict__[first].__func__)))
-        cls.backward = staticmethod(_resuming(cls.__dict__["backward"].__func__))  # type: ignore[method-assign]
-
-
-def _noting(function: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(function)
-    def noting(ctx: Any, *args: Any, **kwargs: Any) -> Any:
-        ctx.call = _current
-        return function(ctx, *args, **kwargs)
-
-    return noting
-
-
-def _resuming(function: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(function)
-    def resuming(ctx: Any, *cotangents: Any) -> Any:
-        global _current
-        before, name = _current, ctx.call
-        _current = name if not name or name.endswith(" backward") else f"{name} backward"
-        try:
-            return function(ctx, *cotangents)
-        finally:
-            _current = before
-
-    return resuming
 
 
 def number_of(key: object) -> int:

@@ -211,21 +211,6 @@ def all_min(value: Value, comm: MPI.Intracomm) -> Value:
     return _extreme(value, comm, MPI.MIN, np.inf)
 
 
-def agree(flag: bool, comm: MPI.Intracomm) -> bool:
-    """Tell whether the flag is true on every rank.
-
-    Communication
-    -------------
-    Collective: one all-reduce of 24 bytes.
-
-    Examples
-    --------
-    >>> agree(True, MPI.COMM_SELF)
-    True
-    """
-    return meet(comm, "agreement", flag=bool(flag))
-
-
 def _sum(buffer: Any, comm: MPI.Intracomm) -> None:
     """Add up buffers that MPI can read: every blocking sum of the package passes through here."""
     MPI.Intracomm.Allreduce(comm, MPI.IN_PLACE, buffer, MPI.SUM)  # all ranks are here

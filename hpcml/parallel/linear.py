@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from hpcml.mpi.call import CallFunction
+from hpcml.mpi.call_function import CallFunction
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

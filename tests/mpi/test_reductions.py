@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from hpcml.core.errors import CommunicationError, ShapeError
-from hpcml.mpi.reductions import InPlaceSum, agree, all_max, all_min, all_sum, start_sum
+from hpcml.mpi.agreement import agree
+from hpcml.mpi.reductions import InPlaceSum, all_max, all_min, all_sum, start_sum
 
 SIZES = [1, 2, 3, 4, 6]
 NUMBERS = [

@@ -15,7 +15,7 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.models.layers.norm_statistics import accurate, moments
-from hpcml.mpi.call import CallFunction
+from hpcml.mpi.call_function import CallFunction
 from hpcml.parallel.collectives import all_reduce
 from hpcml.parallel.linear import uncompiled
 

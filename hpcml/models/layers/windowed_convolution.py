@@ -17,7 +17,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from hpcml.models.layers.autocast import is_autocast, no_autocast
 from hpcml.models.layers.convolution import Convolution
 from hpcml.models.layers.parameters import replicated_wide
-from hpcml.mpi.call import CallFunction
+from hpcml.mpi.call_function import CallFunction
 from hpcml.mpi.reductions import InPlaceSum
 from hpcml.parallel.linear import uncompiled
 from hpcml.parallel.replicated import global_sum, replicated

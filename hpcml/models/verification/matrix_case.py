@@ -16,7 +16,7 @@ from hpcml.fields.grid import Grid
 from hpcml.models import layers
 from hpcml.models.verification.comparison import largest_difference
 from hpcml.models.verification.trial import Trial
-from hpcml.mpi.reductions import agree
+from hpcml.mpi.agreement import agree
 
 BATCH = 2
 Shape = tuple[int, ...]

@@ -19,8 +19,7 @@ from hpcml.models.verification.plain_layers import PlainLayer, plain_layers
 from hpcml.models.verification.report import Report
 from hpcml.models.verification.serial_twin import serial_twin, without
 from hpcml.models.verification.trial import Trial
-from hpcml.mpi.agreement import raise_together
-from hpcml.mpi.reductions import agree
+from hpcml.mpi.agreement import agree, raise_together
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 """A mistake is orders of magnitude above, the round-off of a network of a hundred layers as far below."""

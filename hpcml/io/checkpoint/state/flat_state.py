@@ -5,6 +5,7 @@
 The structure is the same from step to step, so only values and arrays are touched while training waits.
 """
 
+import sys
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +13,9 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import torch
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint.state.placement import Blocked, Rows
-
-Leaf = Blocked | Rows | torch.Tensor | np.ndarray
-"""What holds an array."""
 
 
 @dataclass(slots=True)
@@ -91,7 +88,7 @@ def unflatten(structure: Sequence[Any], values: Sequence[Any], arrays: Sequence[
 
 
 def _take_apart(node: Any, path: str, flat: FlatState) -> list[Any]:
-    if isinstance(node, Leaf):
+    if isinstance(node, Blocked | Rows | np.ndarray) or _is_tensor(node):
         flat.names.append(path)
         flat.leaves.append(node)
         return ["array", len(flat.leaves) - 1]
@@ -113,6 +110,11 @@ def _take_apart(node: Any, path: str, flat: FlatState) -> list[Any]:
         )
     flat.values.append(node)
     return ["value", len(flat.values) - 1]
+
+
+def _is_tensor(node: Any) -> bool:
+    torch = sys.modules.get("torch")  # whoever has a tensor has imported it; whoever has none need not
+    return torch is not None and isinstance(node, torch.Tensor)
 
 
 def _key(key: Any, path: str) -> str | int:

@@ -18,7 +18,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import torch
 
 from hpcml.io.checkpoint.state.dtypes import as_tensor, storage_dtype
 from hpcml.io.checkpoint.state.placement import content
@@ -91,7 +90,7 @@ class Image:
     def _pairs(self, leaves: Sequence[Any], origins: Sequence[tuple[int, ...] | None]) -> Iterator[tuple[Any, Any]]:
         for piece, target in self._targets:
             source = content(leaves[piece.entry])
-            if isinstance(source, torch.Tensor):
+            if not isinstance(source, np.ndarray):
                 source = source.detach()
             if source.shape and source.shape[0] < piece.box.shape[0]:  # Rows: there is room for more
                 yield target[: source.shape[0]], source

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hpcml.core.errors import DeviceError
 from hpcml.kernels.shared_library import shared_library
@@ -35,20 +34,20 @@ def copy_all(pairs: Iterable[tuple[Any, Any]]) -> None:
         if function is not None and all(places) and source.dtype == target.dtype:
             words += [*places, source.nbytes]
             held.append(source)  # a view may be all that keeps its memory
-        elif isinstance(target, torch.Tensor):
-            target.copy_(source)
-        else:
+        elif isinstance(target, np.ndarray):
             np.copyto(target, source)
+        else:
+            target.copy_(source)
     if function is not None and words:
         function((ctypes.c_uint64 * len(words))(*words), len(words) // 3)
 
 
 def _address(array: Any) -> int:
     """Where the elements lie in one piece, as they are; 0 where they do not."""
-    if isinstance(array, torch.Tensor):
-        plain = array.device.type == "cpu" and array.is_contiguous() and not array.is_conj() and not array.is_neg()
-        return array.data_ptr() if plain else 0
-    return int(array.ctypes.data) if array.flags.c_contiguous else 0
+    if isinstance(array, np.ndarray):
+        return int(array.ctypes.data) if array.flags.c_contiguous else 0
+    plain = array.device.type == "cpu" and array.is_contiguous() and not array.is_conj() and not array.is_neg()
+    return int(array.data_ptr()) if plain else 0
 
 
 @lru_cache
