@@ -15,11 +15,13 @@ from torch import Tensor
 
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.mpi.call import named_call
 
 FIRST = {2: (-1 / 2, 0.0, 1 / 2), 4: (1 / 12, -2 / 3, 0.0, 2 / 3, -1 / 12)}
 SECOND = {2: (1.0, -2.0, 1.0), 4: (-1 / 12, 4 / 3, -5 / 2, 4 / 3, -1 / 12)}
 
 
+@named_call
 def derivative(u: Tensor, domain: Domain, dim: int, order: int = 2, boundary: Sequence[str] | None = None) -> Tensor:
     """First derivative along one dim.
 
@@ -65,6 +67,7 @@ def derivative(u: Tensor, domain: Domain, dim: int, order: int = 2, boundary: Se
     return _stencil(_wide(u, domain, order, boundary, (dim,)), domain, dim, weights, (dim,)) / domain.grid.spacing[dim]
 
 
+@named_call
 def gradient(u: Tensor, domain: Domain, order: int = 2, boundary: Sequence[str] | None = None) -> tuple[Tensor, ...]:
     """First derivatives along all dims, one tensor like ``u`` for each; parameters as for `derivative`.
 
@@ -77,6 +80,7 @@ def gradient(u: Tensor, domain: Domain, order: int = 2, boundary: Sequence[str] 
     return tuple(_stencil(wide, domain, d, weights, dims) / dx for d, dx in enumerate(domain.grid.spacing))
 
 
+@named_call
 def divergence(v: Tensor, domain: Domain, order: int = 2, boundary: Sequence[str] | None = None) -> Tensor:
     """Divergence of a vector field, whose channels are its components.
 
@@ -109,6 +113,7 @@ def divergence(v: Tensor, domain: Domain, order: int = 2, boundary: Sequence[str
     return sum(parts[1:], start=parts[0])
 
 
+@named_call
 def laplacian(u: Tensor, domain: Domain, order: int = 2, boundary: Sequence[str] | None = None) -> Tensor:
     """Sum of the second derivatives along all dims, each from its own compact stencil; parameters as for `derivative`.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
 from hpcml.fields.pencils import Pencils, blocks
+from hpcml.mpi.call import named_call
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.linear import uncompiled
 from hpcml.parallel.window import window, window_adjoint
@@ -71,6 +72,7 @@ class LowModes:
         self.block: tuple[EllipsisType | slice, ...] = (..., *(slice(*r) for r in layout.box(comm.rank)))
 
     @uncompiled
+    @named_call
     def modes(self, u: Tensor) -> Tensor:
         """Modes (batch, channel, *k) that this rank holds of a field (batch, channel, *local), differentiably."""
         s = u.flatten(0, 1)
@@ -83,6 +85,7 @@ class LowModes:
         return s.unflatten(0, u.shape[:2])
 
     @uncompiled
+    @named_call
     def cells(self, s: Tensor) -> Tensor:
         """Real field (batch, channel, *local) of modes (batch, channel, *k), differentiably."""
         u = s.flatten(0, 1)

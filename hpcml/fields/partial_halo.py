@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
+from hpcml.mpi.call import named_call
 from hpcml.mpi.reductions import all_max
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.window import window
@@ -81,6 +82,7 @@ class PartialHalo:
         self.error, self._calls = 0.0, 0
         self.widths = ((widths, widths),) * domain.num_dims if isinstance(widths, int) else tuple(widths)
 
+    @named_call
     def __call__(self, x: Tensor) -> Tensor:
         """Widen (batch, channel, *local_shape) to (batch, channel, *(lower + local + upper))."""
         plan = self.domain.halo_plan(self.widths)

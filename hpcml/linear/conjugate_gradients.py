@@ -7,6 +7,7 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.errors import SolverError
+from hpcml.mpi.call import calling
 from hpcml.mpi.reductions import all_sum
 
 
@@ -97,4 +98,5 @@ def _dots(comm: MPI.Intracomm, *pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, .
     """Inner products within each sample over all ranks, each shaped to broadcast against the fields."""
     fields = pairs[0][0]
     local = torch.stack([torch.linalg.vecdot(a.flatten(1), c.flatten(1)) for a, c in pairs])
-    return all_sum(local, comm).view(len(pairs), -1, *(1,) * (fields.dim() - 1)).unbind(0)
+    with calling("conjugate_gradients"):
+        return all_sum(local, comm).view(len(pairs), -1, *(1,) * (fields.dim() - 1)).unbind(0)

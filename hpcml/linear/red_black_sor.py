@@ -9,6 +9,7 @@ from hpcml.core.errors import ConfigError, ShapeError, SolverError
 from hpcml.fields.domain import Domain
 from hpcml.kernels.sor import bind_sor_half_sweep
 from hpcml.kernels.stencil import bind_star_stencil
+from hpcml.mpi.call import named_call
 from hpcml.mpi.reductions import all_max
 from hpcml.parallel.halo_plan import HaloPlan
 
@@ -16,6 +17,7 @@ TAG = 1 << 14  # of its messages; those of a domain's plans count up from 0
 
 
 @torch.no_grad()
+@named_call
 def red_black_sor(
     f: Tensor,
     domain: Domain,

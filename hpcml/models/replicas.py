@@ -12,6 +12,7 @@ from hpcml.core.errors import CommunicationError, ConfigError
 from hpcml.models.domains import domains_of
 from hpcml.models.layers.parameters import share_parameters
 from hpcml.mpi.call import named_call
+from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.reductions import all_min
 from hpcml.parallel.linear import uncompiled
 
@@ -93,7 +94,7 @@ def drifted(module: nn.Module, comm: MPI.Intracomm) -> dict[str, str]:
     lowest, highest = all_min(np.array([total, -total]), comm)
     if lowest == -highest:
         return {}
-    every = comm.allgather(own)
+    every = patient(comm).allgather(own)
     names = dict.fromkeys(name for sums in every for name in sums)
     return {name: where for name in names if (where := _minority([sums.get(name) for sums in every]))}
 

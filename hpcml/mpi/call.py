@@ -1,10 +1,11 @@
 """Which layer or function this rank is in, in the user's words: what errors name, and what ranks compare before they exchange anything."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from types import FrameType
 from typing import ParamSpec, TypeVar
@@ -26,6 +27,27 @@ def current_call() -> str:
     Local.
     """
     return _current
+
+
+@cache
+def compares_lines() -> bool:
+    """Whether ranks also compare the lines of the caller's code that their calls come from: ``$HPCML_CHECK_CALLS``, for debugging.
+
+    Communication
+    -------------
+    Local.
+    """
+    return os.environ.get("HPCML_CHECK_CALLS", "0") not in ("", "0")
+
+
+def compared_call() -> str:
+    """What of a call must be alike on all ranks: `current_call`, with `compares_lines` and the lines that it comes from.
+
+    Communication
+    -------------
+    Local.
+    """
+    return f"{_current}{_user_lines()}" if compares_lines() else _current
 
 
 @contextmanager
@@ -70,13 +92,13 @@ def resumed(name: str) -> Iterator[None]:
 
 
 def named_call(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Decorate a function that communicates: its name is that of the call.
+    """Decorate a function that communicates: its name is that of the call. What makes or calls an object bears the name of its class.
 
     Communication
     -------------
     Local.
     """
-    name = function.__qualname__
+    name = function.__qualname__.removesuffix(".__init__").removesuffix(".__call__")
 
     @wraps(function)
     def named(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -132,10 +154,20 @@ def user_line() -> str:
     -------------
     Local.
     """
+    frame = next(_user_frames(), None)
+    return f" ({frame.f_code.co_filename}:{frame.f_lineno})" if frame is not None else ""
+
+
+def _user_lines() -> str:
+    """Every line of the caller's code that leads here, innermost first; by file names only, since folders may differ from node to node."""
+    lines = [f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" for frame in _user_frames()]
+    return f" at {' from '.join(lines)}" if lines else ""
+
+
+def _user_frames() -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith((PACKAGE, "<")) and not any(part in name for part in LIBRARIES) and Path(name).stem != "hpcml":
-            return f" ({name}:{frame.f_lineno})"
+            yield frame
         frame = frame.f_back
-    return ""

@@ -14,7 +14,7 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError
-from hpcml.mpi.call import current_call, number_of, user_line
+from hpcml.mpi.call import compared_call, number_of, user_line
 from hpcml.mpi.patience import give_up, lenient, wait
 from hpcml.mpi.roll_call import list_ranks
 
@@ -83,7 +83,7 @@ class Meeting:
         self._comm, self._operation, self._facts, self._flag = comm, operation, facts, flag
         self._request: MPI.Request | None = None
         if comm.size > 1:
-            key = operation, current_call(), facts
+            key = operation, compared_call(), facts
             number = _numbers.get(key) or _number(key)
             self._words = np.array((number, -number, not flag, 0, 0, 0), dtype=np.int64)
             self._request = comm.Iallreduce(self._words[:3], self._words[3:], MPI.MAX)
@@ -120,7 +120,7 @@ def _number(key: tuple[Any, ...]) -> int:
 
 
 def _in_call() -> str:
-    name = current_call()
+    name = compared_call()
     return f"{name}: " if name else ""
 
 

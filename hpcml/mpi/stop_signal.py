@@ -11,6 +11,8 @@ from typing import Any
 from mpi4py import MPI
 
 from hpcml.core import stop_request
+from hpcml.mpi.call import named_call
+from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.reductions import all_max
 
 _WORD = 8586
@@ -44,7 +46,7 @@ class StopSignal:
     """
 
     def __init__(self, comm: MPI.Intracomm) -> None:
-        self._comm = comm
+        self._comm = patient(comm)
         self._received = False
         self._word: list[MPI.Request] = []
         self._heard = 0
@@ -61,6 +63,7 @@ class StopSignal:
         for number, handler in self._earlier.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it was not Python that made it
 
+    @named_call
     def agreed(self) -> bool:
         """Whether any rank has been asked to stop; call it on every rank after every step.
 
@@ -70,6 +73,7 @@ class StopSignal:
         """
         return bool(all_max(int(self._received), self._comm))
 
+    @named_call
     def heard(self, group: MPI.Intracomm) -> bool:
         """The same question for ranks that work in groups, each at its own pace: whether word of a request has come to any of the group.
 
@@ -83,6 +87,7 @@ class StopSignal:
             self._hear()
         return bool(all_max(int(self._received or self._heard > 0), group))
 
+    @named_call
     def settle(self) -> bool:
         """Take in the words that are still on their way; whether any rank has been asked to stop.
 

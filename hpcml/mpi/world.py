@@ -6,6 +6,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
 from hpcml.mpi import abort, gpu_aware, launcher
+from hpcml.mpi.call import named_call
 from hpcml.mpi.meeting import meet
 from hpcml.mpi.patient_comm import PatientComm, patient
 from hpcml.mpi.start import MPI
@@ -42,12 +43,13 @@ class World:
     (0, 1, 1)
     """
 
+    @named_call
     def __init__(self, comm: MPI.Intracomm) -> None:
         self.comm = comm if isinstance(comm, PatientComm) else PatientComm(comm)
         self.rank, self.size = comm.rank, comm.size
         node = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = node.rank, node.size
-        self.num_nodes: int = comm.allreduce(int(node.rank == 0))
+        self.num_nodes: int = self.comm.allreduce(int(node.rank == 0))
         self.threads = limit_threads(node)
         node.Free()
 

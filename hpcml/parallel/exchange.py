@@ -14,7 +14,7 @@ import torch
 from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError, DeviceError
-from hpcml.mpi.call import call_number, call_of, current_call, user_line
+from hpcml.mpi.call import call_number, call_of, compared_call, user_line
 from hpcml.parallel.transport.connect import Transport, connect
 from hpcml.parallel.transport.datatypes import DatatypeTransport
 from hpcml.parallel.transport.moves import Moves
@@ -149,7 +149,7 @@ class Exchange:
         """
         step = self._set_out()
         if self._number is not None:
-            self._number = call_number(current_call())
+            self._number = call_number(compared_call())
             for transport in self._transports:
                 transport.sign(step, self._number)
         if self.shared is not None:
@@ -243,7 +243,7 @@ class Exchange:
         for transport in self._transports:
             for peer, number in transport.signed(self.steps).items():
                 if number != self._number:
-                    mine, theirs = current_call() or "no layer", call_of(number) or "no layer"
+                    mine, theirs = compared_call() or "no layer", call_of(number) or "no layer"
                     raise CommunicationError(
                         f"ranks disagree about what they exchange: rank {self.rank} is in {mine}{user_line()}, rank {peer} in {theirs}. "
                         "See that all ranks make the same calls in one order"

@@ -13,6 +13,7 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
+from hpcml.mpi.call import named_call
 from hpcml.mpi.reductions import all_sum
 from hpcml.parallel.linear import pair, uncompiled
 
@@ -37,6 +38,7 @@ _replicated, _global_sum = pair(lambda _, *values: [v.view_as(v) for v in values
 
 
 @uncompiled
+@named_call
 def replicated(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     """Use replicated values, such as parameters, in this rank's part of the work.
 
@@ -74,6 +76,7 @@ def replicated(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
 
 
 @uncompiled
+@named_call
 def global_sum(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     """Sum each value over the ranks into a replicated one, such as a loss.
 

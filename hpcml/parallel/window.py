@@ -8,6 +8,7 @@ window to where it was read from. Both are differentiable, each being the other'
 
 from torch import Tensor
 
+from hpcml.mpi.call import named_call
 from hpcml.parallel.linear import pair, uncompiled
 from hpcml.parallel.window_plan import WindowPlan
 
@@ -17,6 +18,7 @@ _window, _window_adjoint = pair(
 
 
 @uncompiled
+@named_call
 def window(plan: WindowPlan, *tensors: Tensor, fill: float = 0.0) -> tuple[Tensor, ...]:
     """Read this rank's window of every tensor, differentiably.
 
@@ -42,6 +44,7 @@ def window(plan: WindowPlan, *tensors: Tensor, fill: float = 0.0) -> tuple[Tenso
 
 
 @uncompiled
+@named_call
 def window_adjoint(plan: WindowPlan, *windows: Tensor) -> tuple[Tensor, ...]:
     """Adjoint of `window`: add every window back to where it was read from, differentiably."""
     return _window_adjoint((plan, 0.0), *windows)

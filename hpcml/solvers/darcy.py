@@ -6,6 +6,7 @@ from torch import Tensor
 from hpcml.equations.darcy import Darcy, diagonal, face_weights, minus_divergence
 from hpcml.fields.domain import Domain
 from hpcml.linear.conjugate_gradients import conjugate_gradients
+from hpcml.mpi.call import named_call
 from hpcml.solvers.solver import Solver
 
 
@@ -51,6 +52,7 @@ class DarcySolver(Solver):
         coefficient, pressure = inner[:, :1], inner[:, 1:]
         return torch.cat([coefficient, self.solve(coefficient, pressure)], 1)
 
+    @named_call
     def solve(self, coefficient: Tensor, start: Tensor | None = None) -> Tensor:
         """Pressure for a coefficient.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
 from hpcml.io.dataset import Meaning
+from hpcml.mpi.call import named_call
 from hpcml.mpi.host_copy import to_device
 from hpcml.mpi.reductions import all_sum
 from hpcml.mpi.seeds import permutation
@@ -105,6 +106,7 @@ class Pairs(Samples):
         return self.inputs, self.targets
 
 
+@named_call
 def moments(domain: Domain, fields: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every channel over samples and the whole grid, each of shape (channel,).
 

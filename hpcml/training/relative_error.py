@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from hpcml.fields.domain import Domain
+from hpcml.mpi.call import named_call
 from hpcml.mpi.reductions import all_sum
 
 
+@named_call
 def relative_errors(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     """Relative L2 error |p - t| / |t| of each sample over channels and the whole grid; 0 where both are zero, NaN where only the target is.
 

@@ -9,9 +9,12 @@ from hpcml.fields.decompose import decompose
 from hpcml.fields.grid import Grid
 from hpcml.io.dataset import Dataset
 from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.call import named_call
+from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.reductions import all_max, all_min, all_sum
 
 
+@named_call
 def statistics(dataset: Dataset, comm: MPI.Intracomm) -> tuple[list[tuple[str, float, float, float]], list[int]]:
     """Least and largest value and mean of every channel, over all trajectories, times and cells.
 
@@ -42,4 +45,4 @@ def statistics(dataset: Dataset, comm: MPI.Intracomm) -> tuple[list[tuple[str, f
             sums += values.sum(1)
     count = math.prod(space.grid_shape) * space.num_times * space.num_trajectories
     columns = all_min(least, comm), all_max(most, comm), all_sum(sums, comm) / count
-    return list(zip(space.channels, *(column.tolist() for column in columns), strict=True)), comm.allgather(dataset.bytes_read)
+    return list(zip(space.channels, *(column.tolist() for column in columns), strict=True)), patient(comm).allgather(dataset.bytes_read)

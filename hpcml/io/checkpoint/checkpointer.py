@@ -89,6 +89,7 @@ class Checkpointer:
     (7, [0.0, 1.0, 2.0], 1)
     """
 
+    @named_call
     def __init__(
         self,
         folder: str | Path,

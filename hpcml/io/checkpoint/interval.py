@@ -11,6 +11,7 @@ from mpi4py import MPI
 
 from hpcml.io.checkpoint.checkpointer import Checkpointer
 from hpcml.mpi import all_max
+from hpcml.mpi.call import named_call
 
 _log = logging.getLogger(__name__)
 _QUIET_STEPS = 5  # to know how long a step takes before the first save
@@ -72,6 +73,7 @@ class SaveInterval:
         """Say that the next step begins now: what came since the last one, a validation for instance, is no part of a step."""
         self._last = self._clock()
 
+    @named_call
     def after_step(self, step: int) -> bool:
         """Save if it is time to; call it on every rank after every step.
 

@@ -13,6 +13,7 @@ from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.growing import GrowingDataset
 from hpcml.io.dataset.layouts import files_of
 from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.call import named_call
 from hpcml.mpi.patience import lenient
 from hpcml.mpi.patient_comm import patient
 from hpcml.topology.block import block_range
@@ -42,6 +43,7 @@ def layout_of(family: str, path: str | os.PathLike[str]) -> str:
     return suffixes[family][suffix]
 
 
+@named_call
 def convert(
     source: str | os.PathLike[str], target: str | os.PathLike[str], family: str, comm: MPI.Intracomm = MPI.COMM_SELF
 ) -> Description:

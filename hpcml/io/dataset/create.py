@@ -11,8 +11,10 @@ from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import create_file
 from hpcml.io.files.remedy import remedy
 from hpcml.mpi.agreement import agree_on_error
+from hpcml.mpi.call import named_call
 
 
+@named_call
 def create_dataset(path: str | os.PathLike[str], layout: str, description: Description, comm: MPI.Intracomm = MPI.COMM_SELF) -> Dataset:
     """Make a file for values that ranks then write, each its own part.
 

@@ -20,6 +20,7 @@ from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import sync_folder, write_file
 from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.call import named_call
 from hpcml.mpi.patience import lenient
 from hpcml.mpi.patient_comm import patient
 from hpcml.topology.block import BlockRange
@@ -72,6 +73,7 @@ class GrowingDataset:
     If an exception ends the block, the unfinished work stays for the next time.
     """
 
+    @named_call
     def __init__(
         self, path: Path, description: Description, origin: str, comm: MPI.Intracomm, layout: str = "the-well", work: Path | None = None
     ) -> None:
@@ -102,6 +104,7 @@ class GrowingDataset:
         assert self._dataset is not None
         self._dataset.write(trajectory, first_time, values, block)
 
+    @named_call
     def finish(self, trajectory: int, comm: MPI.Intracomm) -> None:
         """Say that a trajectory is complete.
 

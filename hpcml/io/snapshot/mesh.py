@@ -9,6 +9,8 @@ from mpi4py import MPI
 from hpcml.core.errors import ShapeError
 from hpcml.io.snapshot.location import Location
 from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.call import named_call
+from hpcml.mpi.patient_comm import patient
 
 _KINDS = {"triangle": (4, 3), "quadrilateral": (5, 4), "tetrahedron": (6, 4), "hexahedron": (9, 8)}
 """XDMF's number of each kind of cell, and its points."""
@@ -48,6 +50,7 @@ class Mesh:
     topology: np.ndarray
 
     @classmethod
+    @named_call
     def joined(cls, points: np.ndarray, cells: Mapping[str, np.ndarray], comm: MPI.Intracomm) -> "Mesh":
         """Join the parts of all ranks.
 
@@ -75,7 +78,7 @@ class Mesh:
             streams = [_stream(kind, numbers) for kind, numbers in cells.items()]
             topology = np.concatenate([np.zeros(0, np.int64), *(stream.ravel() for stream in streams)])
         own = (len(positions), sum(map(len, streams)), len(topology))
-        parts = np.array(comm.allgather((*own, positions.shape[1])))
+        parts = np.array(patient(comm).allgather((*own, positions.shape[1])))
         before, totals = parts[: comm.rank, :3].sum(0).tolist(), parts[:, :3].sum(0).tolist()
         with raise_together(comm):
             if len(set(parts[:, 3].tolist())) > 1 or not all(totals):

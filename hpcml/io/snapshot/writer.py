@@ -84,6 +84,7 @@ class SnapshotWriter:
     ['run.h5', 'run.parts', 'run.xdmf']
     """
 
+    @named_call
     def __init__(
         self,
         path: Path | str,
@@ -150,6 +151,7 @@ class SnapshotWriter:
             self._times.pop()
             raise
 
+    @named_call
     def close(self) -> None:
         """Close the files, force them to the disk, and mark the view as complete.
 

@@ -9,8 +9,10 @@ from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.reach import Shifted, check_field, read_inputs
+from hpcml.mpi.call import named_call
 
 
+@named_call
 def roll(x: Tensor, domain: Domain, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
     """Roll a field around its spatial dims.
 
