@@ -1,0 +1,213 @@
+"""Public calls of hpcml that communicate, each as something that a rank can skip, repeat, or make out of order: what is differentiable.
+
+A call is made of a `Setting`, by all ranks alike, and then takes no arguments. `test_disorder.py` finds what is missing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from mpi4py import MPI
+
+from hpcml import Grid, decompose, equations, parallel
+from hpcml.fields import difference, fft
+from hpcml.fields.low_modes import low_modes
+from hpcml.fields.partial_halo import PartialHalo
+from hpcml.models import FNO, UNet, layers
+from hpcml.training import loss
+
+SIDES = {1: (13,), 2: (14, 14), 3: (6, 6, 6)}
+"""Cells by number of dims. Two dims that 2 divides, and whose halves it does not: where blocks end, few windows do."""
+
+
+@dataclass
+class Setting:
+    """What the calls of one case are made of: ranks of their own, and an empty folder."""
+
+    comm: MPI.Intracomm
+    folder: Path
+    domains: dict[Any, Any] = field(default_factory=dict)
+
+    def domain(self, dims=2, data=1):
+        if (dims, data) not in self.domains:
+            self.domains[dims, data] = decompose(Grid(SIDES[dims], periodic=True), self.comm, data=data)
+        return self.domains[dims, data]
+
+    def field(self, channels=2, dims=2):
+        return torch.ones(1, channels, *self.domain(dims).local_shape, requires_grad=True)
+
+
+@dataclass
+class Call:
+    """One call.
+
+    Attributes
+    ----------
+    make : callable
+        From a setting to the call, on all ranks alike.
+    words : tuple of str
+        What an error says that is of this call: one of these.
+    differentiable : bool
+        Whether there is a backward pass.
+    local : tuple of str
+        Directions in which nobody is needed, so that whatever one rank does the others go on.
+    """
+
+    make: Callable[[Setting], Callable[[], Any]]
+    words: tuple[str, ...]
+    differentiable: bool = False
+    local: tuple[str, ...] = ()
+
+
+def layer(name, *args, dims=2, channels=2, local=(), **options):
+    """A layer of that name, whose errors bear it."""
+
+    def make(setting):
+        built = getattr(layers, name)(setting.domain(dims), *args, **options)
+        return lambda: built(setting.field(channels, dims))
+
+    return Call(make, (f"{name} ",), True, local)
+
+
+def function(act, *words, channels=2, local=()):
+    """A differentiable function of a domain and a field."""
+    return Call(lambda s: lambda: act(s.domain(), s.field(channels)), words, True, local)
+
+
+def plain(act, *words, local=()):
+    """Any function of a setting."""
+    return Call(lambda s: partial(act, s), words, local=local)
+
+
+def made(build, *words, differentiable=False):
+    """What is built once, by all, and then called."""
+    return Call(build, words, differentiable)
+
+
+def same_in(dims):
+    """Layers that there are in 1, 2 and 3 dims."""
+    around = {"padding": 1, "dims": dims}
+    return {
+        f"{name}{dims}d": layer(f"{name}{dims}d", *args, **options)
+        for name, args, options in (
+            ("Conv", (2, 2, 3), {**around, "padding_mode": "circular"}),
+            ("ConvTranspose", (2, 2, 3), around),
+            ("AvgPool", (3, 1), around),
+            ("MaxPool", (3, 1), around),
+            ("BatchNorm", (2,), {"dims": dims}),
+            ("InstanceNorm", (2,), {"dims": dims}),
+        )
+    }
+
+
+LAYERS = {
+    "Interpolate": layer("Interpolate", scale_factor=2, mode="bilinear"),
+    "Pad": layer("Pad", (1, 1, 1, 1), mode="circular"),
+    "Roll": layer("Roll", (1, 1)),
+    "Slice": layer("Slice", slice(1, None), slice(1, None)),
+    "SpectralConv": layer("SpectralConv", 2, 2, 3),
+    "PixelShuffle": layer("PixelShuffle", 2, dims=1),
+    "PixelUnshuffle": layer("PixelUnshuffle", 2),
+    "GroupNorm": layer("GroupNorm", 1, 2),
+    "LayerNorm": layer("LayerNorm", (2, *SIDES[2])),
+    "ChannelMLP": layer("ChannelMLP", 2, local=("forward",)),
+    "Pointwise": layer("Pointwise", torch.nn.Conv2d(2, 2, 1), local=("forward",)),
+    "Dropout": layer("Dropout", local=("forward", "backward")),
+    **same_in(1),
+    **same_in(2),
+    **same_in(3),
+}
+
+
+def network(kind, **options):
+    def make(setting):
+        model = kind(setting.domain(), 2, 2, channels=4, **options)
+        return lambda: model(setting.field())
+
+    return make
+
+
+def tendency(equation, channels):
+    return function(lambda d, x: equation.tendency(x, d), "halo", "window", "transpose", channels=channels)
+
+
+def losses(data=1):
+    """On data groups, where there are as many as ranks, nobody shares a field and all share the loss."""
+
+    def of(act):
+        def make(setting):
+            domain = setting.domain(data=setting.comm.size if data > 1 else 1)
+            x = torch.ones(1, 2, *domain.local_shape, requires_grad=True)
+            return lambda: act(domain, x, x.detach() + 1)
+
+        return make
+
+    suffix = " of data groups" if data > 1 else ""
+    quiet = ("backward",)
+    return {
+        f"{f.__name__}{suffix}": Call(of(f), (f.__name__,), True, () if f is loss.h1 and data == 1 else quiet) for f in loss.LOSSES.values()
+    }
+
+
+def modes(setting):
+    of = low_modes(setting.domain(), (3, 3))
+    return lambda: torch.view_as_real(of.modes(setting.field())).square()
+
+
+def cells(setting):
+    of = low_modes(setting.domain(), (3, 3))
+    s = of.modes(setting.field()).detach().requires_grad_()
+    return lambda: of.cells(s)
+
+
+def window_adjoint(setting):
+    wide = setting.domain().halo_plan(((1, 1), (1, 1)))
+    y = torch.ones(1, *wide.target_shape, requires_grad=True)
+    return lambda: parallel.window_adjoint(wide, y)[0]
+
+
+FUNCTIONS = {
+    "FNO": made(network(FNO, modes=3, layers=1), "SpectralConv", "ChannelMLP", "replicated", "check_parameters", differentiable=True),
+    "UNet": made(network(UNet, levels=2), "Conv2d", "GroupNorm", "Interpolate", "AvgPool2d", "check_parameters", differentiable=True),
+    **losses(),
+    **losses(data=2),
+    "Domain.halo": function(lambda d, x: d.halo(x)[0], "halo"),
+    "Domain.gather": function(lambda d, x: d.gather(x), "gather"),
+    "Domain.repartition": function(lambda d, x: d.repartition(x, d.with_dims((1, d.comm.size))), "repartition"),
+    "Domain.scatter": function(
+        lambda d, x: d.scatter(torch.ones(1, 2, *d.global_shape, requires_grad=True) if d.comm.rank == 0 else None), "scatter"
+    ),
+    "rfftn": function(lambda d, x: fft.rfftn(d, x).abs(), "rfftn"),
+    "fftn": function(lambda d, x: fft.fftn(d, x).abs(), "fftn"),
+    "irfftn": function(lambda d, x: fft.irfftn(d, fft.rfftn(d, x)), "rfftn"),
+    "ifftn": function(lambda d, x: fft.ifftn(d, fft.fftn(d, x)).abs(), "fftn"),
+    "LowModes.modes": made(modes, "LowModes.modes", differentiable=True),
+    "LowModes.cells": made(cells, "LowModes.cells", differentiable=True),
+    "PartialHalo": made(
+        lambda s: (lambda p: lambda: p(s.field()))(PartialHalo(s.domain(), 1, every=1)), "PartialHalo", differentiable=True
+    ),
+    "derivative": function(lambda d, x: difference.derivative(x, d, 0), "derivative"),
+    "gradient": function(lambda d, x: difference.gradient(x, d)[0], "gradient"),
+    "divergence": function(lambda d, x: difference.divergence(x, d), "divergence"),
+    "laplacian": function(lambda d, x: difference.laplacian(x, d), "laplacian"),
+    "roll": function(lambda d, x: layers.roll(x, d, (1, 1)), "roll"),
+    "all_reduce": function(lambda d, x: parallel.all_reduce(d.comm, x[..., 0, 0]), "all_reduce"),
+    "all_gather": function(lambda d, x: parallel.all_gather(d.comm, x[..., 0, 0]), "all_gather"),
+    "broadcast": function(lambda d, x: parallel.broadcast(d.comm, x[..., 0, 0]), "broadcast"),
+    "sum_reduce": function(lambda d, x: parallel.sum_reduce(d.comm, x[..., 0, 0]), "sum_reduce"),
+    "global_sum": function(lambda d, x: parallel.global_sum(d.comm, x[..., 0, 0])[0], "global_sum", local=("backward",)),
+    "replicated": function(lambda d, x: parallel.replicated(d.comm, x[..., 0, 0])[0], "replicated", local=("forward",)),
+    "window": function(lambda d, x: parallel.window(d.halo_plan(((1, 1), (1, 1))), x)[0], "window of", "window backward"),
+    "window_adjoint": made(window_adjoint, "window_adjoint", differentiable=True),
+    "AdvectionDiffusion": tendency(equations.AdvectionDiffusion(velocity=(1.0, 1.0)), 1),
+    "Burgers": tendency(equations.Burgers(), 2),
+    "GrayScott": tendency(equations.GrayScott(), 2),
+    "Heat": tendency(equations.Heat(), 1),
+    "NavierStokes.tendency": tendency(equations.NavierStokes(), 1),
+    "ShallowWater": tendency(equations.ShallowWater(), 3),
+    "Wave": tendency(equations.Wave(), 2),
+    "Darcy.tendency": tendency(equations.Darcy(), 2),
+}

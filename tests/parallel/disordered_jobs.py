@@ -1,0 +1,53 @@
+"""Whole jobs in which one rank skips, repeats or reorders a call, as users see them: every process ends within 15 s of it.
+
+    python tests/parallel/disordered_jobs.py        a call of each kind, on 2, 3 and 4 ranks by turns, with the MPI of this Python
+
+Prints for each job the seconds from the call to the end of the last process, and the error; ends with status 1 if one is too late, ends
+without an error, or says too little.
+"""
+
+import itertools
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+from tests.conftest import Mpiexec  # noqa: E402
+
+NAMES = "Conv2d", "mse", "all_sum", "Checkpointer.save", "SnapshotWriter.append", "open_dataset", "HaloPlan.exchange", "Domain.gather"
+KINDS = "skip", "repeat", "reorder"
+PATIENCE_S, MOST_S = 5.0, 15.0
+
+
+def main():
+    mpiexec, bad = Mpiexec(str(Path(sys.executable).with_name("mpiexec"))), 0
+    for number, (name, kind) in enumerate(itertools.product(NAMES, KINDS)):
+        size, when, script = 2 + number % 3, number // 3 % 2, Path(__file__).with_name("disorder.py")
+        result = mpiexec(size, script, name, kind, when, "forward", timeout=120, env={"HPCML_PATIENCE_S": str(PATIENCE_S)})
+        end = time.time()
+        ranks = re.findall(r"pid (\d+) begins at ([\d.]+)", result.stdout)
+        seconds = end - max((float(begin) for _, begin in ranks), default=0.0)
+        error = " ".join(line for line in result.stderr.splitlines() if re.search(r"ranks? \d", line) and "hpcml" in result.stderr)
+        left = [pid for pid, _ in ranks if Path("/proc", pid).exists()]
+        wrong = [
+            text
+            for text, is_so in {
+                f"{len(ranks)} of {size} ranks began": len(ranks) != size,
+                "status 0": result.returncode == 0,
+                f"over {MOST_S:g} s": seconds > MOST_S,
+                f"processes {left} still live": left,
+                "no rank is named": not error,
+            }.items()
+            if is_so
+        ]
+        bad += bool(wrong)
+        print(f"{name} {kind} {when} on {size} ranks: {seconds:.1f} s {wrong or ''}\n    {error[:300]}", flush=True)
+    print(f"{bad} bad jobs of {len(NAMES) * len(KINDS)}, {mpiexec.product.splitlines()[0]}")
+    os._exit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()
