@@ -4,6 +4,7 @@ The kernels are the faster where a matrix product over channels has little to wo
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -13,9 +14,12 @@ from hpcml.kernels.backend import choose_backend
 from hpcml.kernels.conv_twin import convolve_twin, weight_gradient_twin
 from hpcml.kernels.kept_launch import run_kept
 from hpcml.kernels.kernel import Kernel
+from hpcml.kernels.launch import Launch
 
 CONVOLVE = Kernel("conv", "convolve", convolve_twin, strided=("out", "x"))
 WEIGHT_GRADIENT = Kernel("conv", "weight_gradient", weight_gradient_twin, strided=("dy", "x"))
+Shape = tuple[int, ...]
+
 MOST_TAPS, MOST_CHANNELS = 7, 64
 """Taps in each dim, and input channels, that the kernels have room for."""
 
@@ -65,13 +69,10 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: Seq
     >>> convolve(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3), padding=(1, 1))[0, 0, 0]
     tensor([4., 6., 4.])
     """
-    taps, cells = weight.shape[2:], x.shape[2:]
-    outputs, inputs = (weight.shape[1], weight.shape[0]) if adjoint else weight.shape[:2]
-    size = [n + 2 * pad - k + 1 for n, pad, k in zip(cells, padding, taps, strict=True)]
-    _check(x, inputs, taps, size)
-    x, out = _with_rows(x), x.new_empty((len(x), outputs, *size))
-    sizes = (len(x), outputs, inputs, *size, *cells, *padding, *taps, int(adjoint))
-    _run(CONVOLVE, (out, x, weight.contiguous(), bias), (*sizes, *out.stride()[:3], *x.stride()[:3]), (size[1], size[0], len(x)))
+    padding = tuple(padding)
+    x, weight = _with_rows(x), weight.contiguous()
+    out = x.new_empty(_output(x.shape, weight.shape, padding, adjoint))
+    run_kept(("convolve", padding, adjoint), (out, x, weight, bias), lambda: _bind_convolve(out, x, weight, bias, padding, adjoint))
     return out
 
 
@@ -102,27 +103,55 @@ def weight_gradient(dy: Tensor, x: Tensor, taps: Sequence[int], padding: Sequenc
     -------------
     Local: the sum over ranks is the caller's. Deterministic, whatever the number of threads.
     """
-    (batch, outputs, *size), (_, inputs, *cells) = dy.shape, x.shape
-    _check(x, inputs, taps, [n + 2 * pad - k + 1 for n, pad, k in zip(cells, padding, taps, strict=True)], dy)
-    dw, db = x.new_empty((outputs, inputs, *taps)), x.new_empty(outputs)
+    padding = tuple(padding)
     x, dy = _with_rows(x), _with_rows(dy)
-    sizes = (batch, outputs, inputs, *size, *cells, *padding, *taps)
-    _run(WEIGHT_GRADIENT, (dw, db, dy, x), (*sizes, *dy.stride()[:3], *x.stride()[:3]), (taps[0] * taps[1], outputs, inputs))
+    dw, db = x.new_empty(_weight(dy.shape, x.shape, tuple(taps), padding)), x.new_empty(dy.shape[1])
+    run_kept(("weight_gradient", padding), (dw, db, dy, x), lambda: _bind_weight_gradient(dw, db, dy, x, padding))
     return dw, db
 
 
 def _with_rows(x: Tensor) -> Tensor:
-    return x if x.stride(3) == 1 else x.contiguous()
+    return x if x.dim() != 4 or x.stride(3) == 1 else x.contiguous()
 
 
-def _check(x: Tensor, channels: int, taps: Sequence[int], size: Sequence[int], dy: Tensor | None = None) -> None:
-    """Refuse what the kernels would read or write out of bounds."""
-    if x.dim() != 4 or x.shape[1] != channels or min(size) < 1 or (dy is not None and [dy.shape[0], *dy.shape[2:]] != [len(x), *size]):
-        given = f"x of shape {tuple(x.shape)}" + ("" if dy is None else f" and dy of shape {tuple(dy.shape)}")
-        raise ShapeError(f"{channels} channels, {tuple(taps)} taps and an output of {tuple(size)} cells do not fit {given}")
+@lru_cache
+def _output(x: Shape, weight: Shape, padding: Shape, adjoint: bool) -> Shape:
+    """Shape of a convolution's output; refuses what the kernel would read or write out of bounds."""
+    outputs, inputs = (weight[1], weight[0]) if adjoint else weight[:2]
+    size = tuple(n + 2 * pad - k + 1 for n, pad, k in zip(x[2:], padding, weight[2:], strict=False))
+    if len(x) != 4 or x[1] != inputs or min(size) < 1:
+        raise _misfit(inputs, weight[2:], size, f"x of shape {tuple(x)}")
+    _check_room(inputs, weight[2:])
+    return (x[0], outputs, *size)
+
+
+@lru_cache
+def _weight(dy: Shape, x: Shape, taps: Shape, padding: Shape) -> Shape:
+    """Shape of a convolution's weight, from those of its output and its input; refuses likewise."""
+    size = tuple(n + 2 * pad - k + 1 for n, pad, k in zip(x[2:], padding, taps, strict=False))
+    if len(x) != 4 or min(size) < 1 or (dy[0], *dy[2:]) != (x[0], *size):
+        raise _misfit(x[1], taps, size, f"x of shape {tuple(x)} and dy of shape {tuple(dy)}")
+    _check_room(x[1], taps)
+    return (dy[1], x[1], *taps)
+
+
+def _misfit(channels: int, taps: Shape, size: Shape, given: str) -> ShapeError:
+    return ShapeError(f"{channels} channels, {tuple(taps)} taps and an output of {size} cells do not fit {given}")
+
+
+def _check_room(channels: int, taps: Shape) -> None:
     if channels > MOST_CHANNELS or max(taps) > MOST_TAPS:
         raise ShapeError(f"the kernel has room for {MOST_CHANNELS} input channels and {MOST_TAPS} taps, got {channels} and {tuple(taps)}")
 
 
-def _run(kernel: Kernel, arrays: Sequence[Tensor | None], numbers: tuple[int, ...], extent: tuple[int, int, int]) -> None:
-    run_kept((kernel.name, numbers), arrays, lambda: kernel.bind(*arrays, *numbers, extent=extent))
+def _bind_convolve(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Shape, adjoint: bool) -> Launch:
+    batch, outputs, *size = out.shape
+    sizes = (batch, outputs, x.shape[1], *size, *x.shape[2:], *padding, *weight.shape[2:], int(adjoint))
+    return CONVOLVE.bind(out, x, weight, bias, *sizes, *out.stride()[:3], *x.stride()[:3], extent=(size[1], size[0], batch))
+
+
+def _bind_weight_gradient(dw: Tensor, db: Tensor, dy: Tensor, x: Tensor, padding: Shape) -> Launch:
+    outputs, inputs, *taps = dw.shape
+    sizes = (len(x), outputs, inputs, *dy.shape[2:], *x.shape[2:], *padding, *taps)
+    extent = (taps[0] * taps[1], outputs, inputs)
+    return WEIGHT_GRADIENT.bind(dw, db, dy, x, *sizes, *dy.stride()[:3], *x.stride()[:3], extent=extent)

@@ -30,10 +30,15 @@ def describe_kernels() -> dict[str, Any]:
 
 def describe_ways() -> dict[str, str]:
     """For every choice between ways what was measured and so is chosen, in words."""
-    measured = known_way("convolution", "conv")
+    measured = known_way("convolution-blocks", "conv")
     if measured is None:
         return {"convolution": "not measured yet with this compiler and processor: done when a model on several ranks first needs it"}
-    return {f"convolution.{way}.{dtype}": _ratios(ratios) for way, of in measured.items() for dtype, ratios in of.items()}
+    return {
+        f"convolution.{way}.{dtype}.{cells} cells": _ratios(ratios)
+        for way, of in measured.items()
+        for dtype, by_cells in of.items()
+        for cells, ratios in by_cells.items()
+    }
 
 
 def _ratios(ratios: Mapping[str, float]) -> str:

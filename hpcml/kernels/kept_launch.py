@@ -19,7 +19,7 @@ def run_kept(what: Hashable, arrays: Sequence[Tensor | None], bind: Callable[[],
     Parameters
     ----------
     what : hashable
-        The kernel and all of its numbers.
+        The kernel and those of its numbers that do not follow from how the tensors lie.
     arrays : sequence of Tensor or None
         Its first arguments, in order.
     bind : callable
@@ -29,12 +29,11 @@ def run_kept(what: Hashable, arrays: Sequence[Tensor | None], bind: Callable[[],
     -------------
     Local.
     """
-    layouts = tuple([None if t is None else (t.shape, t.stride(), t.dtype, t.device.type) for t in arrays])
-    key = (what, layouts, get_ident(), os.environ.get("HPCML_KERNELS"))
+    layouts = [None if t is None else (t.shape, t.stride(), t.dtype, t.device) for t in arrays]
+    key = (what, get_ident(), os.environ.get("HPCML_KERNELS"), *layouts)
     kept = _LAUNCHES.get(key)
     if kept is not None:
-        for position, array in enumerate(arrays):
-            kept.point(position, 0 if array is None else array.data_ptr())
+        kept.point_first([0 if t is None else t.data_ptr() for t in arrays])
         return kept()
     launch = bind()
     launch()

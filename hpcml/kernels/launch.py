@@ -104,6 +104,10 @@ class HostLaunch(Launch):
     def point(self, position: int, address: int) -> None:
         self._slots[position] = address
 
+    def point_first(self, addresses: list[int]) -> None:
+        """Likewise for as many of its first arguments, all arrays, in one step."""
+        self._slots[: len(addresses)] = list(addresses)
+
     def point_all(self, position: int, addresses: Sequence[int]) -> None:
         self._lists[position][:] = addresses
 

@@ -91,7 +91,7 @@ def test_short_vector_registers(tmp_path):
 
 @pytest.mark.parametrize("kernel", [(3, 3), (1, 5)], ids=str)
 def test_layers_take_the_kernel_and_the_twin_alike(kernel, monkeypatch):
-    always = ConvChoice({"float64": 8}, {"float64": 8}, {})
+    always = ConvChoice({"float64": (1, 8)}, {"float64": (1, 8)}, {})
     convolution = Convolution(kernel, (1, 1), (1, 2), (1, 1), 1, choice=always)
     x, weight, bias = (random(shape, torch.float64, "cpu", 0) for shape in ((2, 8, 6, 9), (4, 8, *kernel), (4,)))
     y = random((2, 4, 9 - kernel[0], 14 - kernel[1]), torch.float64, "cpu", 1)

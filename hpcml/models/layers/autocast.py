@@ -28,4 +28,4 @@ def no_autocast(device: torch.device) -> AbstractContextManager[object]:
     -------------
     Local.
     """
-    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+    return torch.autocast(device.type, enabled=False) if is_autocast(device) else nullcontext()

@@ -43,7 +43,7 @@ class _Conv(_ConvNd):
         self._boundary = boundary_rules(name, modes, widths, domain.global_shape)
         self._reaches = tuple(self._reach(d, widths[d]) for d in range(domain.num_dims))
         native = (pad[0] if isinstance(reach, Everything) else 0 for pad, reach in zip(widths, self._reaches, strict=True))
-        choice = conv_choice(domain.world_comm) if domain.comm.size > 1 else TORCH
+        choice = conv_choice(domain.world_comm, domain.global_shape) if domain.comm.size > 1 else TORCH
         self._convolution = Convolution(self.kernel_size, self.stride, tuple(native), self.dilation, self.groups, choice=choice)
         share_parameters(self, domain.world_comm)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.parameters import place
-from hpcml.mpi.call import calling
+from hpcml.mpi.call import call_as, calling
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -36,8 +36,7 @@ def numbered(layer: type[Layer]) -> type[Layer]:
 
     @wraps(forward)
     def named_forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with calling(self.__dict__.get("_call") or type(self).__name__):
-            return forward(self, *args, **kwargs)
+        return call_as(self.__dict__.get("_call") or type(self).__name__, forward, self, *args, **kwargs)
 
     layer.__init__ = named_build  # type: ignore[assignment]
     layer.forward = named_forward

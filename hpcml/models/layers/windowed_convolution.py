@@ -66,13 +66,13 @@ class _WindowedConvolution(CallFunction):
             sums = global_sum(comm, *given) if given else ()
             x = x if x is None or plan.is_identity else window_adjoint(plan, x)[0]
         else:
-            flat = _flatten_dense_tensors(given) if given else torch.empty(0)
-            add_up = InPlaceSum(flat, comm)
-            if x is None or plan.is_identity:
-                add_up()
-            else:
+            flat = None if comm.size == 1 else _flatten_dense_tensors(given) if given else torch.empty(0)
+            add_up = None if flat is None else InPlaceSum(flat, comm)
+            if x is not None and not plan.is_identity:
                 (x,) = plan.adjoint((x,), consume=wide_too is None, meanwhile=add_up)
-            sums = _unflatten_dense_tensors(flat, given)
+            elif add_up is not None:
+                add_up()
+            sums = tuple(given) if flat is None else _unflatten_dense_tensors(flat, given)
         left = iter(sums)
         return None, None if x is None else x.to(dtype), *(None if g is None else next(left) for g in (weight_grad, bias_grad))
 
