@@ -19,13 +19,13 @@ def run(args: argparse.Namespace) -> int:
 
     world = hpcml.mpi.world()
 
-    from hpcml.core.log import rank_log
     from hpcml.training.case_device import bind_case
     from hpcml.training.evaluation import evaluate_run
     from hpcml.training.run_directory import RunDirectory
+    from hpcml.training.run_log import run_log
 
     directory = RunDirectory(args.directory)
     case = directory.case()  # before a log is begun in what is no run directory
-    with rank_log(world.rank, world.size, str(bind_case(case.ranks, world)), directory.log):
+    with run_log(directory, world, bind_case(case.ranks, world)):
         evaluate_run(directory, world, args.data)
     return 0

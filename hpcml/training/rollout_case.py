@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from hpcml.core.case import Case
-from hpcml.core.log import rank_log
 from hpcml.fields.domain import Domain
 from hpcml.io.files.agree import together
 from hpcml.io.files.replace import write_file
@@ -21,6 +20,7 @@ from hpcml.training.evaluation import trained
 from hpcml.training.experiment import load_surrogate
 from hpcml.training.relative_error import mean_of_defined, relative_errors
 from hpcml.training.run_directory import RunDirectory
+from hpcml.training.run_log import run_log
 from hpcml.training.trajectory_writer import TrajectoryWriter
 from hpcml.training.truth import Truth, held_out_truth
 
@@ -60,7 +60,7 @@ def rollout_case(folder: Path, world: World, steps: int | None = None, most: int
     directory = RunDirectory(folder)
     case = directory.case()
     steps = case.output.rollout_steps if steps is None else steps
-    with rank_log(world.rank, world.size, str(bind_case(case.ranks, world)), directory.log):
+    with run_log(directory, world, bind_case(case.ranks, world)):
         state, meaning = trained(directory, world.comm)
         truth = held_out_truth(case, world.comm, steps, most, meaning)
         model = load_surrogate(case, truth.domain, state)

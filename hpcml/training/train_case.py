@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from hpcml.core.case import Case, Simulation
-from hpcml.core.log import rank_log
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
@@ -21,6 +20,7 @@ from hpcml.training.experiment import Experiment, open_experiment
 from hpcml.training.loss import LOSSES
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.run_directory import RunDirectory
+from hpcml.training.run_log import run_log
 from hpcml.training.run_status import RunStatus
 from hpcml.training.simulated_data import simulated_data, write_snapshots
 from hpcml.training.stored_pairs import StoredPairs
@@ -70,8 +70,7 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
         status = stack.enter_context(RunStatus(folder, world.rank, world.size))
         directory.describe(world.comm)
         directory.take_ways(world.comm)
-        with together(world.comm, f"opening the log in {directory.log}"):
-            stack.enter_context(rank_log(world.rank, world.size, str(device), directory.log))
+        stack.enter_context(run_log(directory, world, device))
         simulated = None
         if isinstance(case.data, Simulation):
             simulated = simulated_data(case, folder, world, stop)

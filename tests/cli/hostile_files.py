@@ -1,7 +1,8 @@
 """Hostile files for every reader that a user can reach: each must end soon, in a result or in one sentence, and never show another file.
 
     python tests/cli/hostile_files.py 300          300 files, with seed 0
-    python tests/cli/hostile_files.py 300 --seed 7 --only dataset
+    python tests/cli/hostile_files.py 300 --seed 7 --only pdebench
+    python tests/cli/hostile_files.py 100 --first 200      numbers 200 to 299 of those with seed 0
 
 A file that is right is changed in one way, drawn from a list: structure (links, types, shapes, attributes, names), bytes, or what kind of
 thing bears its name. A process of its own then runs the commands that read it. Outside of the folder lies a file with a number that
@@ -477,10 +478,10 @@ def attack(number, seed, folder, kind=None, way=None):
     return kind, way, fault
 
 
-def campaign(count, seed, folder, only=None):
+def campaign(count, seed, folder, only=None, first=0):
     """Read so many hostile files; give what went wrong with each that did not end well."""
     faults, met = [], Counter()
-    for number in range(count):
+    for number in range(first, first + count):
         kind, way, fault = attack(number, seed, folder, only)
         met[kind] += 1
         if fault:
@@ -495,6 +496,7 @@ if __name__ == "__main__":
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=KINDS)
+    parser.add_argument("--first", type=int, default=0, help="number of the first file: a campaign may be run in pieces")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        sys.exit(bool(campaign(arguments.count, arguments.seed, Path(name), arguments.only)))
+        sys.exit(bool(campaign(arguments.count, arguments.seed, Path(name), arguments.only, arguments.first)))

@@ -1,6 +1,7 @@
 /* Counts the calls that change, or open, files below one folder, in all processes that load this, and fails one of them.
 
-   LD_PRELOAD=fail_call.so FAIL_FOLDER=/run FAIL_CONTROL=/control      control: count, number that fails, errno, calls failed, name of it */
+   LD_PRELOAD=fail_call.so FAIL_FOLDER=/run FAIL_CONTROL=/control      control: count, number that fails, errno, calls failed, name of it
+   FAIL_RANK=1                                                         only in this rank of an MPI job, and in what it starts */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -25,9 +26,10 @@ static struct control *control;
 static char folder[PATH_MAX];
 
 __attribute__((constructor)) static void begin(void) {
-    const char *path = getenv("FAIL_CONTROL"), *below = getenv("FAIL_FOLDER");
+    const char *path = getenv("FAIL_CONTROL"), *below = getenv("FAIL_FOLDER"), *only = getenv("FAIL_RANK");
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK") ? getenv("OMPI_COMM_WORLD_RANK") : getenv("PMI_RANK");
     int (*plain_open)(const char *, int, ...) = dlsym(RTLD_NEXT, "open");
-    if (!path || !below) return;
+    if (!path || !below || (only && (!rank || strcmp(only, rank)))) return;
     int fd = plain_open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0) return;
     void *memory = mmap(NULL, sizeof(struct control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -3,6 +3,8 @@
     python tests/io/fail_calls.py saves          every call of a run that saves and writes snapshots
     python tests/io/fail_calls.py dataset        every call of a run that makes a dataset
     python tests/io/fail_calls.py train 20       twenty calls of `hpcml train`, drawn by --seed
+    python tests/io/fail_calls.py train --first 101 --last 200                those with these numbers
+    python tests/io/fail_calls.py train --ranks 2 --rank 1                    every call of rank 1 of two
 
 A library that is loaded before all others (`fail_call.c`) counts what the run and its keepers open, write, force to the disk, rename, link,
 make and remove below the run's folder, HDF5's own calls included, and fails one of them with ENOSPC, EACCES, EIO or EMFILE in turn.
@@ -33,15 +35,15 @@ shape = [16, 16]
 name = "navier_stokes"
 [data]
 kind = "simulation"
-trajectories = 3
+trajectories = 2
 held_out = 1
-snapshots = 4
-interval = 0.05
+snapshots = 3
+interval = 0.01
 [model]
 name = "fno"
-channels = 4
-modes = 3
-layers = 2
+channels = 2
+modes = 2
+layers = 1
 [training]
 epochs = 2
 batch_size = 4
@@ -138,7 +140,8 @@ class Train:
     def __init__(self, folder):
         self.folder = folder
         self.case = folder.parents[1] / "case.toml"
-        self.case.write_text(CASE)
+        if not self.case.exists():
+            self.case.write_text(CASE)
 
     def run(self):
         from hpcml.cli.main import main
@@ -146,7 +149,7 @@ class Train:
 
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
             status = main(["train", str(self.case), "--run", str(self.folder)])
-        _, error, sentence = said.getvalue().partition("hpcml: error: ")
+        _, error, sentence = said.getvalue().partition("hpcml: error: ")  # of many ranks, each raises it
         if error:
             raise HpcmlError(sentence.strip())
         assert status in (0, None), f"status {status}: {said.getvalue()}"
@@ -164,33 +167,54 @@ class Train:
 
 def victim(kind, parent, numbers):
     """Run, with the call of each number failing; print what came of it as a line of JSON each."""
-    from hpcml.core.errors import HpcmlError
+    from mpi4py import MPI
 
-    control = Control(Path(os.environ["FAIL_CONTROL"]))
+    comm, control = MPI.COMM_WORLD, Control(Path(os.environ["FAIL_CONTROL"]))
     for number in numbers:
         folder, error = parent / "run" / f"{number}", ERRORS[number % len(ERRORS)]
-        folder.mkdir(parents=True)
-        run, said = kind(folder), ""
-        control.arm(number, error)
-        try:
-            run.run()
-        except HpcmlError as caught:
-            said = str(caught)
-        except BaseException:
-            said = "TRACEBACK " + traceback.format_exc()
-        count, what = control.disarm()
+        if comm.rank == 0:
+            folder.mkdir(parents=True)
+            control.arm(number, error)
+        comm.Barrier()
+        run = kind(folder)
+        said = attempt(run.run)
+        stop_if_alone(comm, number, error, control, said)
+        everybody = comm.gather(said)
+        count, what = control.disarm() if comm.rank == 0 else (0, "")
         if "/.lock" in what:  # it could not be given back: the next start would see that its owner, this process, is gone
             for lock in folder.rglob(".lock"):
                 lock.unlink()
-        try:
-            run.check() if not said or kind is Saves else None
-            run.run()
-            run.check()
-            after = ""
-        except BaseException:
-            after = traceback.format_exc()
-        shutil.rmtree(folder, ignore_errors=True)
-        print(json.dumps([number, errno.errorcode[error], count, what, said, after]), flush=True)
+        comm.Barrier()
+        after = attempt(run.check) if comm.rank == 0 and (not said or kind is Saves) else ""
+        after = after or attempt(run.run)
+        stop_if_alone(comm, number, error, control, after)
+        if comm.rank == 0:
+            after = after or attempt(run.check)
+            if len(set(everybody)) > 1:
+                after += f"ranks say different things: {everybody}"
+            shutil.rmtree(folder, ignore_errors=True)
+            print(json.dumps([number, errno.errorcode[error], count, what, said, after]), flush=True)
+        comm.Barrier()
+
+
+def attempt(action):
+    """Do something; give the error of ours that it ends with, or the traceback of any other."""
+    from hpcml.core.errors import HpcmlError
+
+    try:
+        action()
+    except HpcmlError as caught:
+        return str(caught)
+    except BaseException:
+        return "TRACEBACK " + traceback.format_exc()
+    return ""
+
+
+def stop_if_alone(comm, number, error, control, said):
+    """End the job after an error that the ranks do not share."""
+    if comm.size > 1 and said.startswith("TRACEBACK"):
+        print(json.dumps([number, errno.errorcode[error], *control.disarm(), f"TRACEBACK of rank {comm.rank} {said}", ""]), flush=True)
+        comm.Abort(1)
 
 
 def build(parent):
@@ -201,28 +225,45 @@ def build(parent):
     return library
 
 
-def campaign(kind, count, seed, first=1, report=print):
+def launch(ranks, rank):
+    """What starts a victim, and what its processes are told besides."""
+    if ranks == 1:
+        return [], {}
+    beside = Path(sys.executable).with_name("mpiexec")
+    return [beside if beside.exists() else shutil.which("mpiexec"), "-n", str(ranks)], {"FAIL_RANK": str(rank)}
+
+
+def campaign(kind, count, seed, first=1, last=None, ranks=1, rank=0, report=print):
     """Count the calls, then fail all of them, or some; give the figures and what went wrong."""
     outcomes, wrong = Counter(), []
     with tempfile.TemporaryDirectory(prefix="fail-calls-") as name:
         parent = Path(name)
         (parent / "control").write_bytes(bytes(512))
-        env = os.environ | {"LD_PRELOAD": str(build(parent)), "FAIL_FOLDER": f"{parent}/run", "FAIL_CONTROL": f"{parent}/control"}
+        launcher, told = launch(ranks, rank)
+        env = os.environ | told | {"LD_PRELOAD": str(build(parent)), "FAIL_FOLDER": f"{parent}/run", "FAIL_CONTROL": f"{parent}/control"}
 
         def lines(numbers):
-            command = [sys.executable, __file__, "victim", kind, name, *map(str, numbers)]
-            with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
-                for line in process.stdout:
-                    if line.startswith("["):
-                        yield json.loads(line)
-            assert process.returncode == 0, f"the run ended with status {process.returncode}"
+            """What came of each; a run that ends early is started again behind the number that it got to."""
+            numbers = list(numbers)
+            while numbers:
+                command = [*launcher, sys.executable, __file__, "victim", kind, name, *map(str, numbers)]
+                with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+                    for line in process.stdout:
+                        if line.startswith("["):
+                            yield json.loads(line)
+                            numbers = numbers[1:]
+                if numbers:
+                    yield [numbers.pop(0), "", 0, "unknown", f"TRACEBACK the run ended with status {process.returncode}", ""]
+                else:
+                    assert process.returncode == 0, f"the run ended with status {process.returncode}"
 
         ((_, _, total, _, said, after),) = lines([10**9])
         assert not said and not after, said + after
-        numbers = range(first, total + 1) if count is None else sorted(random.Random(seed).sample(range(first, total + 1), count))
+        numbers = range(first, min(total, last or total) + 1)
+        numbers = numbers if count is None else sorted(random.Random(seed).sample(numbers, count))
         for number, error, _, what, said, after in lines(numbers):
             outcome = "not reached" if not what else "goes on" if not said else "one sentence"
-            if said.startswith("TRACEBACK") or after or "\n" in said.strip():
+            if said.startswith("TRACEBACK") or after or "\n" in said.strip() or "errno = " in said:  # as HDF5 says it
                 outcome = "WRONG"
                 wrong.append(f"call {number} ({what}) with {error}:\n{said}\n{after}")
             outcomes[outcome] += 1
@@ -236,10 +277,15 @@ def main():
     parser.add_argument("count", type=int, nargs="?")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=1, help="number of the first call to fail")
+    parser.add_argument("--last", type=int, help="number of the last")
+    parser.add_argument("--ranks", type=int, default=1, help="of `train`")
+    parser.add_argument("--rank", type=int, default=0, help="whose calls fail")
     arguments = parser.parse_args()
-    total, outcomes, wrong = campaign(arguments.kind, arguments.count, arguments.seed, arguments.first)
+    total, outcomes, wrong = campaign(
+        arguments.kind, arguments.count, arguments.seed, arguments.first, arguments.last, arguments.ranks, arguments.rank
+    )
     print("\n".join(wrong))
-    print(f"{total} calls, {sum(outcomes.values())} of them failed once: {dict(outcomes)}")
+    print(f"{arguments.kind} on {arguments.ranks}: {total} calls, {sum(outcomes.values())} of them failed once: {dict(outcomes)}")
     sys.exit(bool(wrong))
 
 

@@ -1,6 +1,7 @@
 """Kill a run that saves all the time, at random moments, and see what a restart finds.
 
-    python tests/io/kill_checkpoint.py 300     a kill hits one rank, all ranks, a keeper, or all of them
+    python tests/io/kill_checkpoint.py 300                a kill hits one rank, all ranks, a keeper, or all of them
+    python tests/io/kill_checkpoint.py 20 --first 41      numbers 41 to 60 of them
 
 After every kill the script restores on its own: the checkpoint must be whole, hold what its step says, and be no older than the newest save
 that every rank had finished. Killing the keepers together with all ranks takes the copies in memory along: then the newest checkpoint that
@@ -189,13 +190,15 @@ def main():
     parser.add_argument("kills", type=int)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=1, help="number of the first kill: a campaign may be run in pieces")
     arguments = parser.parse_args()
-    rng, launcher = random.Random(arguments.seed), shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    launcher = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     outcomes, target, count = Counter(), "nothing", 0
     with tempfile.TemporaryDirectory(prefix="kill-checkpoint-") as parent:
         folder = str(Path(parent) / "run")
         try:
-            for count in range(1, arguments.kills + 1):
+            for count in range(arguments.first, arguments.first + arguments.kills):
+                rng = random.Random(f"{arguments.seed}-{count}")
                 target = rng.choice(TARGETS)
                 found, at_least = one_round(folder, arguments.ranks, rng, launcher, target)
                 outcomes[target] += 1

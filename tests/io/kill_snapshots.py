@@ -1,6 +1,7 @@
 """Kill ranks that write snapshots all the time, at random moments, while a reader follows, and read what is left.
 
-    python tests/io/kill_snapshots.py 50     a kill hits one rank or all ranks; every other writer goes on from what is left
+    python tests/io/kill_snapshots.py 50                  a kill hits one rank or all ranks; every other writer goes on from what is left
+    python tests/io/kill_snapshots.py 20 --first 41       numbers 41 to 60 of them
 
 After every kill the file must open, hold every acknowledged step with every value right, and plain HDF5 must read the same through the
 view. Every other file is of a mesh. The reader that follows opens the file again and again while it is written: each step it is shown
@@ -96,6 +97,7 @@ def kill_once(path, size, rng, launcher, layout):
         while time.monotonic() < end:
             steps = follow(path, seen)
             seen, looks = steps, looks + (steps > seen)
+            time.sleep(0.005)
         ranks = ranks_of(path)
         target = rng.choice(["one", "all"])
         for victim in ranks if target == "all" else [rng.choice(ranks)]:
@@ -153,12 +155,14 @@ def main():
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--layout", choices=("ranks", "steps"), default="ranks")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=1, help="number of the first kill: a campaign may be run in pieces")
     arguments = parser.parse_args()
-    rng, launcher = random.Random(arguments.seed), shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    launcher = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is registered for the end is run
     outcomes, looked = Counter(), 0
     with tempfile.TemporaryDirectory(prefix="kill-snapshots-") as parent:
-        for count in range(1, arguments.kills + 1):
+        for count in range(arguments.first, arguments.first + arguments.kills):
+            rng = random.Random(f"{arguments.seed}-{count}")
             path = Path(parent) / f"{(count + 1) // 2}.h5"  # the second writer goes on from what the first left
             target, acknowledged, looks = kill_once(path, arguments.ranks, rng, launcher, arguments.layout)
             steps = check(path, acknowledged)

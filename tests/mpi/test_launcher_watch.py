@@ -25,6 +25,33 @@ while True:
     time.sleep(0.01)
 """
 
+BARE = """
+import os, sys, time
+from pathlib import Path
+from mpi4py import MPI
+from hpcml.io import Field, Series, SnapshotWriter, UniformGrid
+folder = Path(sys.argv[1])
+folder.mkdir()
+writer = SnapshotWriter(folder / "run.h5", Series(UniformGrid.dealt((4, 6), (1.0, 1.5)), [Field("u")]), MPI.COMM_WORLD)
+(folder / "told").write_text(f"{os.getpid()}\\n")
+while True:
+    time.sleep(0.01)
+"""
+
+
+def test_whoever_writes_snapshots_ends_with_its_launcher(mpiexec, tmp_path):
+    run = tmp_path / "run"
+    (tmp_path / "program.py").write_text(BARE)
+    command = mpiexec.command(1, tmp_path / "program.py", run)
+    with subprocess.Popen(command, env=mpiexec.env, start_new_session=True, stderr=subprocess.DEVNULL) as job:
+        while not (run / "told").exists() or not (run / "told").read_text().endswith("\n"):
+            assert job.poll() is None
+            time.sleep(0.01)
+        watch = os.pidfd_open(int((run / "told").read_text()))
+        job.kill()
+        select.select([watch], [], [])  # without end where the rank does not notice
+        os.close(watch)
+
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_rank_alone_ends_with_its_launcher(mpiexec, tmp_path, wrapped):

@@ -14,6 +14,7 @@ from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import describe_path
 from hpcml.io.dataset.storage import Storage
 from hpcml.io.dataset.variable import Variable
+from hpcml.io.files.remedy import reason
 from hpcml.mpi.agreement import agree_on_error
 from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
@@ -189,7 +190,7 @@ def open_dataset(path: str | os.PathLike[str], comm: MPI.Intracomm = MPI.COMM_SE
         except HpcmlError as caught:
             error = caught
         except Exception as caught:  # what a damaged or foreign file makes its reader raise is up to h5py
-            error = CheckpointError(f"cannot read the dataset {path}: {caught}{_remedy(str(caught))}")
+            error = CheckpointError(f"cannot read the dataset {path}: {reason(caught)}{_remedy(str(caught))}")
     agree_on_error(error, comm)
     comm = patient(comm)
     layout, description, variables = comm.bcast(found)

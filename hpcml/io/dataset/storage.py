@@ -12,7 +12,7 @@ from hpcml.io.dataset.filters import load_filters
 from hpcml.io.dataset.runs import runs
 from hpcml.io.dataset.stored_array import StoredArray
 from hpcml.io.files.confined_file import ConfinedFile
-from hpcml.io.files.remedy import remedy
+from hpcml.io.files.remedy import reason
 from hpcml.topology.block import BlockRange
 
 
@@ -61,7 +61,7 @@ class Storage:
         try:
             values = (self._read_chunks(array, box) if array.offset is None else self._read_runs(array, box))[order]
         except OSError as error:
-            raise CheckpointError(f"cannot read {array.name} of {array.path}: {error}") from None
+            raise CheckpointError(f"cannot read {array.name} of {array.path}: {reason(error)}") from None
         return values.astype(values.dtype.newbyteorder("="), copy=False)
 
     def write(self, array: StoredArray, box: Sequence[BlockRange], values: np.ndarray) -> None:
@@ -89,7 +89,7 @@ class Storage:
                 while done < len(piece):
                     done += os.pwrite(descriptor, piece[done:], array.offset + start * item + done)
         except OSError as error:
-            raise CheckpointError(f"cannot write {array.name} of {array.path}: {error}{remedy(error.errno)}") from None
+            raise CheckpointError(f"cannot write {array.name} of {array.path}: {reason(error)}") from None
         self.bytes_written += len(memory)
 
     def sync(self) -> None:
@@ -108,7 +108,7 @@ class Storage:
             try:
                 os.fdatasync(descriptor)
             except OSError as error:
-                raise CheckpointError(f"cannot write {path}: {error}{remedy(error.errno)}") from None
+                raise CheckpointError(f"cannot write {path}: {reason(error)}") from None
 
     def close(self) -> None:
         """Close all files."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, HpcmlError
-from hpcml.io.files.remedy import remedy
+from hpcml.io.files.remedy import reason
 from hpcml.mpi import raise_together
 
 
@@ -36,6 +36,4 @@ def together(comm: MPI.Intracomm, doing: str) -> Iterator[None]:
         except HpcmlError:
             raise
         except (OSError, KeyError, ValueError, RuntimeError) as error:
-            hint = remedy(error.errno) if isinstance(error, OSError) else ""
-            said = " ".join(str(error).split())  # HDF5 breaks lines
-            raise CheckpointError(f"{doing} failed: {said}{hint}") from error
+            raise CheckpointError(f"{doing} failed: {reason(error)}") from error

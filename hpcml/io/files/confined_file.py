@@ -10,6 +10,7 @@ import h5py
 from h5py import h5d, h5g, h5l, h5o, h5s
 
 from hpcml.core.errors import CheckpointError
+from hpcml.io.files.remedy import reason
 
 VARIABLE = "HPCML_LINKED_FOLDERS"
 """Names further folders, joined by ``:``, that the links of files may lead to."""
@@ -115,7 +116,7 @@ class ConfinedDataset(h5py.Dataset):  # type: ignore[misc]
             except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
                 if isinstance(error, CheckpointError):
                     raise
-                raise CheckpointError(f"{where} is a virtual array of which a source cannot be read: {error}") from None
+                raise CheckpointError(f"{where} is a virtual array of which a source cannot be read: {reason(error)}") from None
         self._checked = True
 
     def _check_virtual(self, where: str, nested: int) -> None:

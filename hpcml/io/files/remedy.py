@@ -1,6 +1,8 @@
 """What to do about an error of the operating system. Standard library only: the keeper of checkpoints imports this file."""
 
 import errno
+import os
+import re
 
 _REMEDIES = {
     errno.ENOSPC: "; the disk is full: free some space, or keep fewer checkpoints",
@@ -23,6 +25,21 @@ def remedy(number: int | None) -> str:
     Local.
     """
     return _REMEDIES.get(number or 0, "")
+
+
+def reason(error: Exception) -> str:
+    """What an error says, on one line, and what to do about it.
+
+    HDF5 wraps an error of the system in the state of its buffers and descriptors: of those the system's words are left.
+
+    Communication
+    -------------
+    Local.
+    """
+    wrapped = re.search(r"\berrno = (\d+)", str(error))
+    number = int(wrapped[1]) if wrapped else error.errno if isinstance(error, OSError) else None
+    said = f"[Errno {number}] {os.strerror(number)}" if wrapped and number else " ".join(str(error).split())
+    return said + remedy(number)
 
 
 def lacks_room(message: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from hpcml.core.errors import CheckpointError, ConfigError, HpcmlError
 from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.files.lock import holder
+from hpcml.io.files.remedy import reason
 from hpcml.io.snapshot.segment import Segment
 from hpcml.io.snapshot.superblock import check_length
 from hpcml.io.snapshot.view import View, parts_folder, read_view
@@ -106,7 +107,8 @@ class SnapshotFile:
         except HpcmlError:
             raise
         except Exception as error:  # what a damaged file makes its reader raise is up to h5py
-            raise CheckpointError(f"{path} cannot be read, it is damaged: {error}; restore it, or write the snapshots again") from error
+            said = reason(error)
+            raise CheckpointError(f"{path} cannot be read, it is damaged: {said}; restore it, or write the snapshots again") from error
 
 
 def find_snapshots(path: Path) -> list[Path]:

@@ -12,6 +12,7 @@ import numpy as np
 import hpcml
 from hpcml.core.errors import CheckpointError, HpcmlError
 from hpcml.io.files.confined_file import ConfinedFile
+from hpcml.io.files.remedy import reason
 from hpcml.io.files.replace import write_file
 from hpcml.io.snapshot.segment import Segment
 from hpcml.io.snapshot.series import FORMAT, FORMAT_VERSION, LIBVER, Series
@@ -146,7 +147,7 @@ def read_view(path: Path) -> View:
     except HpcmlError:
         raise
     except Exception as error:  # what a damaged or foreign file makes its reader raise is up to h5py
-        raise CheckpointError(f"{path} cannot be read, it is damaged or no HDF5 file: {type(error).__name__}: {error}") from error
+        raise CheckpointError(f"{path} cannot be read, it is damaged or no HDF5 file: {type(error).__name__}: {reason(error)}") from error
     return View(path, fields, mesh, coordinates, attributes)
 
 

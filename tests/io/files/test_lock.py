@@ -247,13 +247,14 @@ def test_a_heartbeat_touches_the_file(tmp_path, monkeypatch):
     assert beat.lost is None
 
 
-def test_an_orphan_is_told_of(tmp_path, monkeypatch):
+@pytest.mark.parametrize("between", [[], ["sh", "-c", '"$@"; exit $?', "sh"]], ids=["its child", "through a script that stays"])
+def test_an_orphan_is_told_of(tmp_path, monkeypatch, between):
     monkeypatch.setattr(module, "ORPHAN_SECONDS", 0.1)
-    code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', *sys.argv[1:]]).pid, flush=True); input()"
-    environment = os.environ | {"PMI_SIZE": "1", "PMI_RANK": "0"}
-    words = [HOLD.format("lock = FolderLock(Path(sys.argv[1]))"), str(tmp_path)]
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", code, *words], env=environment, **streams) as launcher:
+    launch = "import subprocess, sys; subprocess.Popen(sys.argv[1:]); input()"
+    hold = HOLD.format("import os; lock = FolderLock(Path(sys.argv[1])); print(os.getpid(), flush=True)")
+    words = ["env", "PMI_SIZE=1", "PMI_RANK=0", *between, sys.executable, "-c", hold, str(tmp_path)]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen([sys.executable, "-c", launch, *words], **streams) as launcher:
         rank = int(launcher.stdout.readline())
         assert launcher.stdout.readline() == "holds\n"
         launcher.kill()

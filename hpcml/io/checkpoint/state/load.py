@@ -22,6 +22,7 @@ from hpcml.io.checkpoint.stored.catalog import DamagedError
 from hpcml.io.checkpoint.stored.stored_image import StoredImage
 from hpcml.io.files.agree import together
 from hpcml.io.files.regular import raise_if_short
+from hpcml.io.files.remedy import reason
 from hpcml.topology.block import block_range
 
 _MESSAGE_BYTES = 1 << 30
@@ -130,7 +131,7 @@ def _reading(comm: MPI.Intracomm, what: str) -> Iterator[None]:
         except Exception as error:
             if isinstance(error, OSError):
                 raise_if_short(error)
-            raise DamagedError(f"reading {what} failed: {type(error).__name__}: {error}") from error
+            raise DamagedError(f"reading {what} failed: {type(error).__name__}: {reason(error)}") from error
 
 
 def _read_index(images: Images, size: int, comm: MPI.Intracomm) -> Index:
