@@ -62,7 +62,9 @@ def find_launcher() -> int | None:
 
 
 def _wait(descriptor: int, launcher: int, rank_process: int) -> None:
-    select.select([descriptor], [], [])
+    end = select.poll()  # and not `select.select`, which takes no descriptor above 1023
+    end.register(descriptor, select.POLLIN)
+    end.poll()
     if os.getpid() == rank_process:
         with suppress(OSError, ValueError):  # the launcher was at the other end of this line, most often
             sys.stderr.write(f"hpcml: error: the launcher (process {launcher}) has died: this rank ends; what was saved last is kept\n")

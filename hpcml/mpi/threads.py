@@ -31,10 +31,11 @@ def limit_threads(node: MPI.Intracomm) -> int:
     A set ``OMP_NUM_THREADS`` is the user's word: then nothing is changed. Numbers are only ever lowered. A library that is loaded later
     reads the share from ``OMP_NUM_THREADS``, which is set for it (and for child processes).
     """
+    mine = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else tuple(range(os.cpu_count() or 1))
+    masks = node.allgather(mine)  # before the variable is looked at, which may be set on some ranks only
     if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
         return int(os.environ["OMP_NUM_THREADS"])
-    mine = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else tuple(range(os.cpu_count() or 1))
-    share = max(1, len(mine) // node.allgather(mine).count(mine))
+    share = max(1, len(mine) // masks.count(mine))
     os.environ["OMP_NUM_THREADS"] = str(share)
     for library in ThreadpoolController().lib_controllers:
         if library.num_threads > share:

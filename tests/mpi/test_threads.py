@@ -12,6 +12,14 @@ import torch
 assert (world.threads, torch.get_num_threads()) == (share, share), (world.threads, torch.get_num_threads(), share)
 print("held")
 """
+SOME = """
+import os
+from hpcml.mpi.launcher import detect
+os.environ["OMP_NUM_THREADS"] = "7" if detect().rank == 0 else ""
+import hpcml.mpi
+world = hpcml.mpi.world()
+print("held", world.threads == 7, world.rank)
+"""
 USERS = """
 import os
 import torch
@@ -31,3 +39,8 @@ def test_ranks_share_the_cores(mpiexec, script):
 def test_what_the_user_has_set_stays(mpiexec):
     result = mpiexec(2, "-c", USERS, env={"OMP_NUM_THREADS": "7"})
     assert result.stdout.count("held") == 2, result.stderr
+
+
+def test_ranks_of_whom_some_have_it_set_do_not_wait_for_each_other(mpiexec):
+    result = mpiexec(2, "-c", SOME, env={"OMP_NUM_THREADS": ""})
+    assert sorted(result.stdout.splitlines()) == ["held False 1", "held True 0"], result.stderr

@@ -9,17 +9,16 @@ from typing import Any
 
 from mpi4py import MPI
 
-import hpcml
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint.copies import Copies
+from hpcml.io.checkpoint.headers import Headers
 from hpcml.io.checkpoint.keeper.kept import Kept, find_kept
 from hpcml.io.checkpoint.keeper.link import MAX_AGE_SECONDS, KeeperLink
 from hpcml.io.checkpoint.keeper.session import begin_session
 from hpcml.io.checkpoint.parity.redundancy import Redundancy
 from hpcml.io.checkpoint.registry import Registry
-from hpcml.io.checkpoint.restored import Restored, restore
-from hpcml.io.checkpoint.state.flat_state import flatten
-from hpcml.io.checkpoint.stored import catalog
+from hpcml.io.checkpoint.restored import Restored, look_for, restore
+from hpcml.io.checkpoint.state.flat_state import FlatState, flatten
 from hpcml.io.files.agree import together
 from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.regular import shown
@@ -106,39 +105,44 @@ class Checkpointer:
         if keep < 1:
             raise CheckpointError(f"keep must be at least 1, got {keep}: the newest checkpoint always stays")
         watch_launcher()  # without it nobody may ever end this process, which has the folder
-        self.folder = Path(folder)
-        self._registry = Registry()
+        self.folder, self._registry = Path(folder), Registry()
         self._comm = patient(comm).Dup()
         self.saves = self.writes = 0
         self._saved: dict[str, Any] | None = None
-        self._kept: list[Kept] = []
+        self._kept: list[Kept] | None = None  # not asked yet
         self._lock: FolderLock | None = None
         self._link: KeeperLink | None = None
         start: list[Any] | None = None
         with together(self._comm, f"opening {shown(self.folder)} for checkpoints"):
             if self._comm.rank == 0:
                 self._lock, *start = begin_session(self.folder, self._comm.size, patience)
-        self._session, self._sequence = self._comm.bcast(start)
-        lock = self._lock.token if self._lock is not None else ""
-        process = {"rank_process": os.getpid(), "rank": self._comm.rank, "size": self._comm.size}
-        options = {**process, "folder": str(self.folder.absolute()), "keep": keep, "linger": linger, "lock": lock}
+        self._session, newest = self._comm.bcast(start)
+        self._headers = Headers(self._session.name, self._comm.size, newest)
+        options: dict[str, Any] = {"rank_process": os.getpid(), "rank": self._comm.rank, "size": self._comm.size, "keep": keep}
+        options |= {"linger": linger, "folder": str(self.folder.absolute()), "lock": self._lock.token if self._lock is not None else ""}
         try:
             with together(self._comm, "starting the keepers"):
                 self._link = KeeperLink(options, self._session, max_age)
+            redundancy = Redundancy(self._comm, self._link, losses, group_size) if losses else None
         except BaseException:
+            if self._link is not None:
+                self._link.close(clean=True)
             if self._lock is not None:
                 self._lock.close()
             raise
-        self._redundancy = Redundancy(self._comm, self._link, losses, group_size) if losses else None
-        self._copies = Copies(self._comm, self._link, self._redundancy, lazy)
+        self._copies = Copies(self._comm, self._link, redundancy, lazy)
 
     def __enter__(self) -> "Checkpointer":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
-            self.wait()
-        self.close(clean=kind is None)
+        clean = False
+        try:
+            if kind is None:
+                self.wait()
+                clean = True
+        finally:
+            self.close(clean)
 
     def register(self, name: str, get_state: Callable[[], Any], set_state: Callable[[Any], None], required: bool = True) -> None:
         """Make something part of every checkpoint.
@@ -186,15 +190,8 @@ class Checkpointer:
             if self._lock is not None:
                 self._lock.check()
             flat = flatten(self._registry.collect() if state is None else state)
-        changed, outgrown = self._copies.need(flat, step)
-        if self._saved is not None:
-            self._release()
-        if changed or outgrown:
-            self.wait()
-            self._copies.adapt(flat, step, changed)
-        self._sequence += 1
-        made = {"session": self._session.name, "size": self._comm.size, "written_by": hpcml.__version__}
-        header = {"step": step, "sequence": self._sequence, **made}
+        self._make_room(flat, step)
+        header = self._headers.next(step)
         self.writes += self._copies.fill(flat, header)
         self.saves += 1
         self._saved = header
@@ -202,11 +199,9 @@ class Checkpointer:
     @named_call
     def prepare(self) -> None:
         """Make room for copies of what is registered, so that the first save costs no more than later ones. Collective."""
-        flat = flatten(self._registry.collect())
-        changed, outgrown = self._copies.need(flat, 0)
-        if changed or outgrown:
-            self.wait()
-            self._copies.adapt(flat, 0, changed)
+        with together(self._comm, "collecting the state"):
+            flat = flatten(self._registry.collect())
+        self._make_room(flat, 0)
 
     def before_update(self) -> None:
         """Call at every step, before the state changes: the last save has its copy then, and messages between ranks go on."""
@@ -233,8 +228,7 @@ class Checkpointer:
     @named_call
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint on disk; None where there is none. Collective."""
-        found = catalog.survey(self.folder).complete if self._comm.rank == 0 else []
-        return self._comm.bcast(found[0].step if found else None)
+        return next((found.step for found in look_for(self.folder, self._comm).complete), None)
 
     @named_call
     def restore(self, like: Mapping[str, Any] | None = None, *, step: int | None = None) -> Restored | None:
@@ -243,15 +237,16 @@ class Checkpointer:
         Parameters, result, errors and communication are those of `hpcml.io.restore`; `like` is by default the state of what is registered.
         """
         self.wait()
+        self._saved = None  # what follows is another state, of the same step too
         if like is None and self._registry:
             with together(self._comm, "collecting the state"):
                 like = self._registry.collect()
-        self._kept = self._kept or find_kept(self.folder, self._comm, self._session)
+        if self._kept is None:  # on every rank: what the keepers of its node hold is no matter here
+            self._kept = find_kept(self.folder, self._comm, self._session)
         restored = restore(self.folder, self._comm, like=like, step=step, kept=self._kept)
         if restored is not None:
-            for path in restored.skipped:
-                self._keeper.set_damaged(path)
-            self._sequence = max(self._sequence, restored.sequence)
+            self._keeper.set_damaged(restored.skipped)
+            self._headers.sequence = max(self._headers.sequence, restored.sequence)
             self._registry.hand_out(restored, self._comm)
         return restored
 
@@ -265,7 +260,7 @@ class Checkpointer:
         """
         if self._link is not None:
             self._release()
-            self._copies.close()
+            self._copies.close(clean)
             self._link.close(clean)
             self._link = None
             if self._lock is not None:
@@ -273,8 +268,6 @@ class Checkpointer:
                     self._session.end(self.folder)
                 self._lock.close(to_heir=not clean)
             if clean:
-                if self._redundancy is not None:
-                    self._redundancy.close()
                 self._comm.Free()
 
     @property
@@ -282,6 +275,14 @@ class Checkpointer:
         if self._link is None:
             raise CheckpointError(f"the checkpointer of {self.folder} is closed")
         return self._link
+
+    def _make_room(self, flat: FlatState, step: int) -> None:
+        changed, outgrown = self._copies.need(flat, step)
+        if self._saved is not None:
+            self._release()
+        if changed or outgrown:
+            self.wait()
+            self._copies.adapt(flat, step, changed)
 
     @contextmanager
     def _agreed(self, doing: str) -> Iterator[None]:
@@ -295,6 +296,6 @@ class Checkpointer:
 
     def _release(self) -> None:
         """Let the keepers of an earlier run go: a copy of this run is complete on every rank."""
-        for one in self._kept:
+        for one in self._kept or ():
             one.release()
         self._kept = []

@@ -172,10 +172,12 @@ class Copies:
             self._flushed = True
             _check(self._link.wait_written())
 
-    def close(self) -> None:
-        """Give the memory back; the keeper may go on with it."""
+    def close(self, clean: bool) -> None:
+        """Give the memory back; the keeper may go on with it. A clean end is collective where there is parity."""
         if self._thread is not None:
             self._thread.shutdown()
+        if clean and self._redundancy is not None:
+            self._redundancy.close()
         for image in self._images:
             image.close()
 

@@ -13,7 +13,7 @@ from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint.keeper.kept import Kept
 from hpcml.io.checkpoint.parity.memory import UnreachableError, find_in_memory, open_in_memory
 from hpcml.io.checkpoint.state.load import FolderImages, load
-from hpcml.io.checkpoint.stored.catalog import Checkpoint, DamagedError, folder_name, survey
+from hpcml.io.checkpoint.stored.catalog import Catalog, Checkpoint, DamagedError, folder_of, survey
 from hpcml.io.checkpoint.stored.verify import damage
 from hpcml.io.files.agree import together
 from hpcml.io.files.regular import shown
@@ -102,21 +102,42 @@ def restore(
         return _restore(Path(folder), comm, like, step, kept)
 
 
-def _restore(folder: Path, comm: MPI.Intracomm, like: Mapping[str, Any] | None, step: int | None, kept: Sequence[Kept]) -> Restored | None:
-    candidates: list[Checkpoint] = []
-    skipped: dict[Path, str] = {}
-    with together(comm, f"looking for checkpoints in {folder}"):
+def look_for(folder: Path, comm: MPI.Intracomm) -> Catalog:
+    """What a run's folder holds, as rank 0 sees it.
+
+    Raises
+    ------
+    CheckpointError
+        On every rank, where the folder cannot be read.
+
+    Communication
+    -------------
+    Collective: one broadcast.
+    """
+    found = None
+    with together(comm, f"looking for checkpoints in {shown(folder)}"):
         if comm.rank == 0:
-            catalog = survey(folder)
-            candidates, skipped = catalog.complete, catalog.damaged
-    candidates, skipped = comm.bcast((candidates, skipped))
+            found = survey(folder)
+    catalog: Catalog = comm.bcast(found)
+    return catalog
+
+
+def _restore(folder: Path, comm: MPI.Intracomm, like: Mapping[str, Any] | None, step: int | None, kept: Sequence[Kept]) -> Restored | None:
+    found = look_for(folder, comm)
+    candidates, skipped = found.complete, found.damaged
     newest = candidates[0].sequence if candidates else -1
-    wanted = [found for found in candidates if step is None or found.step == step]
+    wanted = [one for one in candidates if step is None or one.step == step]
     for save in find_in_memory(kept, comm):
         if (step is None and save.key[1] >= newest) or (step is not None and save.header["step"] == step):
             with suppress(UnreachableError):
-                found_step, state = load(open_in_memory(save, kept, comm), save.header["size"], comm, like)
-                path = folder / folder_name(found_step, save.key[0])
+                try:
+                    with open_in_memory(save, kept, comm) as images:
+                        found_step, state = load(images, save.header["size"], comm, like)
+                except DamagedError as error:
+                    if comm.rank == 0:
+                        _log.warning("what memory holds of step %s cannot be read (%s): the disk is asked", save.header["step"], error)
+                    continue
+                path = folder / folder_of(save.header)
                 return Restored(state, found_step, save.level, path, skipped, save.key[1])
     restored = _first_whole(wanted, skipped, comm, like)
     if restored is None:

@@ -12,6 +12,7 @@ from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.growing import GrowingDataset
 from hpcml.io.dataset.layouts import files_of
+from hpcml.io.files.agree import together
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
 from hpcml.mpi.patience import lenient
@@ -79,7 +80,9 @@ def convert(
     comm = patient(comm)
     with open_dataset(source, comm) as old:
         old.description.check_filled()
-        origin = comm.bcast(_stamps(Path(source)) if comm.rank == 0 else None)
+        with together(comm, f"looking at {source}"):
+            origin = _stamps(Path(source)) if comm.rank == 0 else None
+        origin = comm.bcast(origin)
         work = target.with_name(target.name + ".unfinished")
         with GrowingDataset(target, old.description, f"{layout} from {origin}", comm, layout, work) as new, lenient(), raise_together(comm):
             share = block_range(len(new.missing), comm.size, comm.rank)

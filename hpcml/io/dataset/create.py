@@ -5,12 +5,11 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.errors import ConfigError
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import create_file
-from hpcml.io.files.remedy import remedy
-from hpcml.mpi.agreement import agree_on_error
+from hpcml.io.files.agree import together
 from hpcml.mpi.call import named_call
 
 
@@ -54,16 +53,10 @@ def create_dataset(path: str | os.PathLike[str], layout: str, description: Descr
     ...     float(dataset.read(0).sum())
     4.0
     """
-    error: Exception | None = None
-    if comm.rank == 0:
-        try:
+    with together(comm, f"making the dataset {path}"):
+        if comm.rank == 0:
             if Path(path).exists():
                 raise ConfigError(f"{path} exists already: remove it, or choose another name")
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             create_file(Path(path), layout, description)
-        except ConfigError as caught:
-            error = caught
-        except OSError as caught:
-            error = CheckpointError(f"cannot make the dataset {path}: {caught}{remedy(caught.errno)}")
-    agree_on_error(error, comm)
     return open_dataset(path, comm, writable=True)

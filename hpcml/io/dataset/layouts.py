@@ -38,6 +38,8 @@ def create_file(path: Path, layout: str, description: Description, **attributes:
     """
     _check_names(description)
     makers = {known.name: known.create for known in _KNOWN if known.create}
+    if layout not in makers:
+        raise ConfigError(f"there is no layout {layout!r} to write: expected {', '.join(makers)}")
     structure = MemoryFile()
     with h5py.File(structure, "w") as file:
         makers[layout](file, description)

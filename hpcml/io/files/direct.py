@@ -1,5 +1,6 @@
 """Large buffers to the disk, past the page cache where the file system can. Standard library only: the keeper imports this file."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -30,10 +31,19 @@ def write_by_parts(path: Path, memory: memoryview) -> Iterator[None]:
     with replacing(path) as partial:
         descriptor, direct = open_direct(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
-            os.posix_fallocate(descriptor, 0, len(memory))
+            _reserve(descriptor, len(memory))
             yield from pour(descriptor, memory, direct)
         finally:
             os.close(descriptor)
+
+
+def _reserve(descriptor: int, length: int) -> None:
+    """Ask the disk for room. Where the file system cannot be asked, the C library writes single bytes instead, which `O_DIRECT` forbids."""
+    try:
+        os.posix_fallocate(descriptor, 0, length)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
 
 
 def open_direct(path: Path, flags: int) -> tuple[int, bool]:

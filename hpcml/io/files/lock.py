@@ -84,10 +84,14 @@ class FolderLock:
                     "for it (`--wait` of `hpcml train`)"
                 )
             time.sleep(_POLL_SECONDS)
-        for rest in folder.glob(f"{LOCK}-*"):  # of processes that were killed while they tried
-            with suppress(OSError):
-                rest.unlink()
-        self._beat = Heartbeat(self._path, self._owner)
+        try:
+            for rest in folder.glob(f"{LOCK}-*"):  # of processes that were killed while they tried
+                with suppress(OSError):
+                    rest.unlink()
+            self._beat = Heartbeat(self._path, self._owner)
+        except BaseException:  # no thread can be started, for example
+            _do(self._path, self._owner, self._path.unlink)
+            raise
 
     def check(self) -> None:
         """See that nobody else has taken the folder, as may happen to a process that stood still for longer than `GONE_SECONDS`.

@@ -260,7 +260,8 @@ class SnapshotWriter:
             used = {part.file for parts in self._kept.values() for part in parts}
             for old in parts_folder(self.path).glob("*-*"):
                 if not old.name.startswith(self._session) and old.name not in used:
-                    old.unlink()
+                    with suppress(OSError):  # a folder, for instance, is not ours
+                        old.unlink()
         elif not complete:
             self._xdmf.extend(len(self._times) - 1, self._times[-1])
 

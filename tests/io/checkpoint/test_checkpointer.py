@@ -1,6 +1,9 @@
 """What is saved comes back, on any number of ranks and any layout."""
 
 import itertools
+import os
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io import Blocked, Checkpointer, Rows, restore
+from hpcml.io.checkpoint.keeper.kept import Kept
 from hpcml.topology.block import block_range
 
 SHAPE = (7, 10)
@@ -234,3 +238,98 @@ def test_overlapping_blocks_are_refused(tmp_path):
         else:
             with pytest.raises(CheckpointError, match="neither overlap nor leave holes"):
                 _read_box(pieces, spec, Box((0,), (6,)), Nothing())
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_step_that_the_run_came_to_again_is_saved_anew(comm, shared_path):
+    """Beside the earlier one, which is whole until the new one is."""
+    with Checkpointer(shared_path, comm, keep=4) as checkpointer:
+        for step, value in ((1, 1.0), (2, 2.0)):
+            checkpointer.save(step, {"w": torch.tensor(value)})
+            checkpointer.wait()
+        assert checkpointer.restore(step=1).state["w"] == 1.0
+        for step, value in ((2, 20.0), (1, 10.0), (2, 200.0)):
+            checkpointer.save(step, {"w": torch.tensor(value)})
+            checkpointer.wait()
+            assert checkpointer.restore().state["w"] == value
+    assert all(path.name.count("-") == 2 for path in shared_path.glob("step-*"))
+
+
+@pytest.mark.parallel([1, 2])
+def test_what_goes_wrong_at_the_start_or_the_end_gives_the_folder_back(comm, shared_path):
+    with pytest.raises(CheckpointError, match="losses in a group of"):
+        Checkpointer(shared_path, comm, losses=2, group_size=2)
+    with pytest.raises(CheckpointError, match="disk"), Checkpointer(shared_path, comm) as checkpointer:
+
+        def failing():
+            raise CheckpointError("the disk fails")
+
+        checkpointer.wait = failing
+    with Checkpointer(shared_path, comm) as checkpointer:
+        checkpointer.save(1, {})
+
+
+@pytest.mark.parallel([1, 2])
+def test_errors_of_one_rank_are_those_of_all(comm, shared_path, monkeypatch):
+    def refused(folder):
+        raise PermissionError(13, "Permission denied")
+
+    def fail_on_the_last():
+        if comm.rank == comm.size - 1:
+            raise ValueError("the model is gone")
+
+    with Checkpointer(shared_path, comm) as checkpointer, monkeypatch.context() as patch:
+        patch.setattr("hpcml.io.checkpoint.restored.survey", refused)
+        with pytest.raises(CheckpointError, match="Permission denied"):
+            checkpointer.latest()
+        checkpointer.register("model", fail_on_the_last, print)
+        with pytest.raises(CheckpointError, match="the model is gone"):
+            checkpointer.prepare()
+
+
+@pytest.mark.parallel([1, 2])
+def test_keepers_are_asked_once_whatever_this_node_has(comm, shared_path, monkeypatch):
+    """On another node there may be none: whoever asks again there would wait for the others."""
+    asked = []
+
+    def find(*_):
+        asked.append(comm.allgather(comm.rank))
+        return [Kept(0, 1, {})] if comm.rank == 0 else []
+
+    monkeypatch.setattr("hpcml.io.checkpoint.checkpointer.find_kept", find)
+    with Checkpointer(shared_path, comm) as checkpointer:
+        assert checkpointer.restore() is checkpointer.restore() is None and len(asked) == 1
+
+
+def test_what_was_found_damaged_does_not_count_among_those_kept(tmp_path, monkeypatch):
+    """By whatever name the folder is called, and after a keeper was lost."""
+    monkeypatch.chdir(tmp_path)
+    with Checkpointer("run", MPI.COMM_SELF, keep=3) as checkpointer:
+        for step in (1, 2, 3):
+            checkpointer.save(step, {"w": np.full(9, step)})
+            checkpointer.wait()
+    for path in Path("run").glob("step-00000000[23]-*/rank-00000.h5"):
+        path.write_bytes(bytes(path.stat().st_size))
+    with Checkpointer("run", MPI.COMM_SELF, keep=2) as checkpointer:
+        assert checkpointer.restore().step == 1
+        checkpointer._link._process.kill()
+        checkpointer._link._process.wait()
+        checkpointer.save(4, {"w": np.full(9, 4)})
+        checkpointer.wait()
+        checkpointer.save(5, {"w": np.full(9, 5)})
+    assert {int(path.name.split("-")[1]) for path in Path("run").glob("step-*")} == {2, 3, 4, 5}
+
+
+def test_a_rank_may_have_more_files_open_than_select_takes(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 1300)), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with Checkpointer(tmp_path, MPI.COMM_SELF) as checkpointer:
+            checkpointer.save(1, {"w": np.arange(3.0)})
+            checkpointer.wait()
+            assert checkpointer.latest() == 1
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,12 +1,16 @@
 """A damaged checkpoint is named and skipped; nothing whole means one clear error on every rank."""
 
 import json
+import mmap
+import os
 
 import numpy as np
 import pytest
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io import Blocked, Checkpointer, restore
+from hpcml.io.checkpoint.keeper.kept import Kept
+from hpcml.io.checkpoint.parity.parity_group import ParityGroup
 from hpcml.io.files.record import read_record, write_record
 
 
@@ -116,3 +120,35 @@ def test_files_are_plain_hdf5(comm, run):
         assert file.attrs["format_version"] == 1
         assert (file["state/w"][:] == np.arange(50_000) + 2).all() and (file["state/field"][:] == 2).all()
         assert json.loads(file["values"][()].tobytes())["step"] == 2
+
+
+@pytest.mark.parallel([1, 2])
+def test_memory_that_cannot_be_read_does_not_hide_the_disk(comm, shared_path):
+    with Checkpointer(shared_path, comm) as checkpointer:
+        checkpointer.save(1, {"w": np.arange(3.0)})
+    garbage = os.memfd_create("garbage")
+    os.write(garbage, bytes(8192))
+    header = {"step": 2, "session": "abc", "sequence": 99, "size": 1}
+    restored = restore(shared_path, comm, kept=[Kept(0, 1, {("abc", 99): (header, garbage)})])
+    assert (restored.step, restored.level) == (1, "disk")
+    os.close(garbage)
+
+
+@pytest.mark.parallel([2])
+def test_what_parity_rebuilds_is_given_back(comm, shared_path):
+    """Of a group of two, the parity of one copy is that copy."""
+    with Checkpointer(shared_path, comm) as checkpointer:
+        checkpointer.save(1, {"w": np.arange(3.0)})
+    group = ParityGroup((0, 1), 1, (shared_path / next(shared_path.glob("step-*")) / "rank-00001.h5").stat().st_size)
+    copies = [(next(shared_path.glob("step-*")) / f"rank-0000{rank}.h5").read_bytes() for rank in range(2)]
+    header = {"step": 1, "session": "abc", "sequence": 99, "size": 2}
+    parity = mmap.mmap(-1, 2 * group.segment)
+    parity[: group.segment] = copies[1]
+    copy = os.memfd_create("copy")
+    os.write(copy, copies[0])
+    kept = Kept(0, 2, {("abc", 99): (header, copy)}, group, 0, {("abc", 99): 0}, parity) if comm.rank == 0 else None
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    restored = restore(shared_path, comm, kept=[kept] if kept else [])
+    assert restored.level == "parity" and restored.state["w"].tolist() == [0.0, 1.0, 2.0]
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    os.close(copy)

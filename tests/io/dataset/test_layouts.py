@@ -65,8 +65,13 @@ def test_nothing_is_overwritten(comm, shared_path, space):
     create_dataset(shared_path / "a.hdf5", "the-well", space, comm).close()
     with pytest.raises(ConfigError, match="exists already"):
         create_dataset(shared_path / "a.hdf5", "the-well", space, comm)
-    with pytest.raises(CheckpointError, match="cannot make the dataset"):
+    with pytest.raises(CheckpointError, match="making the dataset .* failed"):
         create_dataset(shared_path / "a.hdf5" / "b.hdf5", "the-well", space, comm)
+
+
+def test_an_unknown_layout_is_named(tmp_path, space):
+    with pytest.raises(ConfigError, match="no layout 'zarr' to write: expected the-well, pdebench"):
+        create_dataset(tmp_path / "a.hdf5", "zarr", space)
 
 
 def test_the_files_of_a_folder_follow_one_another(tmp_path, space, values):

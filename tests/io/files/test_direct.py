@@ -34,3 +34,15 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, memory, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         list(write_by_parts(tmp_path / "a", memoryview(memory)))
     assert [path.name for path in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_text() == "old"
+
+
+def test_a_file_system_that_cannot_be_asked_for_room_is_written_to_all_the_same(tmp_path, memory, monkeypatch):
+    """The C library then writes single bytes, which a file that passes by the cache refuses."""
+
+    def emulated(descriptor, offset, length):
+        os.pwrite(descriptor, b"", 0)
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "posix_fallocate", emulated)
+    list(write_by_parts(tmp_path / "a", memoryview(memory)))
+    assert (tmp_path / "a").read_bytes() == memory[:]

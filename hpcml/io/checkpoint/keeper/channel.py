@@ -5,6 +5,7 @@ Standard library only: the keeper process imports this file.
 
 import json
 import os
+import select
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +28,20 @@ def send(end: socket.socket, message: dict[str, Any], files: Sequence[int] = ())
         Where nobody is at the other end any more.
     """
     socket.send_fds(end, [json.dumps(message).encode()], list(files))
+
+
+def ready(ends: Sequence[Any], seconds: float | None) -> list[Any]:
+    """Those of some sockets and descriptors that have something to say, by the end of a time; None waits for one.
+
+    Communication
+    -------------
+    Local.
+    """
+    poll = select.poll()  # and not `select.select`, which takes no descriptor above 1023
+    by_number = {end if isinstance(end, int) else end.fileno(): end for end in ends}
+    for number in by_number:
+        poll.register(number, select.POLLIN)
+    return [by_number[number] for number, _ in poll.poll(None if seconds is None else 1e3 * seconds)]
 
 
 def receive(end: socket.socket) -> tuple[dict[str, Any], list[int]] | None:

@@ -173,7 +173,7 @@ class Disk:
         return 0
 
     def _path(self, header: dict[str, Any]) -> Path:
-        return self._folder / catalog.folder_name(header["step"], header["session"])
+        return self._folder / catalog.folder_of(header)
 
     def _tell_failure(self, header: dict[str, Any], number: int | None, text: str) -> None:
         self._tell({"failed": header["sequence"], "errno": number, "error": text})

@@ -6,13 +6,12 @@
 Standard library only: the keeper process imports this file.
 """
 
-import select
 import socket
 import time
 from contextlib import suppress
 from typing import Any
 
-from hpcml.io.checkpoint.keeper.channel import receive, send
+from hpcml.io.checkpoint.keeper.channel import ready, receive, send
 from hpcml.io.checkpoint.keeper.session import Session, is_same_user
 
 _MOST_WAITING = 4096  # restarting ranks of a node, while the keeper still writes
@@ -43,8 +42,7 @@ def hand_over(point: socket.socket, secret: str, offer: dict[str, Any], files: l
     deadline = time.monotonic() + linger
     while visitors or time.monotonic() < deadline:
         patience = None if visitors else max(0.0, deadline - time.monotonic())
-        ready, _, _ = select.select([point, *strangers, *visitors], [], [], patience)
-        for source in ready:
+        for source in ready([point, *strangers, *visitors], patience):
             if source is point:
                 caller, _ = point.accept()
                 if is_same_user(caller):

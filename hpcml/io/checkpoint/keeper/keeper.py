@@ -9,14 +9,13 @@ and ends; the memory ends with it. Standard library only: it starts in some hund
 
 import mmap
 import os
-import select
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcml.io.checkpoint.keeper.channel import receive, send
+from hpcml.io.checkpoint.keeper.channel import ready, receive, send
 from hpcml.io.checkpoint.keeper.disk import POLL_SECONDS, Disk
 from hpcml.io.checkpoint.keeper.handover import hand_over, open_point
 from hpcml.io.checkpoint.keeper.session import Session
@@ -71,8 +70,8 @@ class Keeper:
         """Serve the rank until it says goodbye or dies."""
         sources: list[Any] = [self._channel, *([self._watch] if self._watch is not None else [])]
         while True:
-            ready, _, _ = select.select(sources, [], [], POLL_SECONDS if self._disk.uncommitted and self._rank == 0 else None)
-            if self._channel in ready:
+            heard = ready(sources, POLL_SECONDS if self._disk.uncommitted and self._rank == 0 else None)
+            if self._channel in heard:
                 received = receive(self._channel)
                 if received is None:
                     return self._outlive()
@@ -80,7 +79,7 @@ class Keeper:
                 if message["do"] == "leave":
                     return self._tidy()
                 self._obey(message, files)
-            elif ready:  # the rank is dead although a process that it forked still holds the channel open
+            elif heard:  # the rank is dead although a process that it forked still holds the channel open
                 self._channel.setblocking(False)
                 with suppress(BlockingIOError):
                     while received := receive(self._channel):

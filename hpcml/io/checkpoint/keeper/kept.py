@@ -153,6 +153,8 @@ def _answer(line: socket.socket, session: Session) -> Kept | None:
 
 
 def _kept(offer: dict[str, Any], files: list[int], line: socket.socket) -> Kept:
+    if len(files) != len(offer["headers"]) + ("parity" in offer):
+        raise ValueError("not all of its memory came: too many files are open")
     copies = {(header["session"], header["sequence"]): (header, fd) for header, fd in zip(offer["headers"], files, strict=False)}
     kept = Kept(offer["rank"], offer["size"], copies, line=line)
     if "parity" in offer:

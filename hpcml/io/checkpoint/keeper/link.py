@@ -3,12 +3,11 @@
 import json
 import logging
 import os
-import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +88,7 @@ class KeeperLink:
     _uncommitted: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Headers, by sequence, of what the first rank's keeper has still to commit."""
     _rest_until: float = 0.0
+    _damaged: list[str] = field(default_factory=list)
     _made: dict[int, float] = field(default_factory=dict)
     """When each copy was made, by sequence, that is newer than the newest on disk."""
     _failure: str | None = None
@@ -135,9 +135,11 @@ class KeeperLink:
             self._hear()
         return self.poll()
 
-    def set_damaged(self, path: Path) -> None:
-        """Name a checkpoint that does not count when old ones are removed."""
-        self._send({"do": "damaged", "path": str(path)})
+    def set_damaged(self, paths: Iterable[Path]) -> None:
+        """Name checkpoints that do not count when old ones are removed."""
+        for path in paths:
+            self._damaged.append(str(path.absolute()))  # the keeper's own name of the folder is absolute
+            self._send({"do": "damaged", "path": self._damaged[-1]})
 
     def filling(self, slot: int) -> None:
         """Say that a slot's copy is about to be overwritten."""
@@ -169,7 +171,7 @@ class KeeperLink:
 
     def listen(self) -> None:
         """Hear what the keeper has to say, without waiting."""
-        while select.select([self._end], [], [], 0)[0]:
+        while channel.ready([self._end], 0.0):
             self._hear()
 
     def poll(self) -> str | None:
@@ -218,6 +220,8 @@ class KeeperLink:
         self._end = mine
         if self.session is not None:  # not on the command line, which everybody can read
             channel.send(mine, {"do": "session", "name": self.session.name, "secret": self.session.secret})
+        for path in self._damaged:
+            channel.send(mine, {"do": "damaged", "path": path})
         if self._view is not None:
             channel.send(mine, {"do": "view"}, [self._view])
         if self._parity is not None:

@@ -3,7 +3,9 @@
 import mmap
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import h5py
@@ -13,6 +15,7 @@ from mpi4py import MPI
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint.keeper.kept import Kept
 from hpcml.io.checkpoint.parity.parity_group import ParityGroup, decode
+from hpcml.io.files.agree import together
 
 Key = tuple[str, int]
 """Session and sequence of a save."""
@@ -87,11 +90,22 @@ class MemoryImages:
         What to read.
     files : mapping of int to int
         By rank that saved: file descriptor of its copy, for those within reach of this process.
+    rebuilt : sequence of int
+        Descriptors of copies that were made here, and are closed with this.
     """
 
-    def __init__(self, save: InMemory, files: Mapping[int, int]) -> None:
-        self._save, self._descriptors = save, dict(files)
+    def __init__(self, save: InMemory, files: Mapping[int, int], rebuilt: Sequence[int]) -> None:
+        self._save, self._descriptors, self._rebuilt = save, files, rebuilt
         self._files: dict[int, _MappedFile] = {}
+
+    def __enter__(self) -> "MemoryImages":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for file in self._files.values():
+            file.close()
+        for descriptor in self._rebuilt:
+            os.close(descriptor)
 
     def open(self, rank: int) -> "_MappedFile":
         if rank not in self._descriptors:
@@ -120,6 +134,12 @@ class _MappedFile:
             return np.empty(dataset.shape, dataset.dtype)
         return np.ndarray(dataset.shape, dataset.dtype, self._memory, place)
 
+    def close(self) -> None:
+        self._file.close()
+        self._raw.close()
+        with suppress(BufferError):  # an error that is told of may still hold a part of it
+            self._memory.close()
+
 
 def open_in_memory(save: InMemory, kept: Sequence[Kept], comm: MPI.Intracomm) -> MemoryImages:
     """Reach for the copies of a save, and rebuild those that are lost from the parity of the others.
@@ -130,11 +150,13 @@ def open_in_memory(save: InMemory, kept: Sequence[Kept], comm: MPI.Intracomm) ->
     each of them has saved. The disk is not read.
     """
     files = {one.rank: one.copies[save.key][1] for one in kept if save.key in one.copies}
+    rebuilt = {}
     for lost in save.missing:
-        rebuilt = _rebuild(save, lost, kept, files, comm)
-        if rebuilt is not None:
-            files[lost] = rebuilt
-    return MemoryImages(save, files)
+        image = _rebuild(save, lost, kept, files, comm)
+        with together(comm, f"rebuilding the copy of rank {lost}"):
+            if image is not None:
+                rebuilt[lost] = _in_memory(image)
+    return MemoryImages(save, files | rebuilt, list(rebuilt.values()))
 
 
 def _sources(save: InMemory, lost: int) -> list[tuple[int, list[tuple[str, int, int]]]]:
@@ -159,7 +181,7 @@ def _can_rebuild(save: InMemory) -> bool:
     return True
 
 
-def _rebuild(save: InMemory, lost: int, kept: Sequence[Kept], files: Mapping[int, int], comm: MPI.Intracomm) -> int | None:
+def _rebuild(save: InMemory, lost: int, kept: Sequence[Kept], files: Mapping[int, int], comm: MPI.Intracomm) -> np.ndarray | None:
     """Rebuild the copy of a lost rank on the rank of the same number; None on the others."""
     group = next(group for group in save.groups.values() if lost in group.members)
     held = {one.rank: one for one in kept}
@@ -183,13 +205,20 @@ def _rebuild(save: InMemory, lost: int, kept: Sequence[Kept], files: Mapping[int
             wanted = group.contributors(stripe).index(group.members.index(lost))
             segment = decode(group, wanted, arrived["data"], arrived["parity"])
             image[place * group.segment : (place + 1) * group.segment] = np.frombuffer(segment, np.uint8)
-    if image is None:
-        return None
-    fd = os.memfd_create("hpcml-rebuilt")
-    os.truncate(fd, image.nbytes)
-    with mmap.mmap(fd, image.nbytes) as memory:
-        memory[:] = image.tobytes()
-    return fd
+    return image
+
+
+def _in_memory(image: np.ndarray) -> int:
+    """A file in memory with these bytes."""
+    descriptor = os.memfd_create("hpcml-rebuilt")
+    try:
+        os.truncate(descriptor, image.nbytes)
+        with mmap.mmap(descriptor, image.nbytes) as memory:
+            np.frombuffer(memory, np.uint8)[:] = image
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _segment(group: ParityGroup, rank: int, stripe: int, fd: int) -> bytes:

@@ -77,9 +77,14 @@ class Catalog:
     damaged: dict[Path, str]
 
 
-def folder_name(step: int, session: str) -> str:
-    """Folder of one checkpoint: unique to the run that writes it, so nothing is ever overwritten."""
-    return f"step-{step:09d}-{session}"
+def folder_name(step: int, session: str, again: int = 0) -> str:
+    """Folder of one checkpoint: unique to the run that writes it, and to each time that it comes to a step, so nothing is overwritten."""
+    return f"step-{step:09d}-{session}{f'x{again}' if again else ''}"
+
+
+def folder_of(header: dict[str, Any]) -> str:
+    """Folder of the checkpoint that a header is of."""
+    return folder_name(header["step"], header["session"], header.get("again", 0))
 
 
 def rank_file(rank: int) -> str:
@@ -263,7 +268,7 @@ def prune(folder: Path, keep: int, session: str | None, damaged: Container[Path]
             kept.add(checkpoint.step)
     if session is None:
         return
-    left_behind = [path for path in found.unfinished if not path.name.endswith(f"-{session}")]
+    left_behind = [path for path in found.unfinished if path.name.rpartition("-")[2].partition("x")[0] != session]
     for path in left_behind:
         remove(path)
     for path in _entries(folder, HAVE, SPARE, SECRET):  # by the keepers of a run that has died
