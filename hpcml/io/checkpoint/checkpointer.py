@@ -212,13 +212,12 @@ class Checkpointer:
         """Wait until the last save is complete on disk, or raise CheckpointError on every rank. Collective."""
         if self._saved is None:
             return
-        saved = self._saved
         with unhurried(self._comm, "waiting for the disk"):
             with self._agreed("writing the checkpoint"):
                 self._copies.finish()
                 self._copies.drain()
             with self._agreed("committing the checkpoint"):
-                if self._comm.rank == 0 and (failure := self._keeper.wait_committed(saved["sequence"])) is not None:
+                if self._comm.rank == 0 and (failure := self._keeper.wait_committed(self._saved["sequence"])) is not None:
                     raise CheckpointError(failure)
 
     def writing(self) -> bool:
