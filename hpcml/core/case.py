@@ -138,10 +138,18 @@ class Training(Section):
     """What is minimised."""
     dtype: Literal["float32", "float64"] = "float32"
     """Of parameters and fields."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the products inside the network, by torch's autocast; parameters, statistics, losses and the optimiser stay as dtype says."""
     seed: Seed = 0
     """Of the parameters, the order of samples and dropout."""
     checkpoint_share: Annotated[float, Field(gt=0, le=1)] = 0.035
     """Largest share of the run time that checkpoints may take; as many updates lie between two as that needs, by measurement."""
+
+    @model_validator(mode="after")
+    def _half_precision_is_of_float32(self) -> Self:
+        if self.precision != "float32" and self.dtype == "float64":
+            raise ValueError(f"precision = '{self.precision}' rounds float32 fields, and dtype is 'float64': leave one of them out")
+        return self
 
 
 class Output(Section):

@@ -25,7 +25,7 @@ def build_network(
     seed : int
         Of the initial parameters, which are the same on any number of ranks.
     dtype : torch.dtype
-        Of real parameters; complex ones have the same precision.
+        Of parameters.
 
     Communication
     -------------

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from hpcml.models.layers.autocast import autocast
+
 
 class Surrogate(nn.Module):
     """Normalise the input, apply a network, bring its output to the units of the target.
@@ -17,6 +19,9 @@ class Surrogate(nn.Module):
         Channels of fields.
     residual : bool
         Whether the network predicts the change of the state; the target's mean and deviation are then those of the change.
+    precision : torch.dtype, optional
+        ``torch.bfloat16`` or ``torch.float16``: the network runs under torch's autocast, in training and afterwards. Normalisation and the
+        output are in the precision of the parameters all the same.
 
     Attributes
     ----------
@@ -33,10 +38,12 @@ class Surrogate(nn.Module):
     target_mean: Tensor
     target_std: Tensor
 
-    def __init__(self, network: nn.Module, in_channels: int, out_channels: int, residual: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, in_channels: int, out_channels: int, residual: bool = False, precision: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         self.network = network
-        self.residual = residual
+        self.residual, self.precision = residual, precision
         for name, channels in (("input", in_channels), ("target", out_channels)):
             self.register_buffer(f"{name}_mean", torch.zeros(channels))
             self.register_buffer(f"{name}_std", torch.ones(channels))
@@ -50,7 +57,8 @@ class Surrogate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Prediction, (batch, out_channels, *local), for x of (batch, in_channels, *local)."""
-        y = self.network((x - _column(self.input_mean, x)) / _column(self.input_std, x))
+        with autocast(x.device, self.precision):
+            y = self.network((x - _column(self.input_mean, x)) / _column(self.input_std, x))
         y = y * _column(self.target_std, y) + _column(self.target_mean, y)
         return x + y if self.residual else y
 

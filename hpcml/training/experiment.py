@@ -14,7 +14,7 @@ from hpcml.fields.domain import Domain
 from hpcml.models.factory import build_network
 from hpcml.models.surrogate import Surrogate
 from hpcml.training.dataset import Pairs, Samples, moments
-from hpcml.training.dtype_of import dtype_of
+from hpcml.training.dtype_of import dtype_of, half_of
 from hpcml.training.equation_fields import simulated_meaning
 from hpcml.training.held_out import open_held_out
 from hpcml.training.simulated_data import as_dataset
@@ -73,7 +73,8 @@ class Experiment:
 def build_surrogate(case: Case, domain: Domain, in_channels: int, out_channels: int) -> Surrogate:
     """Make the untrained model of a case on a domain; it predicts the change of a state where the case steps in time."""
     network = build_network(case.model, domain, in_channels, out_channels, case.training.seed, dtype_of(case))
-    return Surrogate(network, in_channels, out_channels, residual=steps_in_time(case)).to(domain.device, dtype_of(case))
+    model = Surrogate(network, in_channels, out_channels, residual=steps_in_time(case), precision=half_of(case))
+    return model.to(domain.device, dtype_of(case))
 
 
 def load_surrogate(case: Case, domain: Domain, state: Mapping[str, Any]) -> Surrogate:

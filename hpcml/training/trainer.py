@@ -100,9 +100,12 @@ class Trainer:
         self._told = -_TELL_SECONDS
         self.checkpointer, self._stop = checkpointer, stop
         self._interval = SaveInterval(checkpointer, self.domain.world_comm, spec.checkpoint_share)
+        self.scaler = torch.amp.GradScaler(self.domain.device.type, enabled=spec.precision == "float16")
         checkpointer.register("model", self._model_state, model.load_state_dict)
         checkpointer.register("optimiser", self.optimiser.state_dict, self.optimiser.load_state_dict)
         checkpointer.register("position", lambda: asdict(self.position), self._go_to)
+        if self.scaler.is_enabled():
+            checkpointer.register("scale", self.scaler.state_dict, self.scaler.load_state_dict, required=False)
         checkpointer.register("random", lambda: Rows(torch.get_rng_state()[None]), _set_random)
 
     @property
@@ -199,12 +202,17 @@ class Trainer:
             self._compared = True
         loss, norm = self.gradient(parts).tolist()  # the one time that an update waits for a GPU
         # Loss and gradients are the same on every rank, so all ranks stop here together.
-        if not math.isfinite(loss) or not math.isfinite(norm):
+        if not math.isfinite(loss) or not self._is_bearable(norm):
             self._diverged(loss, norm)
         self.checkpointer.before_update()
-        self.optimiser.step()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
         at = self.position
-        at.update, at.loss, at.gradient_norm = at.update + 1, at.loss + loss, at.gradient_norm + norm
+        at.update, at.loss, at.gradient_norm = at.update + 1, at.loss + loss, at.gradient_norm + (norm if math.isfinite(norm) else 0)
+
+    def _is_bearable(self, norm: float) -> bool:
+        """Whether the gradient is finite, or only left float16: then this update is left out, and the next ones are scaled less."""
+        return math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > 1)
 
     def gradient(self, parts: list[Batch]) -> Tensor:
         """Leave the gradient of an update in the parameters, clipped; give loss and norm, float64, (2,), which are not waited for."""
@@ -212,8 +220,9 @@ class Trainer:
         for batch in parts:
             x, y = self.train.take(batch.samples)
             part = self.loss(self.domain, self.model(x), y) * batch.weight
-            part.backward()
+            self.scaler.scale(part).backward()
             losses.append(part.detach())
+        self.scaler.unscale_(self.optimiser)
         bound = math.inf if self.spec.clip is None else self.spec.clip
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), bound)
         return torch.stack([sum(losses[1:], start=losses[0]), norm.to(losses[0].dtype)])

@@ -29,3 +29,13 @@ def no_autocast(device: torch.device) -> AbstractContextManager[object]:
     Local.
     """
     return torch.autocast(device.type, enabled=False) if is_autocast(device) else nullcontext()
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    """A block in which torch computes in 16 bits what bears it; with None, as it did before.
+
+    Communication
+    -------------
+    Local.
+    """
+    return nullcontext() if dtype is None or device.type == "meta" else torch.autocast(device.type, dtype)

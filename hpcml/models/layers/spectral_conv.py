@@ -1,6 +1,7 @@
 """Convolution with a kernel of low Fourier modes, over many ranks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ class SpectralConv(nn.Module):
     Attributes
     ----------
     weight : Parameter
-        R, complex, (in_channels, out_channels, 2 m_0, ..., 2 m_{D-2}, m_{D-1}): all modes, in the order above, on every rank.
+        R, (in_channels, out_channels, 2 m_0, ..., 2 m_{D-2}, m_{D-1}, 2): all modes, in the order above, on every rank, as pairs of real
+        numbers, which optimisers, autocast and loss scaling take like any others. A state dict with complex numbers loads as well.
     bias : Parameter or None
         (out_channels,).
 
@@ -68,23 +70,18 @@ class SpectralConv(nn.Module):
         dtype = torch.get_default_dtype()
         # Small, so that a network starts from what it does to each cell alone: it then learns what holds between the samples it has seen.
         scale = 0.1 * (2 / (in_channels + out_channels)) ** 0.5
-        self.weight = nn.Parameter(scale * torch.randn(in_channels, out_channels, *shape, dtype=dtype.to_complex()))
+        self.weight = nn.Parameter(torch.view_as_real(scale * torch.randn(in_channels, out_channels, *shape, dtype=dtype.to_complex())))
         self.bias = nn.Parameter(torch.zeros(out_channels, dtype=dtype)) if bias else None
         share_parameters(self, domain.world_comm)
 
     takes_wide = True
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SpectralConv":
-        """Let ``double()``, ``to(dtype)`` change the precision of complex parameters as of real ones: torch would leave or halve them.
-
-        There are no complex numbers of 16 bits to compute with: they stay in complex64.
-        """
-
-        def convert(t: Tensor) -> Tensor:
-            real = fn(torch.view_as_real(t))
-            return torch.view_as_complex(real.to(torch.promote_types(real.dtype, torch.float32)))
-
-        return super()._apply(lambda t: convert(t) if t.is_complex() else fn(t), recurse)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Take complex weights too, as earlier versions have saved them."""
+        name = f"{prefix}weight"
+        if name in state_dict and state_dict[name].is_complex():
+            state_dict[name] = torch.view_as_real(state_dict[name].resolve_conj())
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
         channels = self.weight.shape[:2]
@@ -99,7 +96,8 @@ class SpectralConv(nn.Module):
         autocast = is_autocast(x.device)
         with no_autocast(x.device):
             u = x.to(torch.promote_types(x.dtype, torch.float32))
-            y = transform.cells(multiply_modes(transform.modes(u), weight[transform.block]))
+            matrices = torch.view_as_complex(weight.to(torch.promote_types(weight.dtype, torch.float32)))
+            y = transform.cells(multiply_modes(transform.modes(u), matrices[transform.block]))
             y = y + bias[0].view(-1, *(1,) * self.domain.num_dims) if bias else y
             return y if autocast else y.to(x.dtype)  # autocast leaves the output of a Fourier transform in float32
 

@@ -161,7 +161,7 @@ class _SpectralConv(nn.Module):
         super().__init__()
         self.shape, self.modes = shape, modes
         kept = (*(2 * m for m in modes[:-1]), modes[-1])
-        self.weight = nn.Parameter(torch.zeros(2, 3, *kept, dtype=torch.complex64))
+        self.weight = nn.Parameter(torch.zeros(2, 3, *kept, 2))
         self.bias = nn.Parameter(torch.zeros(3)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -170,6 +170,6 @@ class _SpectralConv(nn.Module):
         lowest = [torch.cat([torch.arange(m), torch.arange(n - m, n)]) for n, m in zip(self.shape, self.modes[:-1], strict=False)]
         index: tuple[Any, ...] = (..., *torch.meshgrid(*lowest, torch.arange(self.modes[-1]), indexing="ij"))
         y = torch.zeros(x.shape[0], 3, *s.shape[2:], dtype=s.dtype)
-        y[index] = torch.einsum("bi...,io...->bo...", s[index], self.weight)
+        y[index] = torch.einsum("bi...,io...->bo...", s[index], torch.view_as_complex(self.weight))
         field = torch.fft.irfftn(y, self.shape, dims, norm="forward")
         return field if self.bias is None else field + self.bias.view(-1, *(1,) * len(self.shape))
