@@ -69,7 +69,7 @@ class NavierStokes(Equation):
 
         Communication
         -------------
-        Collective over domain.comm: four Fourier transforms.
+        Collective over domain.comm: Fourier transforms of six fields, in four calls.
         """
         transform = Dealiased(domain)
         modes = transform.modes(state)

@@ -43,7 +43,7 @@ def agree_on_error(error: Exception | None, comm: MPI.Intracomm) -> None:
 
     Communication
     -------------
-    Collective: one byte if all is well, otherwise the messages too.
+    Collective: an all-reduce of 24 bytes if all is well, otherwise the messages too.
 
     Examples
     --------

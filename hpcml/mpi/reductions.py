@@ -212,7 +212,7 @@ def all_min(value: Value, comm: MPI.Intracomm) -> Value:
 
 
 def _sum(buffer: Any, comm: MPI.Intracomm) -> None:
-    """Add up buffers that MPI can read: every blocking sum of the package passes through here."""
+    """Add up buffers that MPI can read, for `all_sum` and a blocking `InPlaceSum`; some Python numbers are summed by `comm.allreduce`."""
     MPI.Intracomm.Allreduce(comm, MPI.IN_PLACE, buffer, MPI.SUM)  # all ranks are here
 
 

@@ -1,4 +1,4 @@
-"""One contiguous buffer to and from each peer: the only place where hpcml sends point to point.
+"""One contiguous buffer to and from each peer: what parts of fields travel by.
 
 A plan (halo, repartition, graph ghosts, stream) packs into ``send``, starts, computes, waits and unpacks from ``recv``. It knows
 nothing of how the bytes travel, and an exchange knows nothing of grids.

@@ -144,7 +144,7 @@ class Trainer:
         return last
 
     def evaluate(self, pairs: Samples) -> float:
-        """Mean loss over pairs, each group of ranks taking its share; NaN if there are none."""
+        """Mean loss over pairs, all of which every group of ranks goes through; NaN if there are none."""
         if pairs.num_samples == 0:
             return math.nan
         whole = Schedule(pairs.num_samples, min(self.spec.batch_size, pairs.num_samples), 1, 1, 0, self.spec.seed)

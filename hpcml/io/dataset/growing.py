@@ -17,6 +17,7 @@ from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import create_file
 from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.files.lock import FolderLock
+from hpcml.io.files.regular import read_regular
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import sync_folder, write_file
 from hpcml.mpi.agreement import raise_together
@@ -28,6 +29,8 @@ from hpcml.topology.block import BlockRange
 ORIGIN = "hpcml_case"
 """Attribute that says what the values were computed from."""
 _DONE, _MISSING = b"x", b"."
+_MOST_OF_OTHERS = 1 << 24
+"""Bytes by which the progress of other data may be longer."""
 
 
 class GrowingDataset:
@@ -148,7 +151,7 @@ class GrowingDataset:
                 create_file(self._partial, self._layout, description, **attributes)
                 self._sync_partial()
                 write_file(self._progress, self._head + _MISSING * self._count)
-            text = self._progress.read_bytes()
+            text = self._marks()
         except OSError as error:
             raise CheckpointError(f"cannot make {self._path}: {error}{remedy(error.errno)}") from None
         if not text.startswith(self._head) or not self._partial.exists():
@@ -172,12 +175,16 @@ class GrowingDataset:
     def _check_origin(self, origin: str) -> None:
         """Accept a file that is complete only if it is what would be made."""
         if self._work is not None:
-            if not self._progress.exists() or not self._progress.read_bytes().startswith(self._head):
+            if not self._progress.exists() or not self._marks().startswith(self._head):
                 raise ConfigError(f"{self._path} exists already: remove it, or choose another name")
             return
         with ConfinedFile(self._path, locking=False) as file:
             if file.attrs.get(ORIGIN) != origin:
                 raise ConfigError(f"{self._path} holds data of another case: remove it, or choose another folder with --out")
+
+    def _marks(self) -> bytes:
+        """What the progress file says, be it of this data or other; a pipe in its place is not waited for."""
+        return read_regular(self._progress, len(self._head) + self._count + _MOST_OF_OTHERS)
 
     def _unfinished(self, text: bytes) -> list[int]:
         marks = text[len(self._head) :]
@@ -185,7 +192,7 @@ class GrowingDataset:
 
     def _commit(self) -> None:
         try:
-            if unfinished := self._unfinished(self._progress.read_bytes()):
+            if unfinished := self._unfinished(self._marks()):
                 raise CheckpointError(f"{self._path} lacks trajectories {unfinished}: finish them before the file is closed")
             self._sync_partial()
             self._partial.replace(self._path)

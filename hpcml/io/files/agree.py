@@ -28,7 +28,7 @@ def together(comm: MPI.Intracomm, doing: str) -> Iterator[None]:
 
     Communication
     -------------
-    Collective: one byte if all is well.
+    Collective: an agreement of 24 bytes if all is well.
     """
     with raise_together(comm):
         try:

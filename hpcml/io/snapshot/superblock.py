@@ -7,6 +7,7 @@ checksum is lookup3 of B. Jenkins, "Hash functions for hash table lookup" (2006)
 """
 
 import os
+import stat
 import struct
 from pathlib import Path
 
@@ -76,11 +77,14 @@ def check_length(path: Path) -> None:
     -------------
     Local.
     """
-    if not path.is_file() and path.exists():
-        raise CheckpointError(f"{path} is no regular file: expected a file of snapshots")
-    with path.open("rb") as file:
-        block = file.read(_BYTES)
-        size = os.fstat(file.fileno()).st_size  # after the superblock: a live file only grows
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise CheckpointError(f"{path} is no regular file: expected a file of snapshots")
+        block = os.pread(descriptor, _BYTES, 0)
+        size = os.fstat(descriptor).st_size  # after the superblock: a live file only grows
+    finally:
+        os.close(descriptor)
     if len(block) < _BYTES or block[:8] != _SIGNATURE or block[_VERSION] != 3:
         raise CheckpointError(f"{path} is no snapshot file of hpcml, or its beginning is damaged")
     if struct.unpack_from("<I", block, _CHECKSUM)[0] != lookup3(block[:_CHECKSUM]):

@@ -32,7 +32,7 @@ from hpcml.mpi.patient_comm import patient
 class SnapshotWriter:
     """Appends steps to ``NAME.h5``, for h5py, xarray and, with ``NAME.xdmf``, ParaView, while they are written and after.
 
-        append:  each rank writes its block  ->  all agree  ->  rank 0 replaces the view NAME.h5 by one that shows the step  ->  all agree
+        append:  each rank checks and writes its block  ->  all agree  ->  rank 0 lets the view NAME.h5 show the step  ->  all agree
 
     A step that `append` returned from is acknowledged: the death of any process, at any moment, does not lose it. A step that is not
     acknowledged is not in the view, so no reader sees a part of one.
@@ -63,7 +63,7 @@ class SnapshotWriter:
 
     Communication
     -------------
-    Collective over comm: making it, two agreements of a byte per step, closing it.
+    Collective over comm: making it, three agreements per step (the step is checked, written, shown), closing it.
 
     Notes
     -----
@@ -136,7 +136,7 @@ class SnapshotWriter:
 
         Communication
         -------------
-        Collective: two agreements of one byte; data only with the layout ``steps``.
+        Collective: three agreements of 24 bytes; data only with the layout ``steps``.
         """
         with together(self._comm, f"checking snapshot {len(self._times)}"):
             arrays = self._checked(time, values)

@@ -1,5 +1,7 @@
 """A file appears once all of it is there; what is finished is not asked for again."""
 
+import os
+
 import numpy as np
 import pytest
 from mpi4py import MPI
@@ -41,3 +43,11 @@ def test_two_jobs_do_not_make_one_file(comm, tmp_path, space, monkeypatch):
     with pytest.raises(CheckpointError, match="is in use by process"):
         GrowingDataset(tmp_path / "a.hdf5", space, "case", comm)
     other.close()
+
+
+@pytest.mark.timeout(20)  # a reader of a pipe waits for ever
+def test_a_pipe_in_place_of_the_progress_is_named(comm, tmp_path, space):
+    (tmp_path / "a.hdf5.partial").touch()
+    os.mkfifo(tmp_path / "a.hdf5.progress")
+    with pytest.raises(CheckpointError, match=r"it is a pipe, not a file"):
+        GrowingDataset(tmp_path / "a.hdf5", space, "case", comm)

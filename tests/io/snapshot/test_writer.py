@@ -92,6 +92,8 @@ def test_what_is_replaced_stays_until_there_is_something_new(comm, shared_path, 
     path = shared_path / "run.h5"
     snapshots.write(path, comm, 3)
     parts = comm.bcast(set((shared_path / "run.parts").glob("*.h5")))
+    if comm.rank == 0:
+        (shared_path / "run.parts" / "some-body's").mkdir()  # in the way of nothing
     with pytest.raises(ConfigError, match="fields"), SnapshotWriter(path, snapshots.series(comm), comm) as writer:
         writer.append(0.0, {"u": 0})
     assert_holds(path, 3, snapshots)
