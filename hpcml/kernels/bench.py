@@ -9,11 +9,9 @@ import torch
 from torch.nn import functional
 
 from hpcml.core.malloc import keep_results_below
-from hpcml.kernels.adam import adam_step
 from hpcml.kernels.box import BoxPlan
 from hpcml.kernels.conv import convolve, weight_gradient
 from hpcml.kernels.krylov import cg_update
-from hpcml.kernels.rdfft import rdfft_
 from hpcml.kernels.segment import Edges, gather_sum
 from hpcml.kernels.sor import bind_sor_half_sweep
 from hpcml.kernels.stencil import bind_star_stencil
@@ -196,25 +194,4 @@ def _cg() -> Case:
     return f"update of solution and residual, {n} float64", lambda: cg_update(x, r, p, q, 0.1), {"cg_vs_numpy": by_numpy}
 
 
-def _adam() -> Case:
-    n = 1 << 20
-    ours, theirs = torch.randn(n), torch.nn.Parameter(torch.randn(n))
-    gradient, mean, square = torch.randn(n), torch.zeros(n), torch.zeros(n)
-    theirs.grad = gradient
-    optimiser = torch.optim.AdamW([theirs])
-    rivals: dict[str, Work] = {"adam_vs_torch": optimiser.step}
-    return f"AdamW step, {n} float32", lambda: adam_step(ours, gradient, mean, square, 1, decay=0.01), rivals
-
-
-def _rdfft() -> Case:
-    rows = np.random.default_rng(0).standard_normal((64, 256))
-    work = rows.copy()
-
-    def in_place() -> None:
-        np.copyto(work, rows)
-        rdfft_(work)
-
-    return "in-place real FFT, 64 rows of 256 float64", in_place, {"rdfft_vs_numpy": lambda: np.fft.rfft(rows)}
-
-
-_CASES: tuple[Callable[[], Case], ...] = (_stencil, _sor, _segment, _conv, _face, _cg, _adam, _rdfft)
+_CASES: tuple[Callable[[], Case], ...] = (_stencil, _sor, _segment, _conv, _face, _cg)

@@ -19,7 +19,6 @@ from hpcml.kernels.source import KernelSource, read_source, source_names
 X86 = ("x86-64-v3", "skylake-avx512", "icelake-server", "sapphirerapids", "znver3")
 ARM = ("neoverse-n1", "neoverse-v1", "a64fx")
 MOVERS = {"pack", "unpack", "gather"}  # these compute nothing
-STRIDED = {"rdfft", "irdfft"}  # butterflies whose numbers lie a power of two apart: gathering them into vectors gains nothing
 
 _X86_ARITHMETIC = re.compile(r"v?(?:add|sub|mul|div|sqrt|max|min|fn?m(?:add|sub)\d+)([ps])[sd]$")
 _ARM_ARITHMETIC = re.compile(r"f(?:add|sub|mul|div|ml[as]|n?m(?:add|sub|l[as]|ad|sb)|sqrt|max|min)")
@@ -123,13 +122,13 @@ def _kind(op: str, rest: str, arm: bool) -> str | None:
 
 
 def main(names: list[str]) -> None:
-    """Print all counts; what is neither a mover nor strided and not in vectors ends its line with the word scalar."""
+    """Print all counts; what is no mover and not in vectors ends its line with the word scalar."""
     for source in map(read_source, names or source_names()):
         for types in floating(source):
             for target in TARGETS:
                 if target.missing is None:
                     counts = arithmetic(source, types, target)
-                    scalar = [name for name, count in counts.items() if not count.in_vectors and name not in MOVERS | STRIDED]
+                    scalar = [name for name, count in counts.items() if not count.in_vectors and name not in MOVERS]
                     print(source.name, *types.values(), target, *(f"{name} {count}" for name, count in counts.items()), sep="  ", end="")
                     print(f"  scalar: {' '.join(scalar)}" if scalar else "", flush=True)
 

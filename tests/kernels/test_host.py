@@ -7,7 +7,7 @@ from hpcml.core.errors import DeviceError
 from hpcml.kernels import host
 from hpcml.kernels.compiler import compiler_flags, find_compiler
 from hpcml.kernels.host_text import team_dim
-from hpcml.kernels.rdfft import RDFFT
+from hpcml.kernels.kernel import Kernel
 from hpcml.kernels.source import read_source
 from hpcml.kernels.stencil import star_stencil
 
@@ -37,9 +37,12 @@ def test_the_team_shares_the_outermost_grid_dim():
     assert team_dim(read_source("krylov"), "axpy") is None
 
 
-def test_blocks_that_wait_are_not_imitated():
+def test_blocks_that_wait_are_not_imitated(tmp_path):
+    text = 'extern "C" __global__ void turned(REAL* x, int n)\n{\n    __syncthreads();\n    x[threadIdx.x] = n;\n}\n'
+    (tmp_path / "turned.cu").write_text(f"// Write a number together.\n// Types    REAL: float, double\n{text}")
+    turned = Kernel(tmp_path / "turned.cu", "turned", twin=lambda x, n: x.fill_(n))
     with pytest.raises(DeviceError, match="the 4x1x1 threads of a block wait for one another"):
-        RDFFT(torch.zeros(8), 1, 8, 8, 3, extent=(8, 1), shape=((1, 1, 1), (4, 1, 1)), imitate=True, backend="host")
+        turned(torch.zeros(8), 8, extent=(8,), shape=((1, 1, 1), (4, 1, 1)), imitate=True, backend="host")
 
 
 def test_flags_of_the_site_come_last_and_win(monkeypatch):
