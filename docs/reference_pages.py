@@ -14,6 +14,7 @@ from pathlib import Path
 import hpcml
 from hpcml.cli.main import build_parser
 from hpcml.core.case import Case
+from hpcml.core.named import with_built_in
 
 
 def write(folder: Path) -> None:
@@ -24,7 +25,7 @@ def write(folder: Path) -> None:
         if package.ispkg and package.name != "cli":
             (folder / f"{package.name}.rst").write_text(_package(f"hpcml.{package.name}"))
     (folder / "command.rst").write_text(_heading("The command hpcml") + "\n".join(_usages(build_parser())))
-    (folder / "case.rst").write_text(_heading("The case file") + "\n".join(_tables(Case.model_json_schema())))
+    (folder / "case.rst").write_text(_heading("The case file") + "\n".join(_tables(with_built_in(Case).model_json_schema())))
 
 
 def _heading(text: str, underline: str = "=") -> str:
@@ -52,16 +53,25 @@ def _usages(parser: argparse.ArgumentParser) -> list[str]:
     return pages
 
 
-def _tables(schema: dict) -> list[str]:
+def _tables(schema: dict, section: dict | None = None, prefix: str = "") -> list[str]:
+    """One heading per table, those within tables and each thing that may be named included."""
     pages = []
-    for name, entry in schema["properties"].items():
-        references = [part["$ref"] for part in [entry, *entry.get("oneOf", []), *entry.get("anyOf", [])] if "$ref" in part]
-        references += [part["$ref"] for option in entry.get("anyOf", []) for part in option.get("oneOf", [])]
-        for reference in references:
-            section = schema["$defs"][reference.rpartition("/")[2]]
-            tag = next((f"{key} = {value['const']!r}" for key, value in section["properties"].items() if "const" in value), "")
-            pages.append(_heading(f"[{name}] {tag}".strip(), "-") + section.get("description", "") + "\n\n" + _definitions(section))
+    for name, entry in (section or schema)["properties"].items():
+        for reference in _references(entry):
+            inner = schema["$defs"][reference]
+            tag = next((f"{key} = {value['const']!r}" for key, value in inner["properties"].items() if "const" in value), "")
+            if tag or reference != "Choice":
+                text = inner.get("description", "") + "\n\n" + _definitions(inner)
+                pages.append(_heading(f"[{prefix}{name}] {tag}".strip(), "-") + text)
+                pages += _tables(schema, inner, f"{prefix}{name}.")
     return pages
+
+
+def _references(entry: dict) -> list[str]:
+    """Sections that a key may hold."""
+    if "$ref" in entry:
+        return [entry["$ref"].rpartition("/")[2]]
+    return [name for part in [*entry.get("oneOf", []), *entry.get("anyOf", [])] for name in _references(part)]
 
 
 def _definitions(section: dict) -> str:
@@ -69,5 +79,20 @@ def _definitions(section: dict) -> str:
     for key, value in section["properties"].items():
         if "const" not in value:
             default = "required" if key in section.get("required", ()) else f"default {value.get('default')!r}"
-            lines.append(f"``{key}`` ({default})\n    {value.get('description', '')}\n")
+            kind = "see below" if _references(value) else _kind(value)
+            lines.append(f"``{key}`` ({kind}; {default})\n    {' '.join(value.get('description', '').split())}\n")
     return "\n".join(lines)
+
+
+def _kind(value: dict) -> str:
+    """What a key takes, in words."""
+    if "anyOf" in value:
+        return " or ".join(_kind(part) for part in value["anyOf"] if part.get("type") != "null")
+    if "enum" in value or "const" in value:
+        return ", ".join(repr(choice) for choice in value.get("enum", [value.get("const")]))
+    if value.get("type") == "array":
+        entries = value.get("prefixItems") or [value.get("items", {})]
+        return "list of " + ", ".join(dict.fromkeys(_kind(entry) for entry in entries))
+    bounds = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    limits = "".join(f" {word} {value[key]:g}" for key, word in bounds.items() if key in value)
+    return {"string": "text", "object": "table"}.get(value.get("type", ""), value.get("type", "anything")) + limits

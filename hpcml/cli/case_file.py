@@ -36,19 +36,19 @@ def name_of_case(path: str) -> str:
     return name
 
 
-def read_case(args: argparse.Namespace) -> "Case":
-    """Read the case that the arguments name.
+def read_case(args: argparse.Namespace, importing: bool = True) -> "Case":
+    """Read the case that the arguments name, importing what it names of the user's own unless told otherwise.
 
     Raises
     ------
     ConfigError
-        As `hpcml.core.config.load_config`.
+        As `hpcml.core.named.load_complete`.
 
     Communication
     -------------
     Local: each rank reads the file.
     """
     from hpcml.core.case import Case
-    from hpcml.core.config import load_config
+    from hpcml.core.named import load_complete
 
-    return load_config(args.case, Case, args.overrides)
+    return load_complete(args.case, Case, args.overrides, importing)

@@ -27,6 +27,7 @@ def _schema(args: argparse.Namespace) -> int:
     import json
 
     from hpcml.core.case import Case
+    from hpcml.core.named import with_built_in
 
-    print(json.dumps(Case.model_json_schema(), indent=2))
+    print(json.dumps(with_built_in(Case).model_json_schema(), indent=2))
     return 0

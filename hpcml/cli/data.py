@@ -37,14 +37,14 @@ def _generate(args: argparse.Namespace) -> int:
     world = hpcml.mpi.world()
 
     from hpcml.core.case import Generation
-    from hpcml.core.config import load_config
     from hpcml.core.exit_status import PREEMPTED
     from hpcml.core.log import rank_log
+    from hpcml.core.named import load_complete
     from hpcml.mpi import StopSignal
     from hpcml.training.case_device import bind_case
     from hpcml.training.generate import generate
 
-    case = load_config(args.case, Generation, args.overrides)
+    case = load_complete(args.case, Generation, args.overrides)
     with rank_log(world.rank, world.size, str(bind_case(case.ranks, world))), StopSignal(world.comm) as stop:
         paths = generate(case, args.out or Path("datasets") / name_of_case(args.case), world, stop=stop)
     if paths is None:

@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
 def _render(args: argparse.Namespace) -> int:
     from hpcml.slurm import load_site, render_job
 
-    case = read_case(args)  # a mistake costs less here than after a night in the queue
+    case = read_case(args, importing=False)  # a mistake costs less here than after a night in the queue
     run = args.directory or str(Path(case.output.folder) / name_of_case(args.case))
     script = render_job(args.kind, load_site(args.site), args.case, run, args.nodes, args.time, args.account, overrides=args.overrides)
     print(script, end="")

@@ -12,11 +12,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from hpcml.core.case_equation import Equation
-from hpcml.core.config import Count, CountOrZero, Depth, NonNegative, Positive, Section, Seed, Width
-
-Dims = Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
-Lengths = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
+from hpcml.core.config import Count, CountOrZero, Dims, Lengths, NonNegative, Positive, Section, Seed
+from hpcml.core.named import Named
+from hpcml.core.options import Choice
 
 
 class Grid(Section):
@@ -39,32 +37,6 @@ class Ranks(Section):
     """Groups that each hold the whole domain and a part of the batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where ranks compute: "auto" on a GPU if a rank has one, "cuda" on a GPU or not at all."""
-
-
-class Fno(Section):
-    """Fourier neural operator."""
-
-    name: Literal["fno"]
-    channels: Width = 32
-    """Width of the hidden layers."""
-    modes: Dims | Count = 12
-    """Fourier modes kept along each dim, or one number for all."""
-    layers: Depth = 4
-    """Spectral convolutions in a row."""
-
-
-class Unet(Section):
-    """U-Net: convolutions over a ladder of coarser grids."""
-
-    name: Literal["unet"]
-    channels: Width = 32
-    """Width at the finest level; it doubles from level to level."""
-    levels: Depth = 3
-    """Grids in the ladder."""
-    norm: Literal["none", "batch", "group", "instance"] = "group"
-    """Normalisation after each convolution."""
-    padding_mode: Literal["grid", "zeros", "circular", "reflect", "replicate"] = "grid"
-    """What lies beyond the edge: as the grid is, the other end along its periodic dims and zeros along the others; or one of torch's."""
 
 
 class Simulation(Section):
@@ -127,14 +99,14 @@ class Training(Section):
     accumulate: Count = 1
     """Parts in which a batch is computed, to save memory."""
     learning_rate: Positive = 1e-3
-    """Of Adam."""
-    weight_decay: NonNegative = 0.0
-    """Decoupled from the gradient, as in AdamW."""
-    schedule: Literal["constant", "cosine", "step"] = "cosine"
+    """Of the optimiser, at its start."""
+    optimiser: Annotated[Choice, Named("optimiser")] = Choice(name="adamw")
+    """What takes the steps: a name, or a table of a name and its options."""
+    schedule: Annotated[Choice, Named("schedule")] = Choice(name="cosine")
     """How the learning rate falls."""
     clip: Positive | None = None
     """Largest norm of the whole gradient; none by default."""
-    loss: Literal["mse", "relative_l2", "h1"] = "relative_l2"
+    loss: Annotated[Choice, Named("loss")] = Choice(name="relative_l2")
     """What is minimised."""
     dtype: Literal["float32", "float64"] = "float32"
     """Of parameters and fields."""
@@ -189,7 +161,8 @@ class Generation(Section):
 
     grid: Grid
     ranks: Ranks = Ranks()
-    equation: Equation
+    equation: Annotated[Choice, Named("equation")]
+    solver: Annotated[Choice, Named("solver")] | None = None
     data: Simulation
 
 
@@ -198,9 +171,13 @@ class Case(Section):
 
     grid: Grid | None = None
     ranks: Ranks = Ranks()
-    equation: Equation | None = None
+    equation: Annotated[Choice, Named("equation")] | None = None
+    """What the field obeys."""
+    solver: Annotated[Choice, Named("solver")] | None = None
+    """What solves the equation, by default what the equation says."""
     data: Annotated[Simulation | Tensors | Dataset, Field(discriminator="kind")]
-    model: Annotated[Fno | Unet, Field(discriminator="name")]
+    model: Annotated[Choice, Named("model")]
+    """The network."""
     training: Training = Training()
     output: Output = Output()
     snapshots: Snapshots = Snapshots()
@@ -210,6 +187,4 @@ class Case(Section):
         absent = [name for name in ("grid", "equation") if getattr(self, name) is None]
         if self.data.kind == "simulation" and absent:
             raise ValueError(f"data.kind = 'simulation' needs the table{'s'[: len(absent) - 1]} {' and '.join(f'[{n}]' for n in absent)}")
-        if self.data.kind == "simulation" and self.data.snapshots == 1 and self.equation is not None and self.equation.name != "darcy":
-            raise ValueError("data.snapshots = 1 leaves no pair of states to learn from: expected at least 2")
         return self

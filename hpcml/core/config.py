@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -29,6 +29,11 @@ Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 Positive = Annotated[float, Field(ge=1e-30, le=1e30)]
 NonNegative = Annotated[float, Field(ge=0, le=1e30)]
 Real = Annotated[float, Field(ge=-1e30, le=1e30)]
+Waves = Annotated[int, Field(gt=-(1 << 31), lt=1 << 31)]
+Dims = Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
+Lengths = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
+Velocity = Annotated[tuple[Real, ...], Field(min_length=1, max_length=3)]
+Norm = Literal["none", "batch", "group", "instance"]
 
 
 class Section(BaseModel):
@@ -67,13 +72,29 @@ def load_config(path: str | Path, schema: type[SectionType], overrides: Iterable
     -------------
     Local: each rank reads the file. Ranks that must agree compare the outcome afterwards.
     """
+    tables, origins = read_tables(path, overrides)
+    return check_config(tables, schema, str(path), origins)
+
+
+def read_tables(path: str | Path, overrides: Iterable[str] = ()) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """Tables of a TOML file with overrides applied, and the override that each key of one came from.
+
+    Raises
+    ------
+    ConfigError
+        For what is no TOML, or no override.
+
+    Communication
+    -------------
+    Local.
+    """
     tables = _read(Path(path))
     origins: dict[tuple[str, ...], str] = {}
     for override in overrides:
         if not _is_text(override):
             raise ConfigError(f"--set {override}: expected text in UTF-8 without NUL characters")
         origins[_override(tables, override)] = f"--set {override}"
-    return check_config(tables, schema, str(path), origins)
+    return tables, origins
 
 
 def check_config(

@@ -54,6 +54,8 @@ def _complaint(key: Key, details: list[ErrorDetails], schema: type[BaseModel], t
     match details[0]["type"]:
         case "extra_forbidden":
             return f"unknown key {name}: {_suggestion(name, list(_known_keys(schema, tables)))}"
+        case "missing" if isinstance(key[-1], int):
+            return f"{_shortened('.'.join(map(str, key[:-1])))}: expected at least {key[-1] + 1} entries, got {key[-1]}"
         case "missing":
             return f"{name} is missing"
         case "union_tag_not_found":
@@ -92,7 +94,7 @@ def _key(detail: ErrorDetails, tables: Mapping[str, Any]) -> Key:
     here: Any = tables
     last = len(detail["loc"]) - 1
     for place, part in enumerate(detail["loc"]):
-        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int) and part < len(here)):
             here = here[part]  # type: ignore[index]
         elif not (place == last and detail["type"] == "missing"):
             continue
@@ -117,9 +119,10 @@ def _known_keys(schema: type[BaseModel], tables: Mapping[str, Any], prefix: str 
         yield prefix + name
         table = tables.get(name)
         table = table if isinstance(table, dict) else {}
-        for section in _sections(field.annotation):
+        sections = list(_sections(field.annotation))
+        for section in sections:
             tags = {key: tag.annotation for key, tag in section.model_fields.items() if tag.is_required()}
-            if all(table.get(key) in get_args(tag) for key, tag in tags.items() if get_origin(tag) is Literal):
+            if len(sections) == 1 or all(table.get(key) in get_args(tag) for key, tag in tags.items() if get_origin(tag) is Literal):
                 yield from _known_keys(section, table, f"{prefix}{name}.")
 
 

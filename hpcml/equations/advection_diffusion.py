@@ -9,10 +9,12 @@ Good values: 128 cells of a unit box, velocity 1, diffusivity 0 to 1e-3, amplitu
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from hpcml.core.config import NonNegative, Velocity
 from hpcml.core.errors import ConfigError
 from hpcml.equations.equation import Equation
 from hpcml.equations.padded import Padded
@@ -44,9 +46,9 @@ class AdvectionDiffusion(Equation):
     ('concentration',)
     """
 
-    velocity: tuple[float, ...]
-    diffusivity: float = 0.0
-    scheme: str = "upwind"
+    velocity: Velocity
+    diffusivity: NonNegative = 0.0
+    scheme: Literal["upwind", "weno"] = "upwind"
 
     def check(self, domain: Domain) -> None:
         super().check(domain)

@@ -1,30 +1,18 @@
-"""From the ``[equation]`` table of a case to the equation."""
+"""From what a case names to the equation."""
 
-from hpcml.core import case_equation
-from hpcml.equations.advection_diffusion import AdvectionDiffusion
-from hpcml.equations.burgers import Burgers
-from hpcml.equations.darcy import Darcy
+from hpcml.core.errors import ConfigError
+from hpcml.core.options import Choice
+from hpcml.core.registry import load
 from hpcml.equations.equation import Equation
-from hpcml.equations.gray_scott import GrayScott
-from hpcml.equations.heat import Heat
-from hpcml.equations.navier_stokes import NavierStokes
-from hpcml.equations.shallow_water import ShallowWater
-from hpcml.equations.wave import Wave
-
-_EQUATIONS: dict[str, type[Equation]] = {
-    "heat": Heat,
-    "advection_diffusion": AdvectionDiffusion,
-    "burgers": Burgers,
-    "navier_stokes": NavierStokes,
-    "shallow_water": ShallowWater,
-    "gray_scott": GrayScott,
-    "wave": Wave,
-    "darcy": Darcy,
-}
 
 
-def build_equation(section: case_equation.Equation) -> Equation:
+def build_equation(choice: Choice) -> Equation:
     """Equation with the coefficients of a case, whose names are those of its parameters.
+
+    Raises
+    ------
+    ConfigError
+        If what is named is no equation.
 
     Communication
     -------------
@@ -32,7 +20,10 @@ def build_equation(section: case_equation.Equation) -> Equation:
 
     Examples
     --------
-    >>> build_equation(case_equation.Heat(name="heat", diffusivity=0.1))
+    >>> build_equation(Choice(name="heat", diffusivity=0.1))
     Heat(diffusivity=0.1)
     """
-    return _EQUATIONS[section.name](**section.model_dump(exclude={"name"}))
+    equation = load("equation", choice.name)(**choice.options)
+    if not isinstance(equation, Equation):
+        raise ConfigError(f"equation.name = {choice.name!r} makes {type(equation).__name__}, which is no hpcml.equations.Equation")
+    return equation

@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hpcml.core.config import Positive
 from hpcml.equations.equation import Equation
 from hpcml.equations.largest import largest
 from hpcml.equations.padded import Padded
@@ -54,7 +55,7 @@ class Burgers(Equation):
 
     num_dims: ClassVar[tuple[int, ...]] = (1, 2)
 
-    viscosity: float = 0.01
+    viscosity: Positive = 0.01
 
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("velocity",) if num_dims == 1 else tuple(f"velocity_{d}" for d in range(num_dims))

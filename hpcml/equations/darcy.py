@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hpcml.core.config import Real
 from hpcml.core.errors import ConfigError
 from hpcml.equations.equation import Equation
 from hpcml.equations.padded import Padded, fits_a_kernel
@@ -46,8 +47,11 @@ class Darcy(Equation):
     """
 
     needs_periodic: ClassVar[bool] = False
+    steady: ClassVar[bool] = True
+    given: ClassVar[tuple[str, ...]] = ("coefficient",)
+    solver: ClassVar[str] = "darcy"
 
-    source: float = 1.0
+    source: Real = 1.0
 
     def check(self, domain: Domain) -> None:
         super().check(domain)

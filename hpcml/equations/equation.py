@@ -23,6 +23,12 @@ class Equation(ABC):
         Numbers of dims in which the equation is written here.
     needs_periodic : bool
         Whether every dim must be periodic.
+    steady : bool
+        Whether there is no time: one step of its solver then goes from what is given to the solution.
+    given : tuple of str
+        Channels that a steady equation is given; the others are its solution.
+    solver : str
+        Name of the solver that suits it, see `hpcml.solvers.build_solver`.
 
     Notes
     -----
@@ -32,6 +38,9 @@ class Equation(ABC):
 
     num_dims: ClassVar[tuple[int, ...]] = (1, 2, 3)
     needs_periodic: ClassVar[bool] = True
+    steady: ClassVar[bool] = False
+    given: ClassVar[tuple[str, ...]] = ()
+    solver: ClassVar[str] = "rk4"
 
     def check(self, domain: Domain) -> None:
         """Refuse a domain on which the equation has no meaning.
@@ -77,14 +86,19 @@ class Equation(ABC):
         Neighbours, one message per neighbour for all channels together, unless the equation says otherwise.
         """
 
-    @abstractmethod
     def exact(self, domain: Domain, time: float) -> Tensor:
         """A solution known in closed form, at the cell centres of this rank: float64, (1, channel, *local_shape).
+
+        Raises
+        ------
+        ConfigError
+            Where none is known.
 
         Communication
         -------------
         Local.
         """
+        raise ConfigError(f"no solution of {self} is known in closed form: compare with a finer grid instead")
 
     @abstractmethod
     def initial_state(self, domain: Domain, samples: range, seed: int = 0) -> Tensor:

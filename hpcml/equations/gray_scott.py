@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hpcml.core.config import Positive
 from hpcml.core.errors import ConfigError
 from hpcml.equations.equation import Equation
 from hpcml.equations.largest import largest
@@ -53,10 +54,10 @@ class GrayScott(Equation):
 
     needs_periodic: ClassVar[bool] = False
 
-    diffusivity_u: float = 2e-5
-    diffusivity_v: float = 1e-5
-    feed: float = 0.04
-    kill: float = 0.06
+    diffusivity_u: Positive = 2e-5
+    diffusivity_v: Positive = 1e-5
+    feed: Positive = 0.04
+    kill: Positive = 0.06
 
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("u", "v")

@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hpcml.core.config import Positive
 from hpcml.equations.equation import Equation
 from hpcml.equations.padded import Padded
 from hpcml.equations.random_field import random_field
@@ -42,7 +43,7 @@ class Heat(Equation):
 
     needs_periodic: ClassVar[bool] = False
 
-    diffusivity: float = 0.01
+    diffusivity: Positive = 0.01
 
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("temperature",)

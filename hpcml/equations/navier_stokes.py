@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hpcml.core.config import NonNegative, Positive, Waves
 from hpcml.equations.dealiased import Dealiased
 from hpcml.equations.equation import Equation
 from hpcml.equations.largest import largest
@@ -55,11 +56,12 @@ class NavierStokes(Equation):
     """
 
     num_dims: ClassVar[tuple[int, ...]] = (2,)
+    solver: ClassVar[str] = "spectral_navier_stokes"
 
-    viscosity: float = 1e-3
-    drag: float = 0.0
-    forcing: float = 0.0
-    stirring: tuple[int, int] = (1, 1)
+    viscosity: Positive = 1e-3
+    drag: NonNegative = 0.0
+    forcing: NonNegative = 0.0
+    stirring: tuple[Waves, Waves] = (1, 1)
 
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("vorticity",)

@@ -17,6 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hpcml.core.config import Positive, Real
 from hpcml.core.errors import ConfigError
 from hpcml.equations.equation import Equation
 from hpcml.equations.largest import largest
@@ -60,10 +61,11 @@ class ShallowWater(Equation):
     """
 
     num_dims: ClassVar[tuple[int, ...]] = (1, 2)
+    solver: ClassVar[str] = "ssp_rk3"
 
-    gravity: float = 9.81
-    depth: float = 1.0
-    coriolis: float = 0.0
+    gravity: Positive = 9.81
+    depth: Positive = 1.0
+    coriolis: Real = 0.0
 
     def check(self, domain: Domain) -> None:
         super().check(domain)

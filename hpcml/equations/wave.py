@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hpcml.core.config import Positive
 from hpcml.equations.equation import Equation
 from hpcml.equations.padded import Padded
 from hpcml.equations.product import product
@@ -43,7 +44,7 @@ class Wave(Equation):
 
     needs_periodic: ClassVar[bool] = False
 
-    speed: float = 1.0
+    speed: Positive = 1.0
 
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("displacement", "velocity")

@@ -183,7 +183,7 @@ class Domain:
 
     @named_call
     def halo(
-        self, *fields: Tensor, widths: int | Sequence[tuple[int, int]] = 1, boundary: Sequence[str] | None = None, fill: float = 0.0
+        self, *fields: Tensor, widths: int | Sequence[tuple[int, int]] = 1, boundary: str | Sequence[str] | None = None, fill: float = 0.0
     ) -> tuple[Tensor, ...]:
         """Fields with their ghost cells, corners included, differentiably.
 
@@ -193,8 +193,8 @@ class Domain:
             Each (..., *local_shape), all of one dtype; they travel together.
         widths : int or sequence of (int, int)
             Ghost cells below and above along each dim, as wide as one likes; one number means everywhere.
-        boundary : sequence of str, optional
-            Rule for each dim, default `boundary`.
+        boundary : str or sequence of str, optional
+            Rule for each dim, or one for all, default `boundary`.
         fill : float
             Value outside for the rule ``constant``.
 
@@ -207,9 +207,8 @@ class Domain:
         -------------
         Neighbours, one message per neighbour; backward sends the ghosts' gradients to their owners.
         """
-        if isinstance(widths, int):
-            widths = ((widths, widths),) * self.num_dims
-        return window(self.halo_plan(widths, boundary), *fields, fill=fill)
+        each = ((widths, widths),) * self.num_dims if isinstance(widths, int) else widths
+        return window(self.halo_plan(each, (boundary,) * self.num_dims if isinstance(boundary, str) else boundary), *fields, fill=fill)
 
     @named_call
     def scatter(self, x: Tensor | None, root: int = 0) -> Tensor:

@@ -1,23 +1,25 @@
-"""The network that a case file asks for, on a domain."""
-
-from importlib import import_module
+"""The network that a case names, on a domain."""
 
 import torch
 from torch import nn
 
-from hpcml.core.case import Fno, Unet
+from hpcml.core.errors import ConfigError
+from hpcml.core.options import Choice, accepts
+from hpcml.core.registry import load
 from hpcml.fields.domain import Domain
+from hpcml.models.replicas import Replicated
 
 
 def build_network(
-    spec: Fno | Unet, domain: Domain, in_channels: int, out_channels: int, seed: int = 0, dtype: torch.dtype = torch.float32
+    choice: Choice, domain: Domain, in_channels: int, out_channels: int, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> nn.Module:
     """Make the network of a case.
 
     Parameters
     ----------
-    spec : Fno or Unet
-        The table ``[model]``.
+    choice : Choice
+        The table ``[model]``: a name, and options of the class or function that it stands for. That is called with as many of ``domain``,
+        ``in_channels`` and ``out_channels`` as its signature has.
     domain : Domain
         Where its fields live.
     in_channels, out_channels : int
@@ -27,17 +29,32 @@ def build_network(
     dtype : torch.dtype
         Of parameters.
 
+    Raises
+    ------
+    ConfigError
+        If what is named is no module, or is one that takes no domain, and fields are dealt to several ranks.
+
     Communication
     -------------
     Collective over domain.world_comm: initial parameters are rank 0's.
     """
-    kind = getattr(import_module(f"hpcml.models.{spec.name}"), {"fno": "FNO", "unet": "UNet"}[spec.name])
-    options = spec.model_dump(exclude={"name"})
+    kind = load("model", choice.name)
+    given, accepted = {"domain": domain, "in_channels": in_channels, "out_channels": out_channels}, accepts(kind)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return kind(domain, in_channels, out_channels, **options)
+            network = kind(**{key: value for key, value in given.items() if accepted is None or key in accepted}, **choice.options)
     finally:
         torch.set_default_dtype(before)
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"model.name = {choice.name!r} makes {type(network).__name__}, which is no torch.nn.Module")
+    if accepted is None or "domain" in accepted:
+        return network
+    if domain.comm.size > 1:
+        raise ConfigError(
+            f"model.name = {choice.name!r} takes no domain, so it computes on whole fields, and here {domain.comm.size} ranks share each: "
+            "build it from the layers of hpcml.models, with a parameter domain, or let every rank have whole fields by ranks.data"
+        )
+    return Replicated(network, domain.world_comm)

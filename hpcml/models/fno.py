@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hpcml.core.config import Count, Depth, Dims, Norm, Positive, Width
 from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.autocast import is_autocast
@@ -81,11 +82,11 @@ class FNO(nn.Module):
         domain: Domain,
         in_channels: int = 1,
         out_channels: int = 1,
-        channels: int = 32,
-        modes: int | Sequence[int] = 16,
-        layers: int = 4,
-        norm: str = "none",
-        mlp_ratio: float = 0.5,
+        channels: Width = 32,
+        modes: Count | Dims = 12,
+        layers: Depth = 4,
+        norm: Norm = "none",
+        mlp_ratio: Positive = 0.5,
         coordinates: bool = True,
     ) -> None:
         super().__init__()

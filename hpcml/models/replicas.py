@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hpcml.core.errors import CommunicationError, ConfigError
 from hpcml.models.domains import domains_of
-from hpcml.models.layers.parameters import share_parameters
+from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.reductions import all_min
@@ -87,9 +87,13 @@ def drifted(module: nn.Module, comm: MPI.Intracomm) -> dict[str, str]:
     -------------
     Collective over comm: one all-reduce of two numbers; if something differs, an all-gather of names.
     """
+    return _differing(dict([*module.named_parameters(), *module.named_buffers()]), comm)
+
+
+def _differing(values: dict[str, Tensor], comm: MPI.Intracomm) -> dict[str, str]:
     if comm.size == 1:
         return {}
-    own = {name: _checksum(name, value) for name, value in [*module.named_parameters(), *module.named_buffers()]}
+    own = {name: _checksum(name, value) for name, value in values.items()}
     total = isal_zlib.crc32(repr(sorted(own.items())).encode())
     lowest, highest = all_min(np.array([total, -total]), comm)
     if lowest == -highest:
@@ -111,6 +115,54 @@ def compare_at_first_use(module: nn.Module, comm: MPI.Intracomm) -> None:
     if not transformed and not getattr(module, "_compared", False):
         module._compared = True  # type: ignore[assignment]
         check_parameters(module, comm)
+
+
+class Replicated(nn.Module):
+    """Any torch module that computes on whole fields, in groups of one rank that share a batch.
+
+    Parameters
+    ----------
+    network : Module
+        Made alike on every rank.
+    comm : MPI.Intracomm
+        The ranks; they get the parameters of rank 0.
+
+    Communication
+    -------------
+    Collective over comm. Made: one broadcast per parameter and buffer. Forward: none. Backward: one all-reduce per precision.
+    """
+
+    def __init__(self, network: nn.Module, comm: MPI.Intracomm) -> None:
+        super().__init__()
+        self.network, self._comm = network, comm
+        share_parameters(network, comm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the network gives."""
+        with replicated_together(self.network, self._comm):
+            y: Tensor = self.network(x)
+            return y
+
+
+def check_gradients(module: nn.Module, comm: MPI.Intracomm) -> None:
+    """Make sure that all ranks hold the same gradients, as the layers of `hpcml.models` give them.
+
+    Raises
+    ------
+    ConfigError
+        On every rank, with the name of the first parameter whose gradient differs.
+
+    Communication
+    -------------
+    As `check_parameters`.
+    """
+    found = _differing({name: value.grad for name, value in module.named_parameters() if value.grad is not None}, comm)
+    if found:
+        name, where = next(iter(found.items()))
+        raise ConfigError(
+            f"ranks hold different gradients of the same parameter: {name} {where}: it is used outside the layers of hpcml.models, so "
+            "nobody summed its gradient; use hpcml.parallel.replicated(domain.world_comm, parameter)[0] in its place"
+        )
 
 
 def _ranks_of(module: nn.Module, comm: MPI.Intracomm | None) -> MPI.Intracomm:

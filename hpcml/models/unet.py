@@ -6,11 +6,12 @@ y = head(g_0)
 """
 
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from hpcml.core.config import Depth, Norm, Width
 from hpcml.core.errors import ConfigError, ShapeError, TopologyError
 from hpcml.fields.domain import Domain
 from hpcml.models import layers as on_domain
@@ -79,10 +80,10 @@ class UNet(nn.Module):
         domain: Domain,
         in_channels: int = 1,
         out_channels: int = 1,
-        channels: int = 32,
-        levels: int = 3,
-        norm: str = "group",
-        padding_mode: str = "grid",
+        channels: Width = 32,
+        levels: Depth = 3,
+        norm: Norm = "group",
+        padding_mode: Literal["grid", "zeros", "circular", "reflect", "replicate"] = "grid",
     ) -> None:
         super().__init__()
         if padding_mode not in PADDING_MODES:

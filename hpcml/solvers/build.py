@@ -1,18 +1,15 @@
-"""The solver that suits an equation which steps in time."""
+"""The solver that a case names, or else the one that the equation names."""
 
 from hpcml.core.errors import ConfigError
-from hpcml.equations.darcy import Darcy
+from hpcml.core.options import Choice, accepts
+from hpcml.core.registry import load
 from hpcml.equations.equation import Equation
-from hpcml.equations.navier_stokes import NavierStokes
-from hpcml.equations.shallow_water import ShallowWater
 from hpcml.fields.domain import Domain
-from hpcml.solvers.runge_kutta import RK4, SSP_RK3, RungeKutta
 from hpcml.solvers.solver import Solver
-from hpcml.solvers.spectral_navier_stokes import SpectralNavierStokes
 
 
-def build_solver(equation: Equation, domain: Domain, dt: float) -> Solver:
-    """Fourier modes for the Navier-Stokes equations, `SSP_RK3` where fronts form (shallow water), else `RK4`.
+def build_solver(equation: Equation, domain: Domain, dt: float, choice: Choice | None = None) -> Solver:
+    """Solver of an equation on a domain.
 
     Parameters
     ----------
@@ -21,12 +18,15 @@ def build_solver(equation: Equation, domain: Domain, dt: float) -> Solver:
     domain : Domain
         Where.
     dt : float
-        Step in time; see ``equation.stable_step``.
+        Step in time, see ``equation.stable_step``; not looked at where the equation is steady.
+    choice : Choice, optional
+        Name and options of the solver, default ``equation.solver``: Fourier modes for the Navier-Stokes equations, `ssp_rk3` where fronts
+        form (shallow water), conjugate gradients for Darcy flow, else `rk4`.
 
     Raises
     ------
     ConfigError
-        For a domain that the equation refuses, a step that is not positive, or an equation without time.
+        For a domain that the equation refuses, a step that is not positive, or a solver that does not go with the equation.
 
     Communication
     -------------
@@ -40,8 +40,15 @@ def build_solver(equation: Equation, domain: Domain, dt: float) -> Solver:
     >>> build_solver(Heat(), decompose(Grid((8,)), MPI.COMM_SELF), 0.1).tableau.order
     4
     """
-    if isinstance(equation, Darcy):
-        raise ConfigError("Darcy flow is steady and has no step in time: solve it with hpcml.solvers.DarcySolver")
-    if isinstance(equation, NavierStokes):
-        return SpectralNavierStokes(equation, domain, dt)
-    return RungeKutta(equation, domain, dt, SSP_RK3 if isinstance(equation, ShallowWater) else RK4)
+    choice = choice or Choice(name=equation.solver)
+    kind = load("solver", choice.name)
+    given, accepted = {"equation": equation, "domain": domain, "dt": dt}, accepts(kind)
+    if accepted is not None and equation.steady == ("dt" in accepted):
+        which = "is steady, and has no step in time that" if equation.steady else "changes in time, and not in the steps that"
+        raise ConfigError(
+            f"{type(equation).__name__} {which} the solver {choice.name!r} takes: choose another, or none for {equation.solver!r}"
+        )
+    solver = kind(**{key: value for key, value in given.items() if accepted is None or key in accepted}, **choice.options)
+    if not isinstance(solver, Solver):
+        raise ConfigError(f"solver.name = {choice.name!r} makes {type(solver).__name__}, which is no hpcml.solvers.Solver")
+    return solver

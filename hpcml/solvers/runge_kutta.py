@@ -96,3 +96,23 @@ class RungeKutta(Solver):
             if weight:
                 state = state.add(rate, alpha=weight * self.dt)
         return state
+
+
+def rk4(equation: Equation, domain: Domain, dt: float) -> RungeKutta:
+    """`RungeKutta` with the classical method of fourth order, for smooth fields.
+
+    Communication
+    -------------
+    Local.
+    """
+    return RungeKutta(equation, domain, dt, RK4)
+
+
+def ssp_rk3(equation: Equation, domain: Domain, dt: float) -> RungeKutta:
+    """`RungeKutta` with the method of third order that makes no new extrema, where fronts form.
+
+    Communication
+    -------------
+    Local.
+    """
+    return RungeKutta(equation, domain, dt, SSP_RK3)

@@ -3,8 +3,9 @@
 from mpi4py import MPI
 
 from hpcml.core.case import Case, Simulation
-from hpcml.equations import Darcy, build_equation
-from hpcml.solvers import DarcySolver, build_solver
+from hpcml.core.errors import ConfigError
+from hpcml.equations import build_equation
+from hpcml.solvers import build_solver
 from hpcml.training.dataset import Schedule
 from hpcml.training.experiment import build_surrogate
 from hpcml.training.simulated_data import channels_of
@@ -32,11 +33,10 @@ def check_case(case: Case, comm: MPI.Intracomm) -> None:
     with domain_of(case.grid.shape, case.grid, case.ranks, comm) as domain:
         equation = build_equation(case.equation)
         equation.check(domain)
-        if isinstance(equation, Darcy):
-            DarcySolver(equation, domain)
-        else:
-            build_solver(equation, domain, data.interval)
+        if data.snapshots == 1 and not equation.steady:
+            raise ConfigError("data.snapshots = 1 leaves no pair of states to learn from: expected at least 2")
+        build_solver(equation, domain, data.interval, case.solver)
         build_surrogate(case, domain, *channels_of(case, domain))
-        pairs = data.trajectories * (1 if isinstance(equation, Darcy) else data.snapshots - 1)
+        pairs = data.trajectories * (1 if equation.steady else data.snapshots - 1)
         training = case.training
         Schedule(pairs, training.batch_size, training.accumulate, domain.num_data, domain.data_index, training.seed)

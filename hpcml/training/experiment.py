@@ -97,7 +97,7 @@ def steps_in_time(case: Case) -> bool:
     """Whether a model of the case takes a state to a later one, so that it can go on from what it predicts."""
     if isinstance(case.data, Dataset):
         return case.data.stride > 0 and case.data.inputs == case.data.targets
-    return isinstance(case.data, Simulation) and case.equation is not None and case.equation.name != "darcy"
+    return isinstance(case.data, Simulation) and case.equation is not None and not build_equation(case.equation).steady
 
 
 def open_experiment(case: Case, comm: MPI.Intracomm, simulated: Sequence[Path] | None = None) -> Experiment:

@@ -17,7 +17,7 @@ from mpi4py import MPI
 from hpcml.core.case import Generation, Ranks
 from hpcml.core.config import to_toml
 from hpcml.core.errors import HpcmlError, TopologyError
-from hpcml.equations import Darcy, Equation, build_equation
+from hpcml.equations import Equation, build_equation
 from hpcml.fields.decompose import decompose
 from hpcml.fields.domain import Domain
 from hpcml.fields.grid import Grid
@@ -170,7 +170,9 @@ def _simulate(
         for count, number in enumerate(mine, 1):
             sample = samples[number]
             try:
-                states = trajectories(equation, case.data, domain, range(sample, sample + 1), _times(case), False, heed)
+                states = trajectories(
+                    equation, case.data, domain, range(sample, sample + 1), _times(case, equation), False, heed, case.solver
+                )
                 for time, state in enumerate(states):
                     with raise_together(domain.comm):
                         file.write(number, time, to_host(state)[0].numpy(), domain.block)
@@ -184,8 +186,8 @@ def _simulate(
     return None
 
 
-def _times(case: Generation) -> int:
-    return 1 if case.equation.name == "darcy" else case.data.snapshots
+def _times(case: Generation, equation: Equation) -> int:
+    return 1 if equation.steady else case.data.snapshots
 
 
 def _describe(name: str, case: Generation, equation: Equation, domain: Domain, count: int) -> Description:
@@ -193,8 +195,9 @@ def _describe(name: str, case: Generation, equation: Equation, domain: Domain, c
     data, num_dims = case.data, domain.num_dims
     fields = equation_fields(equation, num_dims)
     names = [entry.name for entry in fields]
-    start = 0.0 if isinstance(equation, Darcy) else math.ceil(data.spin_up / data.interval) * data.interval
-    numbers = {key: tuple(map(float, value)) if isinstance(value, tuple) else (float(value),) for key, value in vars(equation).items()}
+    start = 0.0 if equation.steady else math.ceil(data.spin_up / data.interval) * data.interval
+    values_of = {key: value if isinstance(value, tuple) else (value,) for key, value in vars(equation).items()}
+    numbers = {key: tuple(map(float, v)) for key, v in values_of.items() if all(isinstance(number, int | float) for number in v)}
     constants: dict[str, tuple[float, ...]] = {}
     for key, values in numbers.items():
         key = f"{key}_constant" if key in names else key  # readers keep fields and constants under one name
@@ -203,7 +206,7 @@ def _describe(name: str, case: Generation, equation: Equation, domain: Domain, c
         name,
         fields,
         count,
-        tuple(start + time * data.interval for time in range(_times(case))),
+        tuple(start + time * data.interval for time in range(_times(case, equation))),
         tuple(tuple(domain.grid.centres(d).tolist()) for d in range(num_dims)),
         domain.grid.periodic,
         constants,

@@ -91,10 +91,6 @@ def h1(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     return _mean_ratio(domain, above, below, target.shape[1])
 
 
-LOSSES: dict[str, Loss] = {"mse": mse, "relative_l2": relative_l2, "h1": h1}
-"""By the names that a case gives them."""
-
-
 def _check(domain: Domain, prediction: Tensor, target: Tensor) -> None:
     if prediction.shape != target.shape or tuple(target.shape[2:]) != domain.local_shape:
         raise ShapeError(

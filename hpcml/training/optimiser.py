@@ -1,42 +1,79 @@
-"""The optimiser of a case and how its learning rate falls."""
+"""The optimiser of a case."""
 
-import math
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
-from hpcml.core.case import Training
+from hpcml.core.config import NonNegative, Positive
+from hpcml.core.errors import ConfigError
+from hpcml.core.options import Choice
+from hpcml.core.registry import load
 
 FUSED = ("cpu", "cuda")
 
 
-def build_optimiser(model: nn.Module, spec: Training) -> torch.optim.Optimizer:
-    """AdamW over all parameters, a pass over memory each where they are real; torch has no such pass for complex ones.
+def adamw(
+    params: Iterable[nn.Parameter],
+    lr: float,
+    weight_decay: NonNegative = 0.0,
+    betas: tuple[NonNegative, NonNegative] = (0.9, 0.999),
+    eps: Positive = 1e-8,
+) -> torch.optim.AdamW:
+    """Steps of the gradient's mean over the root of its square's, one pass over memory for each real parameter.
+
+    Parameters
+    ----------
+    params : iterable of Parameter
+        What it changes; torch has no such pass for complex ones, which take several.
+    lr : float
+        Learning rate.
+    weight_decay : float
+        Decoupled from the gradient.
+    betas : tuple of float
+        What is kept of either mean at every update.
+    eps : float
+        Added to the root.
 
     References
     ----------
     I. Loshchilov and F. Hutter, Decoupled weight decay regularization, ICLR 2019.
     """
     kinds: dict[bool, list[nn.Parameter]] = {}
-    for parameter in model.parameters():
+    for parameter in params:
         kinds.setdefault(parameter.is_floating_point(), []).append(parameter)
     groups = [{"params": parameters, "fused": real and parameters[0].device.type in FUSED} for real, parameters in kinds.items()]
-    return torch.optim.AdamW(groups, lr=spec.learning_rate, weight_decay=spec.weight_decay)
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
 
 
-def rate_factor(spec: Training, epoch: float) -> float:
-    """Learning rate at a point of training, over the one that it starts from.
+def build_optimiser(model: nn.Module, choice: Choice, learning_rate: float) -> torch.optim.Optimizer:
+    """Optimiser of everything in a model that asks for a gradient.
 
     Parameters
     ----------
-    spec : Training
-        Says which schedule: ``constant``; ``cosine``, half a period down to zero; ``step``, halved four times at equal distances.
-    epoch : float
-        Epochs done, 0 to ``spec.epochs``.
+    model : Module
+        Whose parameters it changes; those with ``requires_grad = False`` stay as they are.
+    choice : Choice
+        Name and options: `adamw`, any class of `torch.optim`, or one's own with parameters ``params`` and ``lr``.
+    learning_rate : float
+        Of the first update.
+
+    Raises
+    ------
+    ConfigError
+        If what is named is no optimiser, or refuses its options.
+
+    Communication
+    -------------
+    Local.
     """
-    done = epoch / spec.epochs
-    if spec.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * done))
-    if spec.schedule == "step":
-        return 0.5 ** math.floor(5 * done)
-    return 1.0
+    kind: Any = load("optimiser", choice.name)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        optimiser = kind(params=learning, lr=learning_rate, **choice.options)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"training.optimiser = {choice.name!r}: {error}") from error
+    if not isinstance(optimiser, torch.optim.Optimizer):
+        raise ConfigError(f"training.optimiser = {choice.name!r} makes {type(optimiser).__name__}, which is no torch.optim.Optimizer")
+    return optimiser

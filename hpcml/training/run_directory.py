@@ -21,9 +21,10 @@ from typing import Any
 from mpi4py import MPI
 
 from hpcml.core.case import Case
-from hpcml.core.config import load_config, to_toml
+from hpcml.core.config import read_tables, to_toml
 from hpcml.core.environment import capture_environment
 from hpcml.core.errors import ConfigError
+from hpcml.core.named import complete_config
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import write_file
 from hpcml.kernels.ways import take_ways, taken_ways
@@ -124,7 +125,11 @@ class RunDirectory:
         """
         if not self.config.exists():
             raise ConfigError(f"{self.path} is not a run directory: it has no config.toml; `hpcml train CASE --run {self.path}` makes one")
-        return load_config(self.config, Case)
+        tables, _ = read_tables(self.config)
+        training = tables.get("training")
+        if isinstance(training, dict) and "weight_decay" in training and "optimiser" not in training:  # where version 0.1 wrote it
+            training["optimiser"] = {"name": "adamw", "weight_decay": training.pop("weight_decay")}
+        return complete_config(tables, Case, str(self.config))
 
     def _write(self, case: Case) -> None:
         for folder in (self.path, self.log, self.checkpoints, self.snapshots):

@@ -52,7 +52,7 @@ def simulated_data(case: Case, folder: Path, world: World, stop: StopSignal | No
     Collective over world.comm.
     """
     assert isinstance(case.data, Simulation) and case.grid is not None and case.equation is not None
-    spec = Generation(grid=case.grid, equation=case.equation, data=case.data)
+    spec = Generation(grid=case.grid, equation=case.equation, solver=case.solver, data=case.data)
     name = f"simulation-{hashlib.sha256(origin_of(spec).encode()).hexdigest()[:8]}"
     paths = [folder / "data" / split / f"{name}.hdf5" for split in ("train", "valid")]
     with together(world.comm, f"looking for what was simulated in {folder}"):
@@ -68,7 +68,7 @@ def simulated_data(case: Case, folder: Path, world: World, stop: StopSignal | No
 
 def as_dataset(case: Case, path: Path) -> Dataset:
     """How the pairs of a case lie in such a file: a state and the next, or the coefficient and the solution of a steady problem."""
-    steady = case.equation is not None and case.equation.name == "darcy"
+    steady = case.equation is not None and build_equation(case.equation).steady
     return Dataset(kind="dataset", path=str(path), stride=0 if steady else 1)
 
 
@@ -97,7 +97,7 @@ def _check_room(folder: Path, spec: Generation) -> None:
     cells = 1
     for n in spec.grid.shape:
         cells *= n
-    times = 1 if spec.equation.name == "darcy" else data.snapshots
+    times = 1 if equation.steady else data.snapshots
     needed = 4 * (data.trajectories + data.held_out) * times * len(equation.channels(len(spec.grid.shape))) * cells
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -110,5 +110,6 @@ def _check_room(folder: Path, spec: Generation) -> None:
 def channels_of(case: Case, domain: Domain) -> tuple[int, int]:
     """Channels of an input and of a target of such a case."""
     assert case.equation is not None
-    names = build_equation(case.equation).channels(domain.num_dims)
-    return (1, len(names) - 1) if case.equation.name == "darcy" else (len(names), len(names))
+    equation = build_equation(case.equation)
+    count, given = len(equation.channels(domain.num_dims)), len(equation.given)
+    return (given, count - given) if equation.steady else (count, count)

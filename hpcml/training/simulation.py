@@ -10,9 +10,10 @@ from torch import Tensor
 
 from hpcml.core import case
 from hpcml.core.errors import SolverError
-from hpcml.equations import Darcy, Equation, build_equation
+from hpcml.core.options import Choice
+from hpcml.equations import Equation, build_equation
 from hpcml.fields.domain import Domain
-from hpcml.solvers import DarcySolver, build_solver
+from hpcml.solvers import build_solver
 from hpcml.training.dataset import Pairs
 from hpcml.training.progress import progress
 from hpcml.training.tensor_files import domain_of
@@ -49,7 +50,7 @@ def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype) -> 
     equation = build_equation(spec.equation)
     sets: list[Pairs] = []
     for samples in (range(data.trajectories), range(data.trajectories, data.trajectories + data.held_out)):
-        states = torch.stack(list(trajectories(equation, data, together, samples, data.snapshots)), 1)
+        states = torch.stack(list(trajectories(equation, data, together, samples, data.snapshots, solver=spec.solver)), 1)
         inputs, targets = (_moved(field, together, domain, dtype) for field in _cut(equation, states))
         sets.append(Pairs(domain, inputs, targets))
     if together is not domain:
@@ -66,6 +67,7 @@ def trajectories(
     snapshots: int,
     shown: bool = True,
     after_step: Callable[[], None] | None = None,
+    solver: Choice | None = None,
 ) -> Iterator[Tensor]:
     """Trajectories of an equation, state by state.
 
@@ -85,6 +87,8 @@ def trajectories(
         Whether progress is.
     after_step : callable, optional
         Called after every step of the solver; it may end the simulation by an exception.
+    solver : Choice, optional
+        As `hpcml.solvers.build_solver` takes it.
 
     Yields
     ------
@@ -101,8 +105,8 @@ def trajectories(
     Collective over domain.comm, as the solver.
     """
     state = equation.initial_state(domain, samples, data.seed)
-    if isinstance(equation, Darcy):
-        yield DarcySolver(equation, domain).step(state)
+    if equation.steady:
+        yield build_solver(equation, domain, 0.0, solver).step(state)
         return
     spin_up = math.ceil(data.spin_up / data.interval)
     with progress("snapshot", snapshots, shown=shown and domain.world_comm.rank == 0) as bar:
@@ -111,7 +115,7 @@ def trajectories(
                 bar.advance(interval, f"{len(samples)} trajectories of {type(equation).__name__}")
                 yield state
             if interval < snapshots:
-                state = _one_interval_on(equation, domain, data.interval, state, after_step)
+                state = _one_interval_on(equation, domain, data.interval, state, after_step, solver)
 
 
 def snapshot_time(data: case.Simulation, step: int) -> float:
@@ -119,7 +123,9 @@ def snapshot_time(data: case.Simulation, step: int) -> float:
     return (math.ceil(data.spin_up / data.interval) + step) * data.interval
 
 
-def _one_interval_on(equation: Equation, domain: Domain, interval: float, state: Tensor, after_step: Callable[[], None] | None) -> Tensor:
+def _one_interval_on(
+    equation: Equation, domain: Domain, interval: float, state: Tensor, after_step: Callable[[], None] | None, solver: Choice | None
+) -> Tensor:
     """State one interval later, by equal steps of at most half the stable one, and of less where the flow gains speed on the way."""
     needed = max(0.5, interval / equation.stable_step(domain, state))  # a fluid at rest would take a step of any length
     for doublings in range(1, 10):
@@ -130,7 +136,7 @@ def _one_interval_on(equation: Equation, domain: Domain, interval: float, state:
                 f"most are {MOST_STEPS}: take a shorter interval, fewer cells, or milder coefficients"
             )
         try:
-            *_, later = build_solver(equation, domain, interval / steps).snapshots(state, steps, steps, after_step)
+            *_, later = build_solver(equation, domain, interval / steps, solver).snapshots(state, steps, steps, after_step)
             return later
         except SolverError as error:
             reason = error
@@ -138,8 +144,9 @@ def _one_interval_on(equation: Equation, domain: Domain, interval: float, state:
 
 
 def _cut(equation: Equation, states: Tensor) -> tuple[Tensor, Tensor]:
-    if isinstance(equation, Darcy):
-        return states[:, 0, :1], states[:, 0, 1:]
+    if equation.steady:
+        given = [name in equation.given for name in equation.channels(states.dim() - 3)]
+        return states[:, 0, given], states[:, 0, [not known for known in given]]
     return states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1)
 
 

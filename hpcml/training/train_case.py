@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from hpcml.core.case import Case, Simulation
+from hpcml.core.options import build_function
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
@@ -17,7 +18,6 @@ from hpcml.training.case_device import bind_case
 from hpcml.training.check_case import check_case
 from hpcml.training.evaluation import evaluate
 from hpcml.training.experiment import Experiment, open_experiment
-from hpcml.training.loss import LOSSES
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.run_directory import RunDirectory
 from hpcml.training.run_log import run_log
@@ -100,7 +100,7 @@ def _fit(experiment: Experiment, directory: RunDirectory, checkpointer: Checkpoi
     """Train from the newest checkpoint on."""
     model, training = experiment.surrogate(), experiment.case.training
     directory.record_ways(world.comm)
-    trainer = Trainer(model, experiment.train, experiment.validation, training, LOSSES[training.loss], checkpointer, stop)
+    trainer = Trainer(model, experiment.train, experiment.validation, training, build_function("loss", training.loss), checkpointer, stop)
     if (meaning := experiment.train.meaning) is not None:
         check = lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True)  # noqa: E731
         checkpointer.register("meaning", meaning.to_state, check, required=False)

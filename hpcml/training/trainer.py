@@ -11,20 +11,23 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hpcml.core.case import Training
 from hpcml.core.errors import CheckpointError, TrainingError
+from hpcml.core.options import build_function
 from hpcml.fields.domain import Domain
 from hpcml.io.checkpoint import Checkpointer, Rows, SaveInterval
 from hpcml.io.files.remedy import lacks_room
-from hpcml.models.replicas import check_parameters
+from hpcml.models.replicas import check_gradients, check_parameters
 from hpcml.mpi import StopSignal
+from hpcml.mpi.reductions import all_min
 from hpcml.parallel.exchange import traffic
 from hpcml.training.dataset import Batch, Samples, Schedule
 from hpcml.training.metrics import MetricsWriter
-from hpcml.training.optimiser import build_optimiser, rate_factor
+from hpcml.training.optimiser import build_optimiser
 from hpcml.training.progress import Progress, progress
 
 _log = logging.getLogger(__name__)
@@ -93,7 +96,8 @@ class Trainer:
         self.model, self.spec, self.loss, self.metrics = model, spec, loss, metrics
         self.train, self.valid = train, valid
         self.domain = train.domain
-        self.optimiser = build_optimiser(model, spec)
+        self.optimiser = build_optimiser(model, spec.optimiser, spec.learning_rate)
+        self._rate = build_function("schedule", spec.schedule)
         groups = self.domain.num_data, self.domain.data_index
         self.schedule = Schedule(train.num_samples, spec.batch_size, spec.accumulate, *groups, spec.seed)
         self.position, self.stopped, self._compared = Position(), False, False
@@ -195,12 +199,14 @@ class Trainer:
     def _update(self, parts: list[Batch]) -> None:
         epoch = self.position.epoch + self.position.update / self.schedule.num_updates
         for group in self.optimiser.param_groups:
-            group["lr"] = self.spec.learning_rate * rate_factor(self.spec, epoch)
+            group["lr"] = self.spec.learning_rate * self._rate(epoch / self.spec.epochs)
         self.optimiser.zero_grad(set_to_none=True)
-        if self.step % COMPARE_EVERY == 0 or not self._compared:
+        first, self._compared = not self._compared, True
+        if self.step % COMPARE_EVERY == 0 or first:
             check_parameters(self.model, self.domain.world_comm)
-            self._compared = True
         loss, norm = self.gradient(parts).tolist()  # the one time that an update waits for a GPU
+        if first:
+            self._check_shared(loss)
         # Loss and gradients are the same on every rank, so all ranks stop here together.
         if not math.isfinite(loss) or not self._is_bearable(norm):
             self._diverged(loss, norm)
@@ -213,6 +219,16 @@ class Trainer:
     def _is_bearable(self, norm: float) -> bool:
         """Whether the gradient is finite, or only left float16: then this update is left out, and the next ones are scaled less."""
         return math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > 1)
+
+    def _check_shared(self, loss: float) -> None:
+        """See that the loss is of all ranks together, and so are the gradients."""
+        lowest, highest = all_min(np.array([loss, -loss]), self.domain.world_comm)
+        if lowest != -highest and not math.isnan(loss):
+            raise TrainingError(
+                f"the loss is {lowest:.6g} on one rank and {-highest:.6g} on another: expected one number of the whole batch on the whole "
+                "grid; sum what is local with hpcml.parallel.global_sum(domain.world_comm, ...)"
+            )
+        check_gradients(self.model, self.domain.world_comm)
 
     def gradient(self, parts: list[Batch]) -> Tensor:
         """Leave the gradient of an update in the parameters, clipped; give loss and norm, float64, (2,), which are not waited for."""

@@ -81,7 +81,7 @@ def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None
     count = min(case.data.held_out, most or case.data.held_out)
     samples = range(case.data.trajectories, case.data.trajectories + count)
     times = tuple(snapshot_time(case.data, step) for step in range(steps + 1))
-    states = trajectories(equation, case.data, domain, samples, steps + 1)
+    states = trajectories(equation, case.data, domain, samples, steps + 1, solver=case.solver)
     return Truth(domain, equation.channels(domain.num_dims), times, (state.to(dtype_of(case)) for state in states))
 
 

@@ -5,8 +5,9 @@ import tomllib
 import pytest
 
 from hpcml.core.case import Case
-from hpcml.core.config import check_config, to_toml
+from hpcml.core.config import to_toml
 from hpcml.core.errors import ConfigError
+from hpcml.core.named import complete_config
 
 SIMULATION = {
     "grid": {"shape": [64, 64], "periodic": [True, False]},
@@ -19,8 +20,8 @@ TENSORS = {"data": {"kind": "tensors", "train": "train.pt"}, "model": {"name": "
 
 @pytest.mark.parametrize("tables", [SIMULATION, TENSORS])
 def test_a_short_case_is_complete_and_reads_back_from_its_own_text(tables):
-    case = check_config(tables, Case, "case")
-    assert check_config(tomllib.loads(to_toml(case)), Case, "case") == case
+    case = complete_config(tables, Case, "case")
+    assert complete_config(tomllib.loads(to_toml(case)), Case, "case").model_dump() == case.model_dump()
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,6 @@ def test_a_short_case_is_complete_and_reads_back_from_its_own_text(tables):
         ("ranks", {"domain": "best"}, ["ranks.domain", "'auto' or a list", "'best'"]),
         ("grid", {"shape": []}, ["grid.shape", "at least 1 entries"]),
         ("data", {"kind": "simulation", "seed": 2**64}, ["data.seed", "less than 9223372036854775808", "got 18446744073709551616"]),
-        ("data", {"kind": "simulation", "snapshots": 1}, ["data.snapshots = 1", "at least 2"]),
         ("grid", {"shape": [8], "extent": 1e-320}, ["grid.extent", "greater than or equal to 1e-30"]),
         ("grid", {"shape": [8], "extent": 1e200}, ["grid.extent", "less than or equal to 1e+30"]),
         ("grid", {"shape": [2**40]}, ["grid.shape", "less than 2147483648"]),
@@ -46,21 +46,10 @@ def test_a_short_case_is_complete_and_reads_back_from_its_own_text(tables):
 )
 def test_a_mistake_is_named(table, entries, words):
     with pytest.raises(ConfigError) as caught:
-        check_config(SIMULATION | {table: entries}, Case, "case.toml")
+        complete_config(SIMULATION | {table: entries}, Case, "case.toml")
     assert all(word in str(caught.value) for word in ["case.toml", *words]), str(caught.value)
 
 
 def test_a_simulation_needs_grid_and_equation():
     with pytest.raises(ConfigError, match=r"tables \[grid\] and \[equation\]"):
-        check_config({name: SIMULATION[name] for name in ("data", "model")}, Case, "case.toml")
-
-
-def test_every_key_of_the_schema_is_explained():
-    schema = Case.model_json_schema()
-    bare = [
-        f"{name}.{key}"
-        for name, section in schema["$defs"].items()
-        for key, entry in section["properties"].items()
-        if "description" not in entry and "const" not in entry
-    ]
-    assert bare == []
+        complete_config({name: SIMULATION[name] for name in ("data", "model")}, Case, "case.toml")

@@ -1,19 +1,23 @@
 """Every equation of a case file is built with its coefficients."""
 
-import typing
+from dataclasses import fields
 
 import pytest
 
-from hpcml.core import case_equation
+from hpcml.core.errors import ConfigError
+from hpcml.core.options import Choice, options_of
+from hpcml.core.registry import BUILT_IN
 from hpcml.equations import build_equation
 
-SECTIONS = typing.get_args(typing.get_args(case_equation.Equation)[0])
 
-
-@pytest.mark.parametrize("section", SECTIONS, ids=lambda s: s.__name__)
-def test_names_and_defaults_agree(section):
-    values = {"velocity": (1.0, 2.0)} if section is case_equation.AdvectionDiffusion else {}
-    table = section(name=typing.get_args(section.model_fields["name"].annotation)[0], **values)
+@pytest.mark.parametrize("name", BUILT_IN["equation"])
+def test_names_and_defaults_agree(name):
+    given = {"velocity": (1.0, 2.0)} if name == "advection_diffusion" else {}
+    table = options_of("equation", name)(name=name, **given)
     equation = build_equation(table)
-    assert type(equation).__name__ == section.__name__
-    assert {name: getattr(equation, name) for name in table.model_dump(exclude={"name"})} == table.model_dump(exclude={"name"})
+    assert {field.name: getattr(equation, field.name) for field in fields(equation)} == table.options
+
+
+def test_what_is_no_equation_is_refused():
+    with pytest.raises(ConfigError, match="makes OrderedDict, which is no hpcml.equations.Equation"):
+        build_equation(Choice(name="collections:OrderedDict"))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hpcml.core.case import Case
-from hpcml.core.config import load_config
 from hpcml.core.errors import ConfigError
+from hpcml.core.named import load_complete
 from hpcml.training.experiment import open_experiment
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "examples").glob("*.toml"))
@@ -16,9 +16,9 @@ SMALL = ["data.trajectories=2", "data.held_out=1", "data.snapshots=2", "data.int
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_its_data_are_there_or_the_error_and_the_text_say_where_from(path, comm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    case = load_config(path, Case)
+    case = load_complete(path, Case)
     if case.data.kind == "simulation":
-        experiment = open_experiment(load_config(path, Case, SMALL), comm)
+        experiment = open_experiment(load_complete(path, Case, SMALL), comm)
         experiment.surrogate()
         assert experiment.train.num_samples == 2
     else:

@@ -9,8 +9,8 @@ import torch
 from mpi4py import MPI
 
 from hpcml.core.case import Generation
-from hpcml.core.config import check_config
 from hpcml.core.errors import CheckpointError, ConfigError, SolverError, TopologyError
+from hpcml.core.named import complete_config
 from hpcml.equations import build_equation
 from hpcml.fields import Grid, decompose
 from hpcml.io.dataset import Field, open_dataset
@@ -27,7 +27,7 @@ def case_of(equation, domain="auto", **data):
         "data": {"kind": "simulation", "trajectories": 4, "held_out": 1, "snapshots": 3, "interval": 0.01, **data},
         "training": {"epochs": 7},  # is not looked at
     }
-    return check_config(tables, Generation, "test")
+    return complete_config(tables, Generation, "test")
 
 
 def expected(case, sample):
@@ -122,7 +122,7 @@ def test_mistakes_are_told_on_every_rank(world, shared_path):
 
 def test_a_case_that_simulates_nothing_is_refused():
     with pytest.raises(ConfigError, match=r"data\.kind"):
-        check_config({"grid": {"shape": [8]}, "equation": {"name": "heat"}, "data": {"kind": "dataset"}}, Generation, "test")
+        complete_config({"grid": {"shape": [8]}, "equation": {"name": "heat"}, "data": {"kind": "dataset"}}, Generation, "test")
 
 
 def test_the_origin_is_in_the_file(world, tmp_path):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hpcml.core import case
-from hpcml.core.config import check_config
 from hpcml.core.errors import ConfigError, TopologyError
+from hpcml.core.named import complete_config
 from hpcml.io.dataset import Description, Field, Meaning, create_dataset
 from hpcml.training.evaluation import evaluate
 from hpcml.training.experiment import open_experiment
@@ -47,7 +47,7 @@ def written(path, space, layout="the-well", flipped=False):
 def case_of(path, *test, stride=1, **tables):
     data = {"kind": "dataset", "path": path, "test": list(test), "stride": stride, "inputs": ["u", "v"], "targets": ["u", "v"]}
     model = {"name": "fno", "channels": 2, "modes": 2, "layers": 1}
-    return check_config({"data": data, "model": model, "training": {"dtype": "float64"}} | tables, case.Case, "test")
+    return complete_config({"data": data, "model": model, "training": {"dtype": "float64"}} | tables, case.Case, "test")
 
 
 def error_on(spec, path, comm, tmp_path):

@@ -1,18 +1,11 @@
-"""The optimiser steps as torch's AdamW does, and the learning rate falls as the schedule says."""
+"""The optimiser steps as torch's AdamW does; any of torch's may take its place, and leaves alone what is frozen."""
 
 import pytest
 import torch
 
-from hpcml.core.case import Training
-from hpcml.training.optimiser import build_optimiser, rate_factor
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"), [("constant", [1, 1, 1, 1]), ("cosine", [1, 0.5, 0, 0.8535533905932737]), ("step", [1, 0.25, 1 / 32, 0.5])]
-)
-def test_rates(schedule, expected):
-    spec = Training(epochs=20, schedule=schedule)
-    assert [rate_factor(spec, epoch) for epoch in (0, 10, 20, 5)] == pytest.approx(expected)
+from hpcml.core.errors import ConfigError
+from hpcml.core.options import Choice
+from hpcml.training.optimiser import build_optimiser
 
 
 class RealAndComplex(torch.nn.Module):
@@ -26,8 +19,10 @@ class RealAndComplex(torch.nn.Module):
 
 def test_real_and_complex_parameters_step_as_with_one_plain_optimiser():
     ours, theirs = RealAndComplex(), RealAndComplex()
-    spec = Training(learning_rate=0.1, weight_decay=0.01)
-    optimisers = build_optimiser(ours, spec), torch.optim.AdamW(theirs.parameters(), lr=0.1, weight_decay=0.01)
+    optimisers = (
+        build_optimiser(ours, Choice(name="adamw", weight_decay=0.01), 0.1),
+        torch.optim.AdamW(theirs.parameters(), lr=0.1, weight_decay=0.01),
+    )
     for _ in range(5):
         for model, optimiser in zip((ours, theirs), optimisers, strict=True):
             optimiser.zero_grad()
@@ -35,3 +30,15 @@ def test_real_and_complex_parameters_step_as_with_one_plain_optimiser():
             optimiser.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)  # five steps of 0.1 with float32 round-off
+
+
+def test_any_of_torchs_takes_its_options_and_leaves_alone_what_is_frozen():
+    model = RealAndComplex()
+    model.first.requires_grad_(False)
+    optimiser = build_optimiser(model, Choice(name="torch.optim:SGD", momentum=0.5), 0.1)
+    assert isinstance(optimiser, torch.optim.SGD) and optimiser.defaults["momentum"] == 0.5
+    assert [id(p) for p in optimiser.param_groups[0]["params"]] == [id(model.modes), id(model.last)]
+    with pytest.raises(ConfigError, match="training.optimiser = 'torch.optim:SGD': Invalid momentum value: -1"):
+        build_optimiser(model, Choice(name="torch.optim:SGD", momentum=-1), 0.1)
+    with pytest.raises(ConfigError, match="training.optimiser = 'collections:Counter' makes Counter, which is no torch.optim.Optimizer"):
+        build_optimiser(model, Choice(name="collections:Counter"), 0.1)

@@ -10,8 +10,8 @@ import torch
 from mpi4py import MPI
 
 from hpcml.core.case import Case
-from hpcml.core.config import check_config
 from hpcml.core.errors import CheckpointError
+from hpcml.core.named import complete_config
 from hpcml.io import StopSignal, open_dataset
 from hpcml.training import generate, simulated_data
 from hpcml.training.check_case import check_case
@@ -24,7 +24,7 @@ def case_of(equation="shallow_water", ranks=None, **tables):
     grid = {"shape": [12, 10], "periodic": equation != "darcy"}
     model = {"name": "fno", "modes": 2, "channels": 2, "layers": 1}
     rest = {"ranks": ranks or {}, "model": model, "training": {"batch_size": 4}} | tables
-    return check_config({"grid": grid, "equation": {"name": equation}, "data": data} | rest, Case, "test")
+    return complete_config({"grid": grid, "equation": {"name": equation}, "data": data} | rest, Case, "test")
 
 
 @pytest.mark.parallel([1, 2, 3, 4])
@@ -51,7 +51,7 @@ def test_a_stop_is_heeded_at_the_next_step_and_what_is_complete_stays(world, sha
     case, steps, real = case_of(data=case_of().data.model_dump() | {"trajectories": 6, "interval": 0.1}), [], generate.trajectories
 
     def asked(*arguments):
-        *rest, heed = arguments
+        *rest, heed, _solver = arguments
 
         def counted():
             steps.append(0)

@@ -8,13 +8,13 @@ from torch import nn
 
 from hpcml.core.case import Training
 from hpcml.core.errors import CheckpointError, TrainingError
+from hpcml.core.options import build_function
 from hpcml.fields import Grid, decompose
 from hpcml.io.checkpoint import Checkpointer, SaveInterval
 from hpcml.io.files.remedy import remedy
 from hpcml.models.layers import Conv2d
 from hpcml.mpi import StopSignal
 from hpcml.training.dataset import Pairs
-from hpcml.training.loss import LOSSES
 from hpcml.training.trainer import Trainer
 
 SHAPE = (8, 6)
@@ -34,7 +34,7 @@ def trainer(domain, folder, data=None, **changes):
     data = data or pairs(domain)
     empty = Pairs(domain, data.inputs[:0], data.targets[:0])
     comm = domain.world_comm
-    return Trainer(model, data, empty, spec, LOSSES[spec.loss], Checkpointer(folder, comm, lazy=True), StopSignal(comm))
+    return Trainer(model, data, empty, spec, build_function("loss", spec.loss), Checkpointer(folder, comm, lazy=True), StopSignal(comm))
 
 
 def parameters_after(domain, folder, **changes):

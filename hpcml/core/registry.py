@@ -1,0 +1,120 @@
+"""What a name in a case stands for: a short name of hpcml's, one that an installed package brings, or ``module:name`` of the user's own.
+
+    [model]
+    name = "fno"                    # hpcml's
+    name = "mypackage.nets:ResNet"  # the user's: what Python finds by this name, in the current folder too
+
+A package that is installed registers short names by entry points in the group ``hpcml.KIND``, for instance ``hpcml.model``.
+Looking a name up imports nothing; only `load` does, and only what was named.
+"""
+
+import sys
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from hpcml.core.errors import ConfigError
+
+BUILT_IN: dict[str, dict[str, str]] = {
+    "model": {"fno": "hpcml.models.fno:FNO", "unet": "hpcml.models.unet:UNet"},
+    "equation": {
+        "heat": "hpcml.equations.heat:Heat",
+        "advection_diffusion": "hpcml.equations.advection_diffusion:AdvectionDiffusion",
+        "burgers": "hpcml.equations.burgers:Burgers",
+        "navier_stokes": "hpcml.equations.navier_stokes:NavierStokes",
+        "shallow_water": "hpcml.equations.shallow_water:ShallowWater",
+        "gray_scott": "hpcml.equations.gray_scott:GrayScott",
+        "wave": "hpcml.equations.wave:Wave",
+        "darcy": "hpcml.equations.darcy:Darcy",
+    },
+    "solver": {
+        "rk4": "hpcml.solvers.runge_kutta:rk4",
+        "ssp_rk3": "hpcml.solvers.runge_kutta:ssp_rk3",
+        "spectral_navier_stokes": "hpcml.solvers.spectral_navier_stokes:SpectralNavierStokes",
+        "darcy": "hpcml.solvers.darcy:DarcySolver",
+    },
+    "loss": {"mse": "hpcml.training.loss:mse", "relative_l2": "hpcml.training.loss:relative_l2", "h1": "hpcml.training.loss:h1"},
+    "optimiser": {
+        "adamw": "hpcml.training.optimiser:adamw",
+        "lbfgs": "torch.optim:LBFGS",
+        "soap": "pytorch_optimizer:SOAP",
+    },
+    "schedule": {
+        "constant": "hpcml.training.schedules:constant",
+        "cosine": "hpcml.training.schedules:cosine",
+        "step": "hpcml.training.schedules:step",
+    },
+}
+"""By kind, the short names and what they stand for."""
+
+
+def known(kind: str) -> dict[str, str]:
+    """Short names of a kind, hpcml's and those of installed packages, and the ``module:name`` that each stands for.
+
+    Communication
+    -------------
+    Local.
+    """
+    return {entry.name: entry.value for entry in entry_points(group=f"hpcml.{kind}")} | BUILT_IN[kind]
+
+
+def target_of(kind: str, name: str) -> str:
+    """What a name stands for, as ``module:name``.
+
+    Raises
+    ------
+    ConfigError
+        For a name that is neither known nor of that form.
+
+    Communication
+    -------------
+    Local.
+
+    Examples
+    --------
+    >>> target_of("model", "fno")
+    'hpcml.models.fno:FNO'
+    """
+    names = known(kind)
+    module, colon, attribute = name.partition(":")
+    if name in names:
+        return names[name]
+    if not colon or not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
+        expected = ", ".join(f"'{n}'" for n in names)
+        raise ConfigError(f"expected one of {expected}, or 'module:name' of {_article(kind)} of your own, got {name!r}")
+    return name
+
+
+def load(kind: str, name: str) -> Any:
+    """Import what a name stands for.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name, and where the module or what it should hold is not there.
+
+    Communication
+    -------------
+    Local.
+    """
+    module, _, attributes = target_of(kind, name).partition(":")
+    if "" not in sys.path and "." not in sys.path:
+        sys.path.append("")  # last, so that a file of the current folder never takes the place of an installed module
+    try:
+        found: Any = import_module(module)
+    except ImportError as error:
+        missing = getattr(error, "name", None)
+        if missing and (module == missing or module.startswith(f"{missing}.")):
+            raise ConfigError(f"{name!r}: there is no module {missing!r}: install it, or start in its folder or with PYTHONPATH") from error
+        raise ConfigError(f"{name!r}: importing {module} failed: {error}") from error
+    for part in attributes.split("."):
+        if not hasattr(found, part):
+            raise ConfigError(f"{name!r}: {module} has no {attributes!r}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ConfigError(f"{name!r} is {type(found).__name__} {found!r}, not a class or a function")
+    return found
+
+
+def _article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
