@@ -12,18 +12,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hpcml import equations, models, solvers
-from hpcml.core.case import Fno, Training, Unet
+from hpcml.core.case import Training
+from hpcml.core.options import Choice
+from hpcml.core.registry import BUILT_IN, load
 from hpcml.fields import Grid, decompose, difference, fft
 from hpcml.models import layers
 from hpcml.models.factory import build_network
 from hpcml.models.surrogate import Surrogate
 from hpcml.solvers import NeuralSolver
 from hpcml.training.dataset import Pairs, moments
-from hpcml.training.loss import LOSSES
 from hpcml.training.relative_error import relative_errors
 from hpcml.training.trainer import Trainer
 
 META = torch.device("meta")
+LOSSES = [load("loss", name) for name in BUILT_IN["loss"]]
+KINDS = [Choice(name="fno", channels=4, modes=3), Choice(name="unet", channels=4, levels=2)]
 SHAPES = {1: (16,), 2: (12, 16), 3: (8, 8, 12)}
 
 
@@ -133,7 +136,7 @@ def test_every_model():
 
 
 def test_every_loss():
-    for loss, periodic in itertools.product(LOSSES.values(), (True, False)):
+    for loss, periodic in itertools.product(LOSSES, (True, False)):
         with domain_on_meta(2, periodic) as domain:
             run(lambda x, loss=loss, domain=domain: loss(domain, x, torch.zeros_like(x)), domain)
 
@@ -172,7 +175,7 @@ def test_differences_and_transforms():
 
 def test_a_training_step():
     """As a case describes it, but for the one look at loss and norm in every update, and torch's fused passes over parameters."""
-    for kind, loss in itertools.product((Fno(name="fno", channels=4, modes=3), Unet(name="unet", channels=4, levels=2)), LOSSES.values()):
+    for kind, loss in itertools.product(KINDS, LOSSES):
         with domain_on_meta(2) as domain:
             network = build_network(kind, domain, 2, 2)
             model = Surrogate(network, 2, 2, residual=True).to(META)

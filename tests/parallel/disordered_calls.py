@@ -134,6 +134,9 @@ def tendency(equation, channels):
     return function(lambda d, x: equation.tendency(x, d), "halo", "window", "transpose", channels=channels)
 
 
+LOSSES = (loss.mse, loss.relative_l2, loss.h1)
+
+
 def losses(data=1):
     """On data groups, where there are as many as ranks, nobody shares a field and all share the loss."""
 
@@ -147,9 +150,7 @@ def losses(data=1):
 
     suffix = " of data groups" if data > 1 else ""
     quiet = ("backward",)
-    return {
-        f"{f.__name__}{suffix}": Call(of(f), (f.__name__,), True, () if f is loss.h1 and data == 1 else quiet) for f in loss.LOSSES.values()
-    }
+    return {f"{f.__name__}{suffix}": Call(of(f), (f.__name__,), True, () if f is loss.h1 and data == 1 else quiet) for f in LOSSES}
 
 
 def modes(setting):
