@@ -48,13 +48,15 @@ demo: $(RUNNABLE)
 test: $(INSTALLED)
 	@$(MAKE) --no-print-directory --keep-going test-serial test-ranks
 
+# A worker for each core, though more than four would mostly wait for the ranks that they launch; a file stays with one, which makes
+# what its tests share once.
 test-serial: $(INSTALLED)
-	$(BIN)/python -m pytest -q --continue-on-collection-errors
+	$(BIN)/python -m pytest -q --continue-on-collection-errors --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-ranks: $(RANKS:%=test-ranks-%)
 
 test-ranks-%: $(INSTALLED)
-	$(MPIEXEC) -n $* $(BIN)/python -m pytest -q --continue-on-collection-errors
+	$(MPIEXEC) -n $* $(BIN)/python -m pytest -q -p no:xdist --continue-on-collection-errors
 
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W -q docs docs/_build

@@ -1,7 +1,6 @@
 """The session over ranks fails when it should: on a failure of any rank, a disagreement, a rank left alone, a hang."""
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -22,16 +21,13 @@ def session(mpiexec, tmp_path):
     def run(body, *options):
         (tmp_path / "conftest.py").write_text(CONFTEST.replace("GRACE_S = 10.0", "GRACE_S = 1.0"))
         (tmp_path / "test_it.py").write_text(PRELUDE + body)
-        start = time.monotonic()
-        return mpiexec(
-            3, "-m", "pytest", "-q", "--color=no", "--rootdir", tmp_path, "-c", "/dev/null", tmp_path, *options
-        ), time.monotonic() - start
+        return mpiexec(3, "-m", "pytest", "-q", "--color=no", "--rootdir", tmp_path, "-c", "/dev/null", tmp_path, *options)
 
     return run
 
 
 def test_it_selects_the_tests_of_its_size_and_speaks_once(session):
-    result, _ = session(
+    result = session(
         "@pytest.mark.parallel([1, 2, 3])\ndef test_three(): assert comm.size == 3\n"
         "@pytest.mark.parallel([2])\ndef test_two(): pass\n"
         "def test_serial(): pass\n"
@@ -40,7 +36,7 @@ def test_it_selects_the_tests_of_its_size_and_speaks_once(session):
 
 
 def test_a_failure_of_one_rank_is_that_of_all(session):
-    result, _ = session(
+    result = session(
         "@pytest.mark.parallel([3])\ndef test_last(): assert comm.rank != 2, 'bad luck'\n"
         "@pytest.fixture\ndef broken():\n    yield\n    assert comm.rank != 1, 'not torn down'\n"
         "@pytest.mark.parallel([3])\ndef test_teardown(broken): pass\n"
@@ -52,25 +48,25 @@ def test_a_failure_of_one_rank_is_that_of_all(session):
 
 
 def test_ranks_must_agree_to_skip(session):
-    result, _ = session("@pytest.mark.parallel([3])\ndef test_it():\n    if comm.rank: pytest.skip('not here')\n")
+    result = session("@pytest.mark.parallel([3])\ndef test_it():\n    if comm.rank: pytest.skip('not here')\n")
     assert result.returncode == 1 and "ranks are not at the same point" in result.stdout
 
 
 def test_ranks_must_collect_the_same_tests(session):
-    result, _ = session("if comm.rank == 1: raise ImportError('only here')\n@pytest.mark.parallel([3])\ndef test_it(): pass\n")
+    result = session("if comm.rank == 1: raise ImportError('only here')\n@pytest.mark.parallel([3])\ndef test_it(): pass\n")
     assert result.returncode != 0 and "ranks collected different tests" in result.stderr
 
 
 def test_a_failed_rank_does_not_wait_for_those_that_wait_for_it(session):
-    result, seconds = session("@pytest.mark.parallel([3])\ndef test_it():\n    assert comm.rank != 1, 'bad luck'\n    comm.Barrier()\n")
+    result = session("@pytest.mark.parallel([3])\ndef test_it():\n    assert comm.rank != 1, 'bad luck'\n    comm.Barrier()\n")
     assert result.returncode != 0
     assert "[rank 1 of 3] FAILED test_it.py::test_it" in result.stderr and "AssertionError: bad luck" in result.stderr
-    assert seconds < 60  # the test's own limit is 120 s
+    assert "HANG" not in result.stderr  # it does not go on until the test's own limit
 
 
 def test_a_hang_ends_with_the_stack_of_every_rank(session):
     body = "@pytest.mark.parallel([3])\ndef test_it():\n    time.sleep(30) if comm.rank == 1 else comm.Barrier()\n"
-    result, _ = session(body, "--timeout=2")
+    result = session(body, "--timeout=2")
     assert result.returncode != 0
     for rank in range(3):
         assert f"[rank {rank} of 3] HANG test_it.py::test_it" in result.stderr

@@ -1,8 +1,8 @@
 """The house keeps its rules: imports point downwards, files stay small, style and types hold, and importing hpcml costs nothing."""
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc", "experimental
 
 
 def _run(*words):
-    result = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    result = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=800)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -28,6 +28,7 @@ def test_ruff_accepts_every_file():
     _run("-m", "ruff", "check", "--no-cache", ".")
 
 
+@pytest.mark.timeout(900)  # half a minute on a quiet machine, whose cores nobody else wants
 def test_mypy_accepts_the_package():
     _run("-m", "mypy")
 
@@ -43,14 +44,18 @@ def test_what_a_login_node_runs_loads_no_mpi_and_no_torch(words):
 
 
 def test_help_is_instant():
-    def seconds():
-        start = time.perf_counter()
-        _run("-m", "hpcml", "--help")
-        return time.perf_counter() - start
+    def seconds(*words):
+        """Least of the processor: what others do at the same time is not counted."""
+        taken = []
+        for _ in range(5):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            _run(*words)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return min(taken)
 
-    # 0.3 s is what a user takes for instant; 0.06 s was measured on two cores. The best of several is what the command needs when the
-    # machine does nothing else.
-    assert min(seconds() for _ in range(7)) < 0.3
+    # A user takes 0.3 s for instant, and Python itself needs 0.02 s to start on two quiet cores.
+    assert seconds("-m", "hpcml", "--help") < 15 * seconds("-c", "pass")
 
 
 def test_public_names_and_packages_load_on_first_use():

@@ -103,7 +103,7 @@ def test_a_run_that_another_job_is_at_is_refused_and_goes_on(mpiexec, tmp_path, 
         before = (run / "environment.json").read_bytes()
         second = mpiexec(2, "-m", "hpcml", "train", tmp_path / "case.toml", "--run", run)
         job.send_signal(signal.SIGUSR1)
-        out, _ = job.communicate(timeout=60)
+        out, _ = job.communicate(timeout=300)
     assert second.returncode == 2 and second.stderr.count("hpcml: error:") == 1, second.stderr
     assert re.search(r"checkpoints is in use by process \d+ on .*: give this run a folder of its own", second.stderr), second.stderr
     assert (run / "environment.json").read_bytes() == before

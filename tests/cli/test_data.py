@@ -57,7 +57,7 @@ def test_any_number_of_ranks_makes_the_same_files_and_a_kill_does_not_change_the
     killed = progress.exists()
     if killed:
         os.kill(json.loads((progress.parent / ".lock").read_text())["pid"], signal.SIGKILL)
-    job.communicate(timeout=60)
+    job.communicate(timeout=300)
     assert killed and progress.with_suffix(".partial").exists()
     done = hpcml(mpiexec, 2, "data", "generate", made / "case.toml", "--out", tmp_path / "waves")
     assert done.returncode == 0 and "8 trajectories, 0 of them" not in done.stdout, done.stderr

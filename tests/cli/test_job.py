@@ -15,7 +15,7 @@ modes = 4
 
 
 def hpcml(*words):
-    return subprocess.run([sys.executable, "-m", "hpcml", *map(str, words)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-m", "hpcml", *map(str, words)], capture_output=True, text=True, timeout=300)
 
 
 def test_a_job_is_rendered_for_the_case_and_the_run_directory_of_train(tmp_path):

@@ -55,7 +55,7 @@ def hpcml(request, locales, tmp_path):
     environment |= LOCALES[request.param] | {"LOCPATH": str(locales), "OMP_NUM_THREADS": "1"}
 
     def run(folder, *words):
-        done = subprocess.run([sys.executable, "-m", "hpcml", *words], cwd=folder, env=environment, capture_output=True, timeout=100)
+        done = subprocess.run([sys.executable, "-m", "hpcml", *words], cwd=folder, env=environment, capture_output=True, timeout=300)
         return done.returncode, done.stdout, done.stderr
 
     return run

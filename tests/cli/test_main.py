@@ -30,7 +30,7 @@ def _hpcml(*words, **environ):
         [sys.executable, "-m", "hpcml", *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         cwd=Path(hpcml.__file__).parents[1],
         env={**os.environ, **environ},
     )
@@ -46,7 +46,7 @@ def test_python_dash_m_is_the_command():
 
 
 def test_python_without_docstrings_runs_it_as_well():
-    result = subprocess.run([sys.executable, "-OO", "-m", "hpcml", "--help"], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-OO", "-m", "hpcml", "--help"], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0 and "machine learning" in result.stdout
 
 
@@ -118,7 +118,7 @@ def test_a_job_says_once_what_is_wrong(mpiexec, words):
 )
 def test_an_output_that_nobody_takes(shell, out, status, error):
     command = ["bash", "-o", "pipefail", "-c", shell.format(f"{sys.executable} -m hpcml")]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(hpcml.__file__).parents[1], timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(hpcml.__file__).parents[1], timeout=300)
     assert (result.stdout, result.returncode, result.stderr) == (out, status, error)
 
 

@@ -75,16 +75,16 @@ def runs(tmp_path_factory, mpiexec, small_case):
     training = small_case["training"] | {"epochs": 60, "checkpoint_share": 0.5}
     (folder / "case.toml").write_text(tomli_w.dumps(small_case | {"training": training}))
     whole = start(mpiexec, 2, folder, folder / "whole")
-    assert whole.wait(timeout=100) == 0, whole.communicate()[0]
+    assert whole.wait(timeout=300) == 0, whole.communicate()[0]
     job = start(mpiexec, 2, folder, folder / "parts")
     step = wait_for_step(job, folder / "parts", 10)
     for rank in ranks_of(folder / "parts"):
         os.kill(rank, signal.SIGKILL)
-    assert job.wait(timeout=60) != 0
+    assert job.wait(timeout=300) != 0
     job = start(mpiexec, 2, folder, folder / "parts")
     wait_for_step(job, folder / "parts", step + FURTHER)
     job.send_signal(signal.SIGUSR1)
-    out, _ = job.communicate(timeout=60)
+    out, _ = job.communicate(timeout=300)
     assert job.returncode == 85 and re.search(r"resuming after update \d+ from .* \(memory\)", out), out
     stopped = int(re.search(r"stopped as asked after update (\d+)", out)[1])
     assert max(saved_steps(folder / "parts")) == stopped <= LAST - FURTHER
@@ -95,7 +95,7 @@ def runs(tmp_path_factory, mpiexec, small_case):
 def test_the_run_that_was_stopped_ends_as_the_one_that_never_was(runs, mpiexec, tmp_path, ranks):
     shutil.copytree(runs / "parts", tmp_path / "run")
     job = start(mpiexec, ranks, runs, tmp_path / "run")
-    assert job.wait(timeout=100) == 0, job.communicate()[0]
+    assert job.wait(timeout=300) == 0, job.communicate()[0]
     rows, *states = result(tmp_path / "run")
     expected, *expected_states = result(runs / "whole")
     if ranks == 2:

@@ -42,7 +42,7 @@ def checkout(tmp_path_factory):
 
 def _pip(*words):
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *words, "--no-deps", "--no-build-isolation", "--no-index"], check=True, timeout=100)
+    subprocess.run([*pip, *words, "--no-deps", "--no-build-isolation", "--no-index"], check=True, timeout=300)
 
 
 def test_a_plain_checkout(checkout):

@@ -40,13 +40,13 @@ def test_nothing_acknowledged_is_lost_and_the_next_start_goes_on(mpiexec):
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="what makes calls fail is compiled by gcc")
 def test_a_dataset_goes_on_whichever_call_fails(mpiexec):
-    done = subprocess.run([sys.executable, SCRIPT, "dataset"], env=mpiexec.env, capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, SCRIPT, "dataset"], env=mpiexec.env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "'one sentence'" in done.stdout, done.stdout + done.stderr
 
 
 def test_data_that_may_not_be_as_large_as_their_file_end_in_a_sentence(mpiexec, tmp_path):
     env = mpiexec.env | {"PYTHONPATH": str(SCRIPT.parent)}
-    done = subprocess.run([sys.executable, "-c", LIMITED, tmp_path], env=env, capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", LIMITED, tmp_path], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2, done.stderr  # and not ended by a signal, once HDF5 frees what it could not write
     assert done.stderr.count("File too large; raise the limit of the size of a file") == 4, done.stderr
     assert "Traceback" not in done.stderr and not list(tmp_path.glob("*.h5"))

@@ -1,7 +1,6 @@
 """The probe comes back with an answer whatever its processes do, a segmentation fault inside MPI included."""
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -59,10 +58,8 @@ def test_what_the_processes_print_decides(code, answer, final, reason):
 
 
 def test_a_probe_that_hangs_is_ended_and_may_be_tried_again():
-    start = time.monotonic()
-    found, final = probe(limit_s=0.5, command=python("import time; print('begin', flush=True); time.sleep(60)"))
+    found, final = probe(limit_s=0.5, command=python("import time; print('begin', flush=True); time.sleep(1000)"))
     assert not found.answer and not final and "did not end within 0.5 s" in found.reason
-    assert time.monotonic() - start < 30  # far below the 60 s that it would have taken, on any machine
 
 
 def test_a_command_that_is_not_there_is_no_crash():

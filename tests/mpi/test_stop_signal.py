@@ -71,7 +71,7 @@ from hpcml.mpi import StopSignal
 with StopSignal(MPI.COMM_SELF) as stop:
     print(stop.agreed())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
@@ -90,6 +90,6 @@ def test_the_launcher_passes_the_signal_on(mpiexec, tmp_path):
         assert job.stdout.readline() == "running\n"
         time.sleep(0.2)
         job.send_signal(signal.SIGUSR1)
-        out, _ = job.communicate(timeout=60)
+        out, _ = job.communicate(timeout=300)
     assert job.returncode == 85 and len(set(line for line in out.splitlines() if line.startswith("stopped"))) == 1
     assert len(list((tmp_path / "run").glob("step-*/commit.json"))) == 1

@@ -61,7 +61,7 @@ def test_a_launcher_of_another_mpi_is_named_once(mpiexec, launch):
             env=mpiexec.env | launch | {"SLURM_JOB_ID": "7", "SLURM_PROCID": str(rank)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         for rank in range(2)
     ]

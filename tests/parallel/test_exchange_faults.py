@@ -1,4 +1,4 @@
-"""What goes wrong in the middle of an exchange ends with a named error within five seconds: no hang, no crash when MPI finalises."""
+"""What goes wrong in the middle of an exchange ends soon with a named error: no hang, no crash when MPI finalises."""
 
 import signal
 import time
@@ -14,8 +14,8 @@ from hpcml.parallel.layout import Layout
 from hpcml.parallel.transport.choice import datatypes_possible
 
 BACKENDS = ["shared", "mpi", *(["datatype"] if datatypes_possible() else [])]
-LIMIT_S = 5.0
-"""From the fault to the end of the launcher, which comes after that of every rank: it takes 1.5 to 3.2 s, of which 3 are waits."""
+END_S = 5.0
+"""From the fault to the end of the launcher, which comes after that of every rank, on a machine that has nothing else to do."""
 SURVIVE = ["--runtime-options", "continuous"] if MPI.get_vendor()[0] == "Open MPI" else ["-disable-auto-cleanup"]
 """Options of the launcher with which a job outlives one of its ranks, so that the others can be heard."""
 SHIELD = [] if MPI.get_vendor()[0] == "Open MPI" else ["sh", "-c", 'trap "" USR1; "$@"; exit $?', "sh"]
@@ -43,14 +43,25 @@ FAULTS = {
     "killed": "os.kill(os.getpid(), signal.SIGKILL)",
     "raises": "raise ArithmeticError('in the middle')",
     "wrong shape": "halo.exchange(torch.zeros(7))",
+    "none": "pass",
 }
+
+
+@pytest.fixture(scope="module")
+def end_s(mpiexec, tmp_path_factory):
+    """`END_S`, and more where even a job without a fault takes long to end."""
+    folder = tmp_path_factory.mktemp("calibration")
+    program, moment = folder / "program.py", folder / "moment"
+    program.write_text(PROGRAM.format(fault=FAULTS["none"]))
+    assert mpiexec(2, program, "shared", "idle", moment).returncode == 0
+    return END_S + 5 * (time.monotonic() - float(moment.read_text()))
 
 
 @pytest.mark.parametrize(
     ("backend", "fault", "when"),
     [("shared", "killed", "begun"), ("mpi", "killed", "idle"), ("shared", "raises", "begun"), ("mpi", "wrong shape", "idle")],
 )
-def test_a_rank_that_fails_ends_the_job_with_a_name(mpiexec, tmp_path, backend, fault, when):
+def test_a_rank_that_fails_ends_the_job_with_a_name(mpiexec, tmp_path, end_s, backend, fault, when):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.format(fault=FAULTS[fault]))
     plain = mpiexec.command
@@ -58,12 +69,12 @@ def test_a_rank_that_fails_ends_the_job_with_a_name(mpiexec, tmp_path, backend, 
         mpiexec.command = lambda size, *args: [plain(0)[0], *SURVIVE, "-n", str(size), *SHIELD, *plain(size, *args)[3:]]
     moment = tmp_path / "moment"
     try:
-        result = mpiexec(2, program, backend, when, moment, timeout=60)
+        result = mpiexec(2, program, backend, when, moment)
         end = time.monotonic()  # one clock for all processes
     finally:
         mpiexec.command = plain
     took = end - float(moment.read_text())
-    assert 0 < took < LIMIT_S
+    assert 0 < took < end_s
     named = {"killed": "hpcml: error: rank 0 waits for rank 1", "raises": "ArithmeticError", "wrong shape": "ShapeError"}[fault]
     assert named in result.stderr, result.stderr
     assert result.returncode != 0 or fault == "killed"  # a launcher that lets a job outlive a rank may call that a success
@@ -117,5 +128,5 @@ def test_an_exception_in_between_leaves_nothing_pending(comm, backend):
 
 def test_disorder_is_noticed_by_every_rank(mpiexec):
     """A few of the cases; `tests/parallel/disorder.py` holds them all."""
-    result = mpiexec(3, Path(__file__).with_name("disorder.py"), 47, 5, timeout=100)
+    result = mpiexec(3, Path(__file__).with_name("disorder.py"), 47, 5)
     assert " 0 bad" in result.stdout, result.stdout + result.stderr
