@@ -20,14 +20,14 @@ NAME, MEASURED = "convolution", "convolution-blocks"
 """Of the decision in a run's record, and of the measurement in the cache: another where its content has another form."""
 CHANNELS = (1, 4, 8, 16, 32, 64)
 """Input and output channels that are measured, with taps of 3 in each dim."""
-BLOCKS = ((16, 32), (32, 64), (64, 128))
+BLOCKS = ((16, 32), (32, 64), (64, 64))
 """Cells that are measured in two dims: halves of fields. With fewer than these all wait for Python."""
 BLOCK_3D = (8, 16, 16)
 GAIN = 0.9
 """A way other than torch's is taken only if it needs less of its time than this, so that where both are alike nothing hangs on noise."""
 MANY = 16
 """Channels from which on a way that does not gain is not tried with more."""
-ROUNDS, SECONDS = (5, 24), 0.02
+ROUNDS, SECONDS = (3, 24), 0.02
 """Fewest and most turns of every way, whose best time counts, and seconds after which the fewest are enough."""
 
 Way = Callable[[], object]
@@ -77,7 +77,7 @@ def conv_choice(comm: MPI.Intracomm, shape: Sequence[int]) -> ConvChoice:
 
     Communication
     -------------
-    Collective over comm: one broadcast. The first time on a processor one process of each node measures for some seconds.
+    Collective over comm: one broadcast. The first time on a processor one process of each node measures for about two seconds.
     """
     way = agreed_way(NAME, lambda: chosen(measured_way(MEASURED, "conv", measure), torch.get_num_threads()), comm)
     try:

@@ -64,7 +64,7 @@ def test_many_channels_are_not_tried_after_some_did_not_gain(monkeypatch):
     monkeypatch.setattr(conv_choice, "_race", lambda way, others: 0.5 if len(others) == 1 else 2.0)
     found = measure()
     assert list(found["forward"]["float32"]["512"].values()) == [0.5] * len(conv_choice.CHANNELS)
-    assert list(found["backward"]["float64"]["8192"]) == ["1", "4", "8", "16"]
+    assert list(found["backward"]["float64"]["4096"]) == ["1", "4", "8", "16"]
 
 
 @pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler on this machine")
