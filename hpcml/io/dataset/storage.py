@@ -26,7 +26,7 @@ class Storage:
 
     Attributes
     ----------
-    bytes_read, bytes_written : int
+    bytes_read : int
         Of array elements, by this rank: exact for arrays that lie in one piece; for chunked ones the stored size of every chunk touched.
 
     Notes
@@ -36,7 +36,6 @@ class Storage:
 
     def __init__(self, writable: bool = False) -> None:
         self.bytes_read = 0
-        self.bytes_written = 0
         self._flags = os.O_RDWR if writable else os.O_RDONLY
         self._descriptors: dict[str, int] = {}
         self._files: dict[str, ConfinedFile] = {}
@@ -90,7 +89,6 @@ class Storage:
                     done += os.pwrite(descriptor, piece[done:], array.offset + start * item + done)
         except OSError as error:
             raise CheckpointError(f"cannot write {array.name} of {array.path}: {reason(error)}") from None
-        self.bytes_written += len(memory)
 
     def sync(self) -> None:
         """Force to the disk what was written.

@@ -6,7 +6,7 @@ that each holder writes its even share of the bytes:  P ranks write each byte on
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from hpcml.io.checkpoint.state.box import Box
@@ -40,9 +40,6 @@ class ArraySpec:
     dtype: str
     placement: Placement
     shape: tuple[int, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
     @staticmethod
     def from_json(fields: dict[str, Any]) -> "ArraySpec":
