@@ -194,7 +194,7 @@ def main():
     arguments = parser.parse_args()
     launcher = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     outcomes, target, count = Counter(), "nothing", 0
-    with tempfile.TemporaryDirectory(prefix="kill-checkpoint-") as parent:
+    with tempfile.TemporaryDirectory(prefix="kill-checkpoint-", ignore_cleanup_errors=True) as parent:
         folder = str(Path(parent) / "run")
         try:
             for count in range(arguments.first, arguments.first + arguments.kills):
