@@ -20,6 +20,7 @@ from hpcml.equations.equation import Equation
 from hpcml.equations.padded import Padded
 from hpcml.equations.random_field import random_field
 from hpcml.fields.domain import Domain
+from hpcml.mpi.call import named_call
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class AdvectionDiffusion(Equation):
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("concentration",)
 
+    @named_call
     def tendency(self, state: Tensor, domain: Domain) -> Tensor:
         weno = self.scheme == "weno"
         padded = Padded.of(state, domain, 3 if weno else 2)

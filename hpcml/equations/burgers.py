@@ -22,6 +22,7 @@ from hpcml.equations.padded import Padded
 from hpcml.equations.product import product
 from hpcml.equations.random_field import random_field
 from hpcml.fields.domain import Domain
+from hpcml.mpi.call import named_call
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Burgers(Equation):
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("velocity",) if num_dims == 1 else tuple(f"velocity_{d}" for d in range(num_dims))
 
+    @named_call
     def tendency(self, state: Tensor, domain: Domain) -> Tensor:
         padded = Padded.of(state, domain, 2)
         rates = list((self.viscosity * padded.laplacian_4()).unbind(1))

@@ -24,6 +24,7 @@ from hpcml.equations.product import product
 from hpcml.equations.random_field import random_field
 from hpcml.fields.domain import Domain
 from hpcml.kernels.face_divergence import minus_face_divergence
+from hpcml.mpi.call import named_call
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Darcy(Equation):
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("coefficient", "pressure")
 
+    @named_call
     def tendency(self, state: Tensor, domain: Domain) -> Tensor:
         """Residual f + ∇·(a ∇p) as the pressure's rate of change: following it in time relaxes to the solution; a does not change.
 

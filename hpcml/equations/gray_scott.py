@@ -25,6 +25,7 @@ from hpcml.equations.largest import largest
 from hpcml.equations.padded import Padded
 from hpcml.equations.random_field import random_field
 from hpcml.fields.domain import Domain
+from hpcml.mpi.call import named_call
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class GrayScott(Equation):
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("u", "v")
 
+    @named_call
     def tendency(self, state: Tensor, domain: Domain) -> Tensor:
         laplacian = Padded.of(state, domain, 1).laplacian()
         u, v = state[:, :1], state[:, 1:]

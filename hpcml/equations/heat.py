@@ -20,6 +20,7 @@ from hpcml.equations.equation import Equation
 from hpcml.equations.padded import Padded
 from hpcml.equations.random_field import random_field
 from hpcml.fields.domain import Domain
+from hpcml.mpi.call import named_call
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Heat(Equation):
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("temperature",)
 
+    @named_call
     def tendency(self, state: Tensor, domain: Domain) -> Tensor:
         return Padded.of(state, domain, 1).laplacian(self.diffusivity)
 

@@ -22,6 +22,7 @@ from hpcml.equations.equation import Equation
 from hpcml.equations.largest import largest
 from hpcml.equations.random_field import random_field
 from hpcml.fields.domain import Domain
+from hpcml.mpi.call import named_call
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class NavierStokes(Equation):
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("vorticity",)
 
+    @named_call
     def tendency(self, state: Tensor, domain: Domain) -> Tensor:
         """Time derivative of the vorticity, differentiably.
 

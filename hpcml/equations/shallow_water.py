@@ -24,6 +24,7 @@ from hpcml.equations.largest import largest
 from hpcml.equations.padded import Padded
 from hpcml.equations.random_field import random_field
 from hpcml.fields.domain import Domain
+from hpcml.mpi.call import named_call
 
 STEEPEST = 0.05
 """Relative amplitude of the exact wave's speed."""
@@ -75,6 +76,7 @@ class ShallowWater(Equation):
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("depth", *(f"momentum_{d}" for d in range(num_dims)))
 
+    @named_call
     def tendency(self, state: Tensor, domain: Domain) -> Tensor:
         padded = Padded.of(torch.cat([state[:, :1], state[:, 1:] / state[:, :1]], 1), domain, 2)
         rate = torch.zeros_like(state)

@@ -21,6 +21,7 @@ from hpcml.equations.padded import Padded
 from hpcml.equations.product import product
 from hpcml.equations.random_field import random_field
 from hpcml.fields.domain import Domain
+from hpcml.mpi.call import named_call
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Wave(Equation):
     def channels(self, num_dims: int) -> tuple[str, ...]:
         return ("displacement", "velocity")
 
+    @named_call
     def tendency(self, state: Tensor, domain: Domain) -> Tensor:
         displacement, velocity = state[:, :1], state[:, 1:]
         return torch.cat([velocity, Padded.of(displacement, domain, 1).laplacian(self.speed**2)], 1)

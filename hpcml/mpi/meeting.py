@@ -19,6 +19,8 @@ from hpcml.mpi.patience import give_up, lenient, wait
 from hpcml.mpi.roll_call import list_ranks
 
 MOST_KNOWN = 4096
+MOST_SAID = 1024
+"""Bytes in which a rank says what it does."""
 _numbers: dict[tuple[Any, ...], int] = {}
 
 
@@ -124,9 +126,22 @@ def _in_call() -> str:
     return f"{name}: " if name else ""
 
 
+def _tell_all(comm: MPI.Intracomm, mine: str) -> list[str]:
+    own, every = np.zeros(MOST_SAID, np.uint8), np.zeros((comm.size, MOST_SAID), np.uint8)
+    said = np.frombuffer(mine.encode()[:MOST_SAID], np.uint8)
+    own[: len(said)] = said
+    request = comm.Iallgather(own, every)
+    try:
+        wait(request.Test, lambda: mine, comm)
+    except BaseException:
+        give_up(request, own, every)
+        raise
+    return [bytes(text).rstrip(b"\0").decode(errors="ignore") for text in every]
+
+
 def _disagreement(comm: MPI.Intracomm, mine: str) -> CommunicationError:
-    """The error of all ranks: who does what."""
-    said = MPI.Intracomm.allgather(comm, mine)  # all ranks are here
+    """The error of all ranks: who does what. Some may have met and given up before this one came, and are not there any more."""
+    said = _tell_all(comm, mine)
     calls = [text.partition(" (/")[0] for text in said]
     kinds = {call: [rank for rank, other in enumerate(calls) if other == call] for call in dict.fromkeys(calls)}
     parts = [f"{list_ranks(ranks)} in {said[ranks[0]]}" for ranks in kinds.values()]

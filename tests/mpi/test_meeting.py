@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError
 from hpcml.mpi import all_max, all_sum, start_sum
@@ -44,3 +45,21 @@ def test_calls_in_another_order_never_mix_their_numbers(comm):
             call()
     with calling("first" if comm.rank else "second"), pytest.raises(CommunicationError, match="rank 0 in second: sum"):
         all_sum(np.ones(2), comm)
+
+
+@pytest.mark.parallel([2])
+def test_who_comes_to_another_call_when_the_others_have_given_up_does_not_wait_for_them(comm, monkeypatch):
+    monkeypatch.setenv("HPCML_PATIENCE_S", "0.1")
+    ranks = MPI.COMM_WORLD.Dup()  # on which a meeting is left unfinished
+    if comm.rank:
+        with pytest.raises(CommunicationError, match="Barrier"):
+            meet(ranks, "Barrier")
+        monkeypatch.setenv("HPCML_PATIENCE_S", "60")
+        MPI.COMM_WORLD.send(None, 0, tag=1)
+    else:
+        MPI.COMM_WORLD.recv(source=1, tag=1)
+        monkeypatch.setenv("HPCML_PATIENCE_S", "3")  # for the meeting, which is complete
+        with pytest.raises(CommunicationError, match="maximum"):
+            meet(ranks, "maximum")
+    monkeypatch.setenv("HPCML_PATIENCE_S", "60")
+    comm.Barrier()

@@ -36,6 +36,8 @@ LISTEN_S = 0.2
 """Instead of `hpcml.mpi.roll_call.LISTEN_S`, likewise: waiting ranks look for messages every `hpcml.mpi.patience.LOOK_S`."""
 MOST_S = 10.0
 """Every process is to end within 15 s of patience of 5 s."""
+UNLIKE_WORK = 20
+"""Times as much patience where rank 0 has work that the others wait for: who gives up before it comes leaves it alone."""
 HANG_S = 100.0
 DIFFERENTIABLE = disordered_calls.LAYERS | disordered_calls.FUNCTIONS
 CALLS = (
@@ -84,7 +86,7 @@ class Case:
 
     def __init__(self, name, kind, when, direction):
         self.name, self.kind, self.when, self.direction = name, kind, when, direction
-        self.words = ("?",)
+        self.words, self.tell = ("?",), lambda: None
 
     def run(self, setting, patience_s):
         """Prepare with all patience that there is, then do what is asked, and go on as a program does."""
@@ -95,6 +97,7 @@ class Case:
         setting.comm.Barrier()
         os.environ["HPCML_PATIENCE_S"] = str(patience_s)
         self.start = time.monotonic()
+        self.tell()
         odd = setting.comm.rank == setting.comm.size - 1
         for act, words in sequence(self.kind, odd, *pair):
             self.words = words
@@ -123,6 +126,7 @@ def attempt(case, patience_s=PATIENCE_S):
     comm = MPI.COMM_WORLD.Dup()
     folder = MPI.COMM_WORLD.bcast(tempfile.mkdtemp() if MPI.COMM_WORLD.rank == 0 else None)
     case.start, error = time.monotonic(), None
+    patience_s *= UNLIKE_WORK if case.name in disordered_solvers.UNLIKE else 1
     try:
         case.run(Setting(comm, Path(folder)), patience_s)
     except Exception as caught:
@@ -162,10 +166,8 @@ def one(name, kind, when, direction):
     comm = hpcml.mpi.world().comm
     folder = comm.bcast(tempfile.mkdtemp() if comm.rank == 0 else None)
     case = Case(name, kind, int(when), direction)
-    try:
-        case.run(Setting(comm, Path(folder)), patience_s)
-    finally:
-        print(f"pid {os.getpid()} begins at {time.time() - time.monotonic() + case.start}", flush=True)
+    case.tell = lambda: print(f"pid {os.getpid()} begins at {time.time()}", flush=True)
+    case.run(Setting(comm, Path(folder)), patience_s)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from hpcml.fields.partial_halo import PartialHalo
 from hpcml.models import FNO, UNet, layers
 from hpcml.training import loss
 
-SIDES = {1: (13,), 2: (14, 14), 3: (6, 6, 6)}
-"""Cells by number of dims. Two dims that 2 divides, and whose halves it does not: where blocks end, few windows do."""
+SIDES = {1: (11,), 2: (22, 22), 3: (6, 6, 6)}
+"""Cells by number of dims, such that on 2, 3 and 4 ranks the last one has a part in whatever moves cells."""
 
 
 @dataclass
@@ -107,7 +107,7 @@ LAYERS = {
     "Interpolate": layer("Interpolate", scale_factor=2, mode="bilinear"),
     "Pad": layer("Pad", (1, 1, 1, 1), mode="circular"),
     "Roll": layer("Roll", (1, 1)),
-    "Slice": layer("Slice", slice(1, None), slice(1, None)),
+    "Slice": layer("Slice", slice(3, None), slice(3, None)),
     "SpectralConv": layer("SpectralConv", 2, 2, 3),
     "PixelShuffle": layer("PixelShuffle", 2, dims=1),
     "PixelUnshuffle": layer("PixelUnshuffle", 2),
@@ -131,7 +131,7 @@ def network(kind, **options):
 
 
 def tendency(equation, channels):
-    return function(lambda d, x: equation.tendency(x, d), "halo", "window", "transpose", channels=channels)
+    return function(lambda d, x: equation.tendency(x, d), f"{type(equation).__name__}.tendency", channels=channels)
 
 
 LOSSES = (loss.mse, loss.relative_l2, loss.h1)

@@ -100,17 +100,18 @@ def adjoint_test(setting):
 
 
 SOLVERS = {
-    "RungeKutta": made(solver(lambda d: solvers.RungeKutta(equations.Heat(), d, 1e-3)), "halo", "window"),
+    "RungeKutta": made(solver(lambda d: solvers.RungeKutta(equations.Heat(), d, 1e-3)), "Heat.tendency"),
     "SpectralNavierStokes": made(
         solver(lambda d: solvers.SpectralNavierStokes(equations.NavierStokes(), d, 1e-3)), "window", "transpose", "maximum"
     ),
-    "RungeKutta.rollout": made(rollout, "halo", "window", "agreement", "maximum", "minimum"),
+    "RungeKutta.rollout": made(rollout, "Heat.tendency", "agreement", "maximum", "minimum"),
     "NavierStokes.stable_step": made(stable_step, "maximum", "transpose", "window"),
     "DarcySolver": made(darcy, "DarcySolver.solve"),
     "NeuralSolver": made(solver(lambda d: solvers.NeuralSolver(layers.Conv2d(d, 1, 1, 3, padding=1), d)), "Conv2d"),
     "conjugate_gradients": made(diagonal, "conjugate_gradients"),
     "red_black_sor": made(poisson, "red_black_sor"),
 }
+UNLIKE = {"verify"}
 PARALLEL = {
     "HaloPlan.exchange": made(halo_plan("exchange"), "halo"),
     "HaloPlan.accumulate": made(halo_plan("accumulate"), "halo"),
