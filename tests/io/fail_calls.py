@@ -55,7 +55,6 @@ class Control:
     """What the library is told, and what it tells."""
 
     def __init__(self, path):
-        path.write_bytes(bytes(512))
         with path.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), 512)
 
