@@ -105,7 +105,7 @@ CHECKPOINTS = {
     "StopSignal.heard": stops(lambda stop, comm: stop.heard(comm), "StopSignal.heard"),
     "StopSignal.settle": stops(lambda stop, comm: stop.settle(), "StopSignal.settle"),
 }
-SPACE = Description("demo", (Field("u"),), 4, (0.0, 0.1), ((0.25, 0.75),), (True,))
+SPACE = Description("demo", (Field("u"),), 4, (0.0, 0.1), ((0.125, 0.375, 0.625, 0.875),), (True,))
 
 
 def series(setting):
@@ -146,7 +146,7 @@ def stored(act):
         with create_dataset(path, "the-well", SPACE, setting.comm) as dataset:
             if setting.comm.rank == 0:
                 for trajectory in range(4):
-                    dataset.write(trajectory, 0, np.ones((2, 1, 2)))
+                    dataset.write(trajectory, 0, np.ones((2, 1, 4)))
                 dataset.sync()
         return partial(act, setting, path, itertools.count(), open_dataset(path, setting.comm))
 
