@@ -12,7 +12,6 @@ from typing import Any, Self
 from hpcml.io.files.batch_job import BatchJob
 from hpcml.io.files.process import Process
 from hpcml.mpi.launcher import detect
-from hpcml.mpi.launcher_watch import find_launcher
 
 _MOST_BYTES = 4096
 
@@ -30,7 +29,7 @@ class Owner:
     job : BatchJob
         In which job.
     launcher : Process or None
-        The launcher of MPI behind it, scripts between them left out; None where there is none: without it the process is an orphan.
+        Who started it, if that was a launcher of MPI: without it the process is an orphan.
     left : bool
         Whether the process has left the folder to its heir, which brings the last checkpoint to disk.
     """
@@ -44,9 +43,8 @@ class Owner:
     @classmethod
     def this(cls, token: str | None = None) -> Self:
         """Describe this process."""
-        launcher = find_launcher() if detect().launcher != "none" else None
-        starter = None if launcher is None else Process.this(launcher)
-        return cls(os.urandom(8).hex() if token is None else token, Process.this(), BatchJob.this(), starter)
+        launcher = Process.this(os.getppid()) if detect().launcher != "none" else None
+        return cls(os.urandom(8).hex() if token is None else token, Process.this(), BatchJob.this(), launcher)
 
     @property
     def orphan(self) -> bool:
