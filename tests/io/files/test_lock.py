@@ -271,3 +271,14 @@ def test_what_dead_processes_left_is_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [LOCK] and not (tmp_path / HEIR).exists()
     lock.close()
     assert isinstance(lock._path, Path)
+
+
+def test_a_folder_is_given_back_where_no_thread_can_show_that_its_owner_lives(tmp_path, monkeypatch):
+    def refused(*_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "Heartbeat", refused)
+        with pytest.raises(RuntimeError, match="thread"):
+            FolderLock(tmp_path)
+    FolderLock(tmp_path, patience=0.0).close()
