@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from hpcml.fields.domain import Domain
+from hpcml.models.domains import domains_of
 from hpcml.models.layers.autocast import autocast
 
 
@@ -47,6 +49,11 @@ class Surrogate(nn.Module):
         for name, channels in (("input", in_channels), ("target", out_channels)):
             self.register_buffer(f"{name}_mean", torch.zeros(channels))
             self.register_buffer(f"{name}_std", torch.ones(channels))
+
+    @property
+    def domain(self) -> Domain:
+        """Where the fields of the network live."""
+        return domains_of(self.network)[0]
 
     def fit_to(self, input_moments: tuple[Tensor, Tensor], target_moments: tuple[Tensor, Tensor]) -> None:
         """Take over mean and standard deviation of inputs and targets, each of shape (channels,)."""

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,6 +84,33 @@ class Pairs(Samples):
                     f"rank {self.domain.comm.rank}: {name} must be (sample, channel, *{self.domain.local_shape}) with as many samples as "
                     f"the inputs, got {tuple(field.shape)}"
                 )
+
+    @classmethod
+    def of_whole(cls, domain: Domain, inputs: Tensor | np.ndarray, targets: Tensor | np.ndarray) -> "Pairs":
+        """Take this rank's blocks of whole fields.
+
+        Parameters
+        ----------
+        domain : Domain
+            Where the fields live.
+        inputs, targets : Tensor or ndarray
+            (sample, channel, *global_shape), the same on every rank.
+
+        Raises
+        ------
+        ShapeError
+            If they are not of that shape.
+
+        Communication
+        -------------
+        Local.
+        """
+        whole = torch.as_tensor(inputs), torch.as_tensor(targets)
+        for field in whole:
+            if tuple(field.shape[2:]) != domain.global_shape:
+                raise ShapeError(f"whole fields are (sample, channel, *{domain.global_shape}), got {tuple(field.shape)}")
+        x, y = (field[domain.index].contiguous() for field in whole)
+        return cls(domain, x, y)
 
     @classmethod
     def none(cls, domain: Domain, num_channels: tuple[int, int]) -> "Pairs":

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from hpcml.core.case import Case, Simulation
-from hpcml.core.options import build_function
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
@@ -100,7 +99,7 @@ def _fit(experiment: Experiment, directory: RunDirectory, checkpointer: Checkpoi
     """Train from the newest checkpoint on."""
     model, training = experiment.surrogate(), experiment.case.training
     directory.record_ways(world.comm)
-    trainer = Trainer(model, experiment.train, experiment.validation, training, build_function("loss", training.loss), checkpointer, stop)
+    trainer = Trainer(model, experiment.train, experiment.validation, training, checkpointer=checkpointer, stop=stop)
     if (meaning := experiment.train.meaning) is not None:
         check = lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True)  # noqa: E731
         checkpointer.register("meaning", meaning.to_state, check, required=False)
@@ -115,9 +114,6 @@ def _fit(experiment: Experiment, directory: RunDirectory, checkpointer: Checkpoi
                 metrics = MetricsWriter(directory.path, None if restored is None else trainer.position.epoch)
                 trainer.metrics = stack.enter_context(metrics)
         trainer.fit()
-        with together(world.comm, f"writing {directory.path / 'metrics.csv'}"):
-            if trainer.metrics is not None:
-                trainer.metrics.finish()
     return trainer
 
 

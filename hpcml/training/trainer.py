@@ -1,14 +1,11 @@
-"""Training: pass after pass over the pairs, on ranks that share fields and groups of ranks that share batches.
+"""Training: pass after pass over the pairs, on ranks that share fields and groups of ranks that share batches."""
 
-Every rank holds all parameters. The loss of an update is that of the whole batch on the whole grid, and the layers give every rank the
-whole gradient, so all ranks take the same step.
-"""
-
-import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,59 +13,55 @@ import torch
 from torch import Tensor, nn
 
 from hpcml.core.case import Training
-from hpcml.core.errors import CheckpointError, TrainingError
+from hpcml.core.errors import ConfigError, TrainingError
+from hpcml.core.named import complete_config
 from hpcml.core.options import build_function
-from hpcml.fields.domain import Domain
-from hpcml.io.checkpoint import Checkpointer, Rows, SaveInterval
-from hpcml.io.files.remedy import lacks_room
+from hpcml.io.checkpoint import Checkpointer, Rows
+from hpcml.io.files.agree import together
 from hpcml.models.replicas import check_gradients, check_parameters
 from hpcml.mpi import StopSignal
 from hpcml.mpi.reductions import all_min
 from hpcml.parallel.exchange import traffic
-from hpcml.training.dataset import Batch, Samples, Schedule
+from hpcml.training.dataset import Batch, Pairs, Samples, Schedule
+from hpcml.training.loss import Loss
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.optimiser import build_optimiser
+from hpcml.training.position import Position
 from hpcml.training.progress import Progress, progress
-
-_log = logging.getLogger(__name__)
-_TELL_SECONDS = 60.0
-"""Least time between two complaints about a full disk."""
-Loss = Callable[[Domain, Tensor, Tensor], Tensor]
+from hpcml.training.saves import Saves
+from hpcml.training.update import Update
 
 COMPARE_EVERY = 100
 """Updates from one comparison of the ranks' parameters to the next: a checksum costs a hundredth of an update or less."""
 
 
-@dataclass(slots=True)
-class Position:
-    """Where training stands: ``update`` of ``epoch`` comes next; of the epoch so far the sums over its updates and the time it took."""
-
-    epoch: int = 0
-    update: int = 0
-    loss: float = 0.0
-    gradient_norm: float = 0.0
-    seconds: float = 0.0
-
-
 class Trainer:
-    """Trains a model on pairs.
+    """Trains a model on pairs of fields, from a script of one's own as from a case.
 
     Parameters
     ----------
     model : Module
         Maps (batch, channel, *local) to (batch, channel, *local); built from hpcml's layers.
-    train, valid : Samples
-        What it learns from and what only measures it; ``valid`` may be empty.
-    spec : Training
-        Epochs, batch and the rest.
-    loss : callable
-        ``loss(domain, prediction, target)``: of the whole batch, the same on every rank.
-    checkpointer : Checkpointer
-        Gets everything that the next update depends on, every few updates; it may be lazy.
-    stop : StopSignal
-        Says when to save and return before the end.
-    metrics : MetricsWriter, optional
-        On the rank that writes them.
+    train : Samples
+        What it learns from, for instance `Pairs`.
+    valid : Samples, optional
+        What only measures it.
+    spec : Training, optional
+        The table ``[training]`` of a case; by default it is made of ``settings``.
+    loss : callable, optional
+        ``loss(domain, prediction, target)`` in place of the name in ``spec``: of the whole batch, the same on every rank.
+    optimiser : torch.optim.Optimizer, optional
+        In place of the one that ``spec`` names.
+    schedule : callable, optional
+        ``schedule(done)`` in place of the name in ``spec``: share of the learning rate at a share of training.
+    callbacks : iterable of callable
+        Each is called as ``callback(trainer)`` on every rank after every epoch; ``trainer.numbers`` then holds what the epoch gave.
+    folder : path, optional
+        Run directory. Gets ``checkpoints`` and ``metrics.csv``; if it holds some, `fit` goes on from there.
+    checkpointer, stop, metrics
+        In place of what `fit` makes of ``folder``: a `Checkpointer`, which may be lazy, a `StopSignal`, and on one rank a `MetricsWriter`.
+    **settings
+        Keys of the table ``[training]``: ``learning_rate=1e-3``, ``batch_size=8``, ``loss="h1"``.
 
     Attributes
     ----------
@@ -76,40 +69,80 @@ class Trainer:
         Where training stands.
     stopped : bool
         Whether `fit` returned because it was asked to stop.
+    numbers : dict of str to float
+        Of the last epoch.
+
+    Raises
+    ------
+    ConfigError
+        For settings that have no meaning, with the closest known key.
 
     Communication
     -------------
-    Collective over domain.world_comm; after each update one number to agree on whether to stop.
+    Collective over domain.world_comm; after each update one number to agree on whether to stop, if it can be asked to. Every rank holds all
+    parameters and gets the whole gradient, so all take the same step.
+
+    Examples
+    --------
+    >>> from mpi4py import MPI
+    >>> from hpcml.fields import Grid, decompose
+    >>> from hpcml.models.layers import Conv1d
+    >>> domain = decompose(Grid((16,)), MPI.COMM_SELF)
+    >>> x = torch.randn(8, 1, 16)
+    >>> model = Conv1d(domain, 1, 1, 3, padding=1, padding_mode="circular")
+    >>> trainer = Trainer(model, Pairs.of_whole(domain, x, x.roll(1, -1)), loss="mse", learning_rate=0.1, schedule="constant")
+    >>> trainer.fit(epochs=100) < 0.01
+    True
     """
 
     def __init__(
         self,
         model: nn.Module,
         train: Samples,
-        valid: Samples,
-        spec: Training,
-        loss: Loss,
-        checkpointer: Checkpointer,
-        stop: StopSignal,
+        valid: Samples | None = None,
+        spec: Training | None = None,
+        *,
+        loss: Loss | str | dict[str, Any] | None = None,
+        optimiser: torch.optim.Optimizer | str | dict[str, Any] | None = None,
+        schedule: Callable[[float], float] | str | dict[str, Any] | None = None,
+        callbacks: Iterable[Callable[["Trainer"], object]] = (),
+        folder: str | Path | None = None,
+        checkpointer: Checkpointer | None = None,
+        stop: StopSignal | None = None,
         metrics: MetricsWriter | None = None,
+        **settings: Any,
     ) -> None:
-        self.model, self.spec, self.loss, self.metrics = model, spec, loss, metrics
-        self.train, self.valid = train, valid
-        self.domain = train.domain
-        self.optimiser = build_optimiser(model, spec.optimiser, spec.learning_rate)
-        self._rate = build_function("schedule", spec.schedule)
+        named = {"loss": loss, "optimiser": optimiser, "schedule": schedule}
+        settings |= {key: value for key, value in named.items() if isinstance(value, str | dict)}
+        if spec is not None and settings:
+            raise ConfigError(f"a trainer takes its settings from spec or one by one, got both: {', '.join(settings)}")
+        self.spec = spec = spec or complete_config(settings, Training, "Trainer")
+        self.model, self.train, self.domain = model, train, train.domain
+        self.valid = Pairs.none(train.domain, train.num_channels) if valid is None else valid
+        self.loss: Loss = loss if callable(loss) else build_function("loss", spec.loss)
+        self.optimiser: torch.optim.Optimizer = (
+            optimiser if isinstance(optimiser, torch.optim.Optimizer) else build_optimiser(model, spec.optimiser, spec.learning_rate)
+        )
+        self.update = Update(model, self.optimiser, self.loss, self.domain, spec.clip, spec.precision == "float16")
+        self._rate: Callable[[float], float] = schedule if callable(schedule) else build_function("schedule", spec.schedule)
         groups = self.domain.num_data, self.domain.data_index
         self.schedule = Schedule(train.num_samples, spec.batch_size, spec.accumulate, *groups, spec.seed)
         self.position, self.stopped, self._compared = Position(), False, False
-        self._told = -_TELL_SECONDS
-        self.checkpointer, self._stop = checkpointer, stop
-        self._interval = SaveInterval(checkpointer, self.domain.world_comm, spec.checkpoint_share)
-        self.scaler = torch.amp.GradScaler(self.domain.device.type, enabled=spec.precision == "float16")
-        checkpointer.register("model", self._model_state, model.load_state_dict)
+        self.numbers: dict[str, float] = {}
+        self._callbacks, self._folder, self._stop, self.metrics = tuple(callbacks), folder, stop, metrics
+        self.checkpointer: Checkpointer | None = None
+        self._saves: Saves | None = None
+        if checkpointer is not None:
+            self._register(checkpointer)
+
+    def _register(self, checkpointer: Checkpointer) -> None:
+        self.checkpointer = checkpointer
+        self._saves = Saves(checkpointer, self.domain.world_comm, self.spec.checkpoint_share)
+        checkpointer.register("model", self._model_state, self.model.load_state_dict)
         checkpointer.register("optimiser", self.optimiser.state_dict, self.optimiser.load_state_dict)
         checkpointer.register("position", lambda: asdict(self.position), self._go_to)
-        if self.scaler.is_enabled():
-            checkpointer.register("scale", self.scaler.state_dict, self.scaler.load_state_dict, required=False)
+        if (scaler := self.update.scaler).is_enabled():
+            checkpointer.register("scale", scaler.state_dict, scaler.load_state_dict, required=False)
         checkpointer.register("random", lambda: Rows(torch.get_rng_state()[None]), _set_random)
 
     @property
@@ -117,8 +150,13 @@ class Trainer:
         """Updates done since training began."""
         return self.position.epoch * self.schedule.num_updates + self.position.update
 
-    def fit(self) -> float:
+    def fit(self, epochs: int | None = None) -> float:
         """Train to the last epoch, from wherever the state stands, or until asked to stop: then `stopped` is true.
+
+        Parameters
+        ----------
+        epochs : int, optional
+            Epochs from the very beginning, default those of the settings.
 
         Returns
         -------
@@ -130,21 +168,45 @@ class Trainer:
         TrainingError
             On every rank, if the loss or the gradient is no longer finite.
         """
-        total, last = self.spec.epochs * self.schedule.num_updates, math.nan
-        if self.checkpointer.latest() != self.step:  # a start, or a restart from memory, of the end too
-            self.checkpointer.save(self.step)
-            self.checkpointer.wait()  # what cannot be written is told now
-        elif self.position.epoch < self.spec.epochs:
-            self.checkpointer.prepare()
-        if self.position.epoch == self.spec.epochs:
+        if epochs is not None:
+            self.spec = self.spec.model_copy(update={"epochs": epochs})
+        with ExitStack() as stack:
+            if self._folder is not None and self.checkpointer is None:
+                self._open(Path(self._folder), stack)
+            return self._fit()
+
+    def _open(self, folder: Path, stack: ExitStack) -> None:
+        """Open what a run directory holds, for the length of one call of `fit`, and go on from there."""
+        comm = self.domain.world_comm
+        self._stop = stack.enter_context(StopSignal(comm))
+        self._register(stack.enter_context(Checkpointer(folder / "checkpoints", comm, lazy=True)))
+        stack.callback(self._forget)
+        restored = self.checkpointer.restore() if self.checkpointer is not None else None
+        with together(comm, f"opening {folder / 'metrics.csv'}"):
+            if comm.rank == 0:
+                self.metrics = stack.enter_context(MetricsWriter(folder, None if restored is None else self.position.epoch))
+
+    def _forget(self) -> None:
+        self.checkpointer = self._saves = self._stop = self.metrics = None
+
+    def _fit(self) -> float:
+        total, last, finished = self.spec.epochs * self.schedule.num_updates, math.nan, self.position.epoch >= self.spec.epochs
+        if self._saves is not None:
+            self._saves.begin(self.step, finished)
+        if finished:
             return last
         with progress("update", total, shown=self.domain.world_comm.rank == 0, first=self.step) as bar:
             while not self.stopped and self.position.epoch < self.spec.epochs:
-                self._interval.resume()
+                if self._saves is not None:
+                    self._saves.resume()
                 self._updates(bar)
                 if not self.stopped:
                     last = self._finish_epoch()
-        self._save_last()
+        if self._saves is not None:
+            self._saves.end(self.step)
+        with together(self.domain.world_comm, "writing metrics.csv"):
+            if self.metrics is not None:
+                self.metrics.finish()
         return last
 
     def evaluate(self, pairs: Samples) -> float:
@@ -169,56 +231,31 @@ class Trainer:
             now = time.monotonic()
             at.seconds, last = at.seconds + now - last, now
             bar.advance(self.step, f"epoch {at.epoch + 1}  loss {at.loss / at.update:.4g}")
-            if self._stop.agreed():
+            if self._stop is not None and self._stop.agreed():
                 self.stopped = True
                 return
-            self._save_if_due()
-
-    def _save_if_due(self) -> None:
-        """Save if it is time to. A disk that has no room does not end the run: a later save may find some, and this is said."""
-        try:
-            self._interval.after_step(self.step)
-        except CheckpointError as error:
-            if not lacks_room(str(error)):
-                raise
-            if self.domain.world_comm.rank == 0 and time.monotonic() - self._told > _TELL_SECONDS:
-                _log.warning("%s; training goes on, and what it learns is saved once there is room", error)
-                self._told = time.monotonic()
-
-    def _save_last(self) -> None:
-        """Save the end; what an earlier save could not write is no reason not to try."""
-        try:
-            self.checkpointer.save(self.step)
-            self.checkpointer.wait()
-        except CheckpointError as error:
-            if not lacks_room(str(error)):
-                raise
-            self.checkpointer.save(self.step)
-            self.checkpointer.wait()
+            if self._saves is not None:
+                self._saves.after_update(self.step)
 
     def _update(self, parts: list[Batch]) -> None:
         epoch = self.position.epoch + self.position.update / self.schedule.num_updates
         for group in self.optimiser.param_groups:
             group["lr"] = self.spec.learning_rate * self._rate(epoch / self.spec.epochs)
-        self.optimiser.zero_grad(set_to_none=True)
         first, self._compared = not self._compared, True
         if self.step % COMPARE_EVERY == 0 or first:
             check_parameters(self.model, self.domain.world_comm)
-        loss, norm = self.gradient(parts).tolist()  # the one time that an update waits for a GPU
+        taken = lambda: ((*self.train.take(batch.samples), batch.weight) for batch in parts)  # noqa: E731  one part at a time
+        loss, norm = self.update.gradient(taken()).tolist()  # the one time that an update waits for a GPU
         if first:
             self._check_shared(loss)
         # Loss and gradients are the same on every rank, so all ranks stop here together.
-        if not math.isfinite(loss) or not self._is_bearable(norm):
+        if not math.isfinite(loss) or not self.update.is_bearable(norm):
             self._diverged(loss, norm)
-        self.checkpointer.before_update()
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
+        if self._saves is not None:
+            self._saves.before_update()
+        self.update.step(taken, loss)
         at = self.position
         at.update, at.loss, at.gradient_norm = at.update + 1, at.loss + loss, at.gradient_norm + (norm if math.isfinite(norm) else 0)
-
-    def _is_bearable(self, norm: float) -> bool:
-        """Whether the gradient is finite, or only left float16: then this update is left out, and the next ones are scaled less."""
-        return math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > 1)
 
     def _check_shared(self, loss: float) -> None:
         """See that the loss is of all ranks together, and so are the gradients."""
@@ -230,27 +267,8 @@ class Trainer:
             )
         check_gradients(self.model, self.domain.world_comm)
 
-    def gradient(self, parts: list[Batch]) -> Tensor:
-        """Leave the gradient of an update in the parameters, clipped; give loss and norm, float64, (2,), which are not waited for."""
-        losses = []
-        for batch in parts:
-            x, y = self.train.take(batch.samples)
-            part = self.loss(self.domain, self.model(x), y) * batch.weight
-            self.scaler.scale(part).backward()
-            losses.append(part.detach())
-        self.scaler.unscale_(self.optimiser)
-        bound = math.inf if self.spec.clip is None else self.spec.clip
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), bound)
-        return torch.stack([sum(losses[1:], start=losses[0]), norm.to(losses[0].dtype)])
-
     def _diverged(self, loss: float, norm: float) -> None:
-        self.checkpointer.wait()
-        latest = self.checkpointer.latest()
-        good = (
-            "no checkpoint was written yet"
-            if latest is None
-            else f"the last good checkpoint is that of step {latest} in {self.checkpointer.folder}"
-        )
+        good = "nothing was saved, for there is no folder" if self._saves is None else self._saves.last_good()
         raise TrainingError(
             f"training diverged at step {self.step}: loss {loss}, gradient norm {norm}; {good}. "
             "Lower training.learning_rate, set training.clip, or look for NaN in the data"
@@ -259,18 +277,20 @@ class Trainer:
     def _finish_epoch(self) -> float:
         done, valid = self.position, self.evaluate(self.valid)
         self.position = Position(done.epoch + 1)
+        self.numbers = {
+            "step": self.step,
+            "train_loss": done.loss / done.update,
+            "valid_loss": valid,
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "gradient_norm": done.gradient_norm / done.update,
+            "seconds": done.seconds,
+            "bytes_sent": traffic.bytes,
+        }
         if self.metrics is not None:
-            self.metrics.write(
-                self.position.epoch,
-                step=self.step,
-                train_loss=done.loss / done.update,
-                valid_loss=valid,
-                learning_rate=self.optimiser.param_groups[0]["lr"],
-                gradient_norm=done.gradient_norm / done.update,
-                seconds=done.seconds,
-                bytes_sent=traffic.bytes,
-            )
-        return done.loss / done.update if math.isnan(valid) else valid
+            self.metrics.write(self.position.epoch, **self.numbers)
+        for callback in self._callbacks:
+            callback(self)
+        return self.numbers["train_loss"] if math.isnan(valid) else valid
 
     def _model_state(self) -> dict[str, Any]:
         """State dict; buffers, which a forward pass may change while a lazy copy is taken, are copied now."""

@@ -13,7 +13,6 @@ from hpcml.models.surrogate import Surrogate
 from hpcml.mpi import StopSignal
 from hpcml.training.dataset import Pairs, moments
 from hpcml.training.experiment import build_surrogate
-from hpcml.training.loss import LOSSES
 from hpcml.training.trainer import Trainer
 
 SHAPE = (14, 12)
@@ -32,9 +31,9 @@ def trainer(domain, folder, precision, network="unet", scale=None, **changes):
     model.fit_to(moments(domain, data.inputs), moments(domain, data.targets - data.inputs))
     spec = Training(**{"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, "precision": precision, **changes})
     comm = domain.world_comm
-    run = Trainer(model, data, data, spec, LOSSES[spec.loss], Checkpointer(folder, comm, lazy=True), StopSignal(comm))
+    run = Trainer(model, data, data, spec, checkpointer=Checkpointer(folder, comm, lazy=True), stop=StopSignal(comm))
     if scale is not None:
-        run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": scale})
+        run.update.scaler.load_state_dict(run.update.scaler.state_dict() | {"scale": scale})
     return run
 
 
@@ -77,7 +76,7 @@ def test_a_run_that_is_stopped_is_the_run_that_never_stopped(comm, shared_path, 
         assert second.checkpointer.restore().step == 11
         second.fit()
         second.checkpointer.close()
-        assert second.scaler.state_dict() == expected.scaler.state_dict()
+        assert second.update.scaler.state_dict() == expected.update.scaler.state_dict()
         assert all(torch.equal(a, b) for a, b in zip(second.model.parameters(), expected.model.parameters(), strict=True))
 
 
@@ -88,7 +87,7 @@ def test_an_update_that_leaves_float16_is_left_out(comm, shared_path):
         before = [p.detach().clone() for p in run.model.parameters()]
         stop_at(run, 1)
         assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), before, strict=True))
-        assert run.scaler.get_scale() == 2.0**39 and run.position.gradient_norm == 0
+        assert run.update.scaler.get_scale() == 2.0**39 and run.position.gradient_norm == 0
 
 
 def test_a_gradient_that_no_scale_brings_back_ends_training(shared_path, comm):

@@ -8,7 +8,6 @@ from torch import nn
 
 from hpcml.core.case import Training
 from hpcml.core.errors import CheckpointError, TrainingError
-from hpcml.core.options import build_function
 from hpcml.fields import Grid, decompose
 from hpcml.io.checkpoint import Checkpointer, SaveInterval
 from hpcml.io.files.remedy import remedy
@@ -34,7 +33,7 @@ def trainer(domain, folder, data=None, **changes):
     data = data or pairs(domain)
     empty = Pairs(domain, data.inputs[:0], data.targets[:0])
     comm = domain.world_comm
-    return Trainer(model, data, empty, spec, build_function("loss", spec.loss), Checkpointer(folder, comm, lazy=True), StopSignal(comm))
+    return Trainer(model, data, empty, spec, checkpointer=Checkpointer(folder, comm, lazy=True), stop=StopSignal(comm))
 
 
 def parameters_after(domain, folder, **changes):

@@ -1,0 +1,83 @@
+"""When a training saves itself, and what a disk without room means for it."""
+
+import logging
+import time
+
+from mpi4py import MPI
+
+from hpcml.core.errors import CheckpointError
+from hpcml.io.checkpoint import Checkpointer, SaveInterval
+from hpcml.io.files.remedy import lacks_room
+
+_log = logging.getLogger(__name__)
+_TELL_SECONDS = 60.0
+"""Least time between two complaints about a full disk."""
+
+
+class Saves:
+    """Saves of one training.
+
+    Parameters
+    ----------
+    checkpointer : Checkpointer
+        That all state is registered with; it may be lazy.
+    comm : MPI.Intracomm
+        All ranks of the training.
+    share : float
+        Largest share of the time that saves may take.
+
+    Communication
+    -------------
+    Collective over comm, as the checkpointer's.
+    """
+
+    def __init__(self, checkpointer: Checkpointer, comm: MPI.Intracomm, share: float) -> None:
+        self._checkpointer, self._shown = checkpointer, comm.rank == 0
+        self._interval = SaveInterval(checkpointer, comm, share)
+        self._told = -_TELL_SECONDS
+
+    def begin(self, step: int, finished: bool) -> None:
+        """Save the start, unless it is what was restored from disk; what cannot be written is told now."""
+        if self._checkpointer.latest() != step:  # a start, or a restart from memory, of the end too
+            self._checkpointer.save(step)
+            self._checkpointer.wait()
+        elif not finished:
+            self._checkpointer.prepare()
+
+    def resume(self) -> None:
+        """Time that was spent otherwise, on validation for instance, counts for nothing."""
+        self._interval.resume()
+
+    def before_update(self) -> None:
+        """Let a copy that is being taken end."""
+        self._checkpointer.before_update()
+
+    def after_update(self, step: int) -> None:
+        """Save if it is time to. A disk that has no room does not end the run: a later save may find some, and this is said."""
+        try:
+            self._interval.after_step(step)
+        except CheckpointError as error:
+            if not lacks_room(str(error)):
+                raise
+            if self._shown and time.monotonic() - self._told > _TELL_SECONDS:
+                _log.warning("%s; training goes on, and what it learns is saved once there is room", error)
+                self._told = time.monotonic()
+
+    def end(self, step: int) -> None:
+        """Save the end; what an earlier save could not write is no reason not to try."""
+        try:
+            self._checkpointer.save(step)
+            self._checkpointer.wait()
+        except CheckpointError as error:
+            if not lacks_room(str(error)):
+                raise
+            self._checkpointer.save(step)
+            self._checkpointer.wait()
+
+    def last_good(self) -> str:
+        """What is left of a training that cannot go on, in words."""
+        self._checkpointer.wait()
+        latest = self._checkpointer.latest()
+        if latest is None:
+            return "no checkpoint was written yet"
+        return f"the last good checkpoint is that of step {latest} in {self._checkpointer.folder}"

@@ -1,0 +1,83 @@
+"""One update of a model: gradient of a batch, and the optimiser's step."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from hpcml.core.errors import ConfigError
+from hpcml.fields.domain import Domain
+from hpcml.training.loss import Loss
+
+Part = tuple[Tensor, Tensor, float]
+"""Inputs, targets, and what their loss weighs in the update's."""
+
+
+class Update:
+    """Computes updates.
+
+    Parameters
+    ----------
+    model : Module
+        Whose parameters change.
+    optimiser : torch.optim.Optimizer
+        How.
+    loss : callable
+        ``loss(domain, prediction, target)``.
+    domain : Domain
+        Where fields live.
+    clip : float, optional
+        Largest norm of the whole gradient.
+    scaled : bool
+        Whether the loss is scaled so that gradients stay within float16.
+
+    Raises
+    ------
+    ConfigError
+        For an optimiser that looks at several points, and a scaled loss.
+
+    Communication
+    -------------
+    That of model and loss, which give every rank the whole gradient.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimiser: torch.optim.Optimizer, loss: Loss, domain: Domain, clip: float | None, scaled: bool
+    ) -> None:
+        self.model, self.optimiser, self.loss, self.domain = model, optimiser, loss, domain
+        self.bound = math.inf if clip is None else clip
+        self.scaler = torch.amp.GradScaler(domain.device.type, enabled=scaled)
+        self._several = inspect.signature(optimiser.step).parameters["closure"].default is inspect.Parameter.empty
+        if self._several and scaled:
+            raise ConfigError(f"{type(optimiser).__name__} computes an update several times, which float16's scaling cannot follow")
+
+    def gradient(self, parts: Iterable[Part]) -> Tensor:
+        """Leave the gradient of an update in the parameters, clipped; give loss and norm, float64, (2,), which are not waited for."""
+        self.optimiser.zero_grad(set_to_none=True)
+        losses = []
+        for x, y, weight in parts:
+            part = self.loss(self.domain, self.model(x), y) * weight
+            self.scaler.scale(part).backward()
+            losses.append(part.detach())
+        self.scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.bound)
+        return torch.stack([sum(losses[1:], start=losses[0]), norm.to(losses[0].dtype)])
+
+    def is_bearable(self, norm: float) -> bool:
+        """Whether the gradient is finite, or only left float16: then this update is left out, and the next ones are scaled less."""
+        return math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > 1)
+
+    def step(self, parts: Callable[[], Iterable[Part]], loss: float) -> None:
+        """Change the parameters; an optimiser that looks at several points, as L-BFGS does, begins with the one that is there."""
+        if not self._several:
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+            return
+        known = [loss]
+
+        def closure() -> float:
+            return known.pop() if known else float(self.gradient(parts())[0])
+
+        self.optimiser.step(closure)
