@@ -3,10 +3,12 @@
 import logging
 import time
 
+import torch
 from mpi4py import MPI
+from torch import Tensor
 
 from hpcml.core.errors import CheckpointError
-from hpcml.io.checkpoint import Checkpointer, SaveInterval
+from hpcml.io.checkpoint import Checkpointer, Rows, SaveInterval
 from hpcml.io.files.remedy import lacks_room
 
 _log = logging.getLogger(__name__)
@@ -20,7 +22,7 @@ class Saves:
     Parameters
     ----------
     checkpointer : Checkpointer
-        That all state is registered with; it may be lazy.
+        That all state is registered with, but for torch's random stream of each rank, which this does; it may be lazy.
     comm : MPI.Intracomm
         All ranks of the training.
     share : float
@@ -35,6 +37,7 @@ class Saves:
         self._checkpointer, self._shown = checkpointer, comm.rank == 0
         self._interval = SaveInterval(checkpointer, comm, share)
         self._told = -_TELL_SECONDS
+        checkpointer.register("random", lambda: Rows(torch.get_rng_state()[None]), _set_random)
 
     def begin(self, step: int, finished: bool) -> None:
         """Save the start, unless it is what was restored from disk; what cannot be written is told now."""
@@ -81,3 +84,9 @@ class Saves:
         if latest is None:
             return "no checkpoint was written yet"
         return f"the last good checkpoint is that of step {latest} in {self._checkpointer.folder}"
+
+
+def _set_random(states: Tensor) -> None:
+    """Go on with this rank's stream; on another number of ranks, where streams do not match ranks, with the one that is there."""
+    if len(states) == 1:
+        torch.set_rng_state(states[0])

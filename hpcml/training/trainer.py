@@ -16,7 +16,7 @@ from hpcml.core.case import Training
 from hpcml.core.errors import ConfigError, TrainingError
 from hpcml.core.named import complete_config
 from hpcml.core.options import build_function
-from hpcml.io.checkpoint import Checkpointer, Rows
+from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.files.agree import together
 from hpcml.models.replicas import check_gradients, check_parameters
 from hpcml.mpi import StopSignal
@@ -143,7 +143,6 @@ class Trainer:
         checkpointer.register("position", lambda: asdict(self.position), self._go_to)
         if (scaler := self.update.scaler).is_enabled():
             checkpointer.register("scale", scaler.state_dict, scaler.load_state_dict, required=False)
-        checkpointer.register("random", lambda: Rows(torch.get_rng_state()[None]), _set_random)
 
     @property
     def step(self) -> int:
@@ -299,9 +298,3 @@ class Trainer:
 
     def _go_to(self, saved: dict[str, Any]) -> None:
         self.position = Position(**saved)
-
-
-def _set_random(states: Tensor) -> None:
-    """Go on with this rank's stream; on another number of ranks, where streams do not match ranks, with the one that is there."""
-    if len(states) == 1:
-        torch.set_rng_state(states[0])
