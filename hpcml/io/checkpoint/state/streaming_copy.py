@@ -21,25 +21,34 @@ def copy_all(pairs: Iterable[tuple[Any, Any]]) -> None:
     Parameters
     ----------
     pairs : iterable of (target, source)
-        Two tensors or two NumPy arrays each, of one shape. What does not lie in one piece, is of another type or on a GPU, or finds no
-        compiler, is copied as its library does it.
+        Two tensors or two NumPy arrays each, of one shape. What does not lie in one piece, is of another type, or finds no compiler, is
+        copied as its library does it; what lies on a GPU travels meanwhile.
 
     Communication
     -------------
     Local.
     """
-    function, words, held = streaming_function(), [], []
+    function, words, held, on_gpu = streaming_function(), [], [], []
     for target, source in pairs:
         places = _address(target), _address(source)
         if function is not None and all(places) and source.dtype == target.dtype:
             words += [*places, source.nbytes]
             held.append(source)  # a view may be all that keeps its memory
+        elif getattr(source, "is_cuda", False):
+            on_gpu.append((target, source))
         elif isinstance(target, np.ndarray):
             np.copyto(target, source)
         else:
             target.copy_(source)
+    finish = None
+    if on_gpu:
+        from hpcml.mpi.host_copy import begin_copies  # torch, which whoever holds such arrays has imported
+
+        finish = begin_copies(on_gpu)
     if function is not None and words:
         function((ctypes.c_uint64 * len(words))(*words), len(words) // 3)
+    if finish is not None:
+        finish()
 
 
 def _address(array: Any) -> int:

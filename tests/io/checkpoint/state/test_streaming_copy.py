@@ -48,3 +48,26 @@ def test_a_compiler_that_fails_costs_speed_only(monkeypatch, tmp_path, caplog):
     with caplog.at_level("INFO"):
         assert streaming_copy.streaming_function.__wrapped__() is None
     assert "no such thing" in caplog.text
+
+
+def test_what_lies_on_a_gpu_travels_while_the_rest_is_copied(monkeypatch):
+    class OnGpu(np.ndarray):
+        is_cuda = True
+
+    steps = []
+
+    def begin(pairs):
+        steps.append("begun")
+
+        def finish():
+            assert host.tolist() == [2.0] * 4  # copied meanwhile
+            steps.append("finished")
+            for target, source in pairs:
+                target[:] = source
+
+        return finish
+
+    monkeypatch.setattr("hpcml.mpi.host_copy.begin_copies", begin)
+    host, there = np.zeros(4), np.zeros(8)[::2]
+    copy_all([(there, np.ones(8)[::2].view(OnGpu)), (host, np.full(4, 2.0))])
+    assert steps == ["begun", "finished"] and there.tolist() == [1.0] * 4
