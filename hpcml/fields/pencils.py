@@ -230,7 +230,7 @@ def _chunks(t: Tensor, free: int | None) -> Iterator[tuple[int, int, int, int]]:
         return
     size = 1 if free is None else t.shape[free + 1]
     rows_at_once = max(1, CHUNK_BYTES // t[0].nbytes)
-    step = size if free is None else min(size, max(1, size * CHUNK_BYTES // t[0].nbytes))
+    step = size if free is None else -(-size // -(-t[0].nbytes // CHUNK_BYTES))  # few, and alike: a chunk of a line costs as many calls
     for row in range(0, len(t), rows_at_once):
         for start in range(0, size, step):
             yield row, min(rows_at_once, len(t) - row), start, min(step, size - start)
