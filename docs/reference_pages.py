@@ -80,7 +80,8 @@ def _definitions(section: dict) -> str:
         if "const" not in value:
             default = "required" if key in section.get("required", ()) else f"default {value.get('default')!r}"
             kind = "see below" if _references(value) else _kind(value)
-            lines.append(f"``{key}`` ({kind}; {default})\n    {' '.join(value.get('description', '').split())}\n")
+            text = " ".join(value.get("description", "").replace("*", "\\*").split())
+            lines.append(f"``{key}`` ({kind}; {default})\n    {text}\n")
     return "\n".join(lines)
 
 
