@@ -135,7 +135,9 @@ class RunDirectory:
         for folder in (self.path, self.log, self.checkpoints, self.snapshots):
             folder.mkdir(parents=True, exist_ok=True)
         if self.config.exists() and any(self.checkpoints.glob("step-*")):
-            differences = [*_differences(_identity(self.case()), _identity(case))]
+            there = self.case()
+            goes_on = case.training.epochs >= there.training.epochs
+            differences = [*_differences(_identity(there, goes_on), _identity(case, goes_on))]
             if differences:
                 raise ConfigError(
                     f"{self.path} holds a run of another case: choose another folder with --run, or give the same case to go on with it. "
@@ -149,9 +151,10 @@ class RunDirectory:
         write_file(self.path / "environment.json", (json.dumps(capture_environment(library), indent=2) + "\n").encode())
 
 
-def _identity(case: Case) -> dict[str, Any]:
-    """What makes two cases the same: not how ranks share the work."""
-    return {**case.model_dump(mode="json", exclude={"ranks"})}
+def _identity(case: Case, goes_on: bool) -> dict[str, Any]:
+    """What makes two cases the same: not how ranks share the work, nor how many epochs there are where the later case has more."""
+    training = {"epochs"} if goes_on else set[str]()
+    return {**case.model_dump(mode="json", exclude={"ranks": True, "training": training})}
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any], table: str = "") -> Iterator[str]:

@@ -49,10 +49,12 @@ def test_it_rolls_out_on_another_number_of_ranks_and_is_drawn(runs, mpiexec):
     assert (runs / "2" / "rollout.png").read_bytes()[:4] == b"\x89PNG" and (runs / "2" / "rollout.gif").read_bytes()[:3] == b"GIF"
 
 
-def test_a_finished_run_is_not_trained_again_and_a_longer_one_is_another_case(runs, mpiexec):
+def test_a_finished_run_is_not_trained_again_and_goes_on_for_more_epochs(runs, mpiexec):
     done = hpcml(mpiexec, 2, "train", runs / "case.toml", "--run", runs / "1")
     assert done.returncode == 0 and "resuming after update 6" in done.stdout, done.stderr
-    other = hpcml(mpiexec, 2, "train", runs / "case.toml", "--run", runs / "1", "--set", "training.epochs=3")
+    more = hpcml(mpiexec, 2, "train", runs / "case.toml", "--run", runs / "1", "--set", "training.epochs=3")
+    assert more.returncode == 0 and len((runs / "1" / "metrics.csv").read_text().splitlines()) == 1 + 3, more.stderr
+    other = hpcml(mpiexec, 2, "train", runs / "case.toml", "--run", runs / "1", "--set", "training.epochs=1")
     assert other.returncode == 2 and other.stderr.count("a run of another case") == 1
 
 

@@ -41,10 +41,12 @@ def test_another_case_is_refused_on_every_rank(comm, shared_path):
     directory = RunDirectory(shared_path / "run")
     directory.begin(case(epochs=3), comm)
     learn(directory, comm)
-    differs = r"another case: choose .*\n  training\.epochs: 3 -> 4\n  training\.clip: nothing -> 0\.5$"
+    differs = r"another case: choose .*\n  training\.epochs: 3 -> 2\n  training\.clip: nothing -> 0\.5$"
     with pytest.raises(ConfigError, match=differs):
-        directory.begin(case(epochs=4, clip=0.5), comm)
+        directory.begin(case(epochs=2, clip=0.5), comm)
     assert directory.case().model_dump() == case(epochs=3).model_dump()
+    directory.begin(case(epochs=4), comm)  # more of the same case
+    assert directory.case().model_dump() == case(epochs=4).model_dump()
 
 
 @pytest.mark.parallel([1, 2])
