@@ -18,9 +18,10 @@ from pathlib import Path
 from hpcml.core.errors import CheckpointError
 from hpcml.io.files.exclusive import create, exchange, replace_by
 from hpcml.io.files.owner import Owner, read_owner
+from hpcml.io.files.process import Process
 from hpcml.io.files.verdict import BEAT_SECONDS, GONE_SECONDS, Judge, Verdict
 
-__all__ = ["DRAIN_SECONDS", "HEIR", "LOCK", "FolderHeir", "FolderLock", "holder"]
+__all__ = ["DRAIN_SECONDS", "HEIR", "LOCK", "FolderHeir", "FolderLock", "holder", "name_heir"]
 
 _log = logging.getLogger(__name__)
 LOCK, HEIR = ".lock", ".heir"
@@ -135,6 +136,17 @@ class FolderLock:
         return done
 
 
+def name_heir(folder: Path, token: str, pid: int) -> None:
+    """Say who is the heir of a `FolderLock`: a process that may only be starting, so that no restart comes before it.
+
+    Communication
+    -------------
+    Local; called by the owner.
+    """
+    with suppress(OSError):  # then a restart knows of the owner only
+        replace_by(folder / HEIR, replace(Owner.this(token), process=Process.this(pid), launcher=None).encode())
+
+
 class FolderHeir:
     """Who keeps a folder for an owner that has died, until the last checkpoint is on disk.
 
@@ -153,8 +165,6 @@ class FolderHeir:
     def __init__(self, folder: Path, token: str) -> None:
         self._path, self._owner = folder / LOCK, Owner.this(token)
         self._beat: Heartbeat | None = None
-        with suppress(OSError):  # then a restart knows of the owner only
-            replace_by(folder / HEIR, self._owner.encode())
 
     def take(self) -> None:
         """The owner has died: show that somebody is still at work."""

@@ -16,7 +16,7 @@ from hpcml.core.errors import CheckpointError
 from hpcml.io.files import lock as module
 from hpcml.io.files import verdict
 from hpcml.io.files.batch_job import BatchJob
-from hpcml.io.files.lock import HEIR, LOCK, FolderHeir, FolderLock, Heartbeat, holder
+from hpcml.io.files.lock import HEIR, LOCK, FolderHeir, FolderLock, Heartbeat, holder, name_heir
 from hpcml.io.files.owner import Owner, read_owner
 
 HOLD = "import sys, time; from pathlib import Path; from hpcml.io.files.lock import *; {}; print('holds', flush=True); time.sleep(600)"
@@ -196,7 +196,8 @@ def test_what_is_no_owner_is_neither_followed_nor_waited_for(tmp_path, monkeypat
 def test_an_heir_is_waited_for(tmp_path, start):
     rank = start("lock = FolderLock(Path(sys.argv[1]))", tmp_path)
     token = json.loads((tmp_path / LOCK).read_text())["token"]
-    heir = start("heir = FolderHeir(Path(sys.argv[1]), sys.argv[2]); heir.take()", tmp_path, token)
+    heir = start("pass", tmp_path, token)  # as it is before it has begun to work
+    name_heir(tmp_path, token, heir.pid)
     end(rank)
     owner, verdict = holder(tmp_path)
     assert owner.process.pid == rank.pid and verdict.draining and not verdict.gone
@@ -206,6 +207,7 @@ def test_an_heir_is_waited_for(tmp_path, start):
 
 def test_an_heir_gives_the_folder_back(tmp_path):
     lock = FolderLock(tmp_path)
+    name_heir(tmp_path, lock.token, os.getpid())
     heir = FolderHeir(tmp_path, lock.token)
     lock.close(to_heir=True)
     assert holder(tmp_path)[1].draining

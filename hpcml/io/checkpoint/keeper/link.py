@@ -17,6 +17,7 @@ import hpcml
 from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint.keeper import channel
 from hpcml.io.checkpoint.keeper.session import Session
+from hpcml.io.files.lock import name_heir
 from hpcml.io.files.remedy import remedy
 
 _log = logging.getLogger(__name__)
@@ -217,6 +218,8 @@ class KeeperLink:
                 # sessions (autogroup), and its low priority would mean nothing to a rank in another one.
                 process_group=0,
             )
+        if self.options["lock"]:  # before anything is saved: a restart must not overtake a keeper that is still starting
+            name_heir(Path(self.options["folder"]), self.options["lock"], self._process.pid)
         self._end = mine
         if self.session is not None:  # not on the command line, which everybody can read
             channel.send(mine, {"do": "session", "name": self.session.name, "secret": self.session.secret})

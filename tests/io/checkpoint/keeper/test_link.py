@@ -10,6 +10,8 @@ import pytest
 from hpcml.io.checkpoint.keeper import channel
 from hpcml.io.checkpoint.keeper.link import KeeperLink
 from hpcml.io.checkpoint.stored.catalog import survey
+from hpcml.io.files.lock import HEIR, FolderLock
+from hpcml.io.files.owner import read_owner
 
 PAGE = 4096
 
@@ -145,3 +147,17 @@ def test_a_save_that_has_waited_for_long_ends_the_rest(tmp_path, links, monkeypa
     assert link.wait_written() is None and link.behind() == (0.0, 0)
     for link in links:
         link.close(clean=True)
+
+
+def test_a_restart_waits_for_a_keeper_that_has_not_begun_to_work(tmp_path, monkeypatch):
+    lock = FolderLock(tmp_path)
+    stuck = tmp_path / "python"  # a process that gets no further
+    stuck.write_text("#!/bin/sh\nexec sleep 600\n")
+    stuck.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(stuck))
+    options = {"rank_process": os.getpid(), "rank": 0, "size": 1, "folder": str(tmp_path), "keep": 2, "linger": 0.0, "lock": lock.token}
+    link = KeeperLink(options)
+    assert read_owner(tmp_path / HEIR)[0].process.pid == link._process.pid
+    link._process.kill()
+    link.close(clean=False)
+    lock.close()
