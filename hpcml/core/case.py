@@ -114,6 +114,10 @@ class Training(Section):
     """Of the products inside the network, by torch's autocast; parameters, statistics, losses and the optimiser stay as dtype says."""
     seed: Seed = 0
     """Of the parameters, the order of samples and dropout."""
+    init_from: str | None = None
+    """Run directory whose trained model this one begins with, as far as names and shapes are the same."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that stay as they are: names as in the model's state dict, ``*`` for any part, as in "network.lift.*"."""
     checkpoint_share: Annotated[float, Field(gt=0, le=1)] = 0.035
     """Largest share of the run time that checkpoints may take; as many updates lie between two as that needs, by measurement."""
 

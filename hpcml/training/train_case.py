@@ -17,6 +17,7 @@ from hpcml.training.case_device import bind_case
 from hpcml.training.check_case import check_case
 from hpcml.training.evaluation import evaluate
 from hpcml.training.experiment import Experiment, open_experiment
+from hpcml.training.fine_tuning import freeze, take_over
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.run_directory import RunDirectory
 from hpcml.training.run_log import run_log
@@ -99,6 +100,7 @@ def _fit(experiment: Experiment, directory: RunDirectory, checkpointer: Checkpoi
     """Train from the newest checkpoint on."""
     model, training = experiment.surrogate(), experiment.case.training
     directory.record_ways(world.comm)
+    freeze(model, training.freeze)
     trainer = Trainer(model, experiment.train, experiment.validation, training, checkpointer=checkpointer, stop=stop)
     if (meaning := experiment.train.meaning) is not None:
         check = lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True)  # noqa: E731
@@ -106,6 +108,8 @@ def _fit(experiment: Experiment, directory: RunDirectory, checkpointer: Checkpoi
     restored = checkpointer.restore()
     size, samples, domain = _size(model), experiment.train.num_samples, experiment.domain
     _log.info("%s: %d samples on %s, %d groups, %d parameters", directory.path, samples, domain, domain.num_data, size)
+    if restored is None and training.init_from is not None:
+        take_over(model, training.init_from, world.comm)
     if restored is not None:
         _log.info("resuming after update %d from %s (%s)", trainer.step, restored.path, restored.level)
     with ExitStack() as stack:

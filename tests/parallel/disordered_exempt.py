@@ -47,6 +47,7 @@ INSIDE = {
     "training.check_case": "before `hpcml train`, once",
     "training.evaluation": "`hpcml evaluate`, a command of its own, made of losses, datasets and agreements",
     "training.experiment": "within commands",
+    "training.fine_tuning": "restore, once in a command",
     "training.generate": "`hpcml data generate`, a command of its own, made of solvers and GrowingDataset",
     "training.held_out": "open_dataset, and agreements",
     "training.rollout_case": "`hpcml rollout`, a command of its own, made of solvers and SnapshotWriter",
