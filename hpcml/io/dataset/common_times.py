@@ -19,7 +19,7 @@ def common_times(rows: np.ndarray, path: str) -> tuple[float, ...]:
     Raises
     ------
     CheckpointError
-        Naming a trajectory that goes on in other steps.
+        Naming a trajectory that goes on in other steps, or whose times are not finite.
 
     Communication
     -------------
@@ -27,6 +27,9 @@ def common_times(rows: np.ndarray, path: str) -> tuple[float, ...]:
     """
     if rows.shape[1] == 0:
         return ()
+    unknown = np.flatnonzero(~np.isfinite(rows).all(1))
+    if len(unknown):
+        raise CheckpointError(f"{path}: the times of trajectory {unknown[0]} are not all finite: write a time for each of its states")
     first = rows[0].astype(float)
     since, shift = first - first[0], rows[:, :1].astype(float)
     scale = float(np.abs(rows).max())
