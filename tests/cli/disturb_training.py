@@ -180,7 +180,7 @@ def at_random(run, rng, epochs):
     """Wait until a random instant: soon after the start, or between the epoch that it has come to and the last; whether it has ended."""
     if rng.random() < 0.3:
         return run.wait(rng.uniform(0, 3))
-    return run.wait(PATIENCE_SECONDS, rng.randint(max(run.rows, default=0), epochs - 1)) or run.wait(rng.uniform(0, 0.1))
+    return run.wait(PATIENCE_SECONDS, rng.randint(min(max(run.rows, default=0), epochs - 1), epochs - 1)) or run.wait(rng.uniform(0, 0.1))
 
 
 def disturb(run, kind, rng, epochs):

@@ -196,7 +196,7 @@ class _Gloo:
         import torch.distributed as dist
 
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        self._folder = tempfile.TemporaryDirectory() if comm.rank == 0 else None
+        self._comm, self._folder = comm, tempfile.TemporaryDirectory() if comm.rank == 0 else None
         name = comm.bcast(f"{self._folder.name}/store" if self._folder else "")
         dist.init_process_group("gloo", init_method=f"file://{name}", rank=comm.rank, world_size=comm.size)
         self._peer = (comm.rank + 1) % comm.size
@@ -220,6 +220,7 @@ class _Gloo:
         import torch.distributed as dist
 
         dist.destroy_process_group()
+        self._comm.Barrier()  # a rank that looks for the store when it is gone waits for it for minutes
         if self._folder:
             self._folder.cleanup()
 

@@ -22,6 +22,7 @@ from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import sync_folder, write_file
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
+from hpcml.mpi.launcher_watch import watch_launcher
 from hpcml.mpi.patience import lenient
 from hpcml.mpi.patient_comm import patient
 from hpcml.topology.block import BlockRange
@@ -81,6 +82,7 @@ class GrowingDataset:
         self, path: Path, description: Description, origin: str, comm: MPI.Intracomm, layout: str = "the-well", work: Path | None = None
     ) -> None:
         comm = patient(comm)
+        watch_launcher()  # without it nobody may ever end this process, which has the file
         self._path, self._comm, self._layout, self._work = path, comm, layout, work
         self._partial, self._progress = ((work or path.parent) / f"{path.name}{suffix}" for suffix in (".partial", ".progress"))
         self._head = json.dumps({"format_version": 1, "origin": origin}).encode() + b"\n"

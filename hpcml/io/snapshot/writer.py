@@ -26,6 +26,7 @@ from hpcml.io.snapshot.step_file import StepFiles
 from hpcml.io.snapshot.view import parts_folder, read_view, write_view
 from hpcml.io.snapshot.xdmf import XdmfFile
 from hpcml.mpi.call import named_call
+from hpcml.mpi.launcher_watch import watch_launcher
 from hpcml.mpi.patient_comm import patient
 
 
@@ -96,6 +97,7 @@ class SnapshotWriter:
         after: float = -math.inf,
     ) -> None:
         comm = patient(comm)
+        watch_launcher()  # without it nobody may ever end this process, which has the file
         self.path, self._series, self._comm = Path(path), series, comm
         _check_layout(layout, compression, comm)
         _check_name(self.path.name)
