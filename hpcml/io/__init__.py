@@ -1,7 +1,8 @@
 """Files: checkpoints to restart from, snapshots to look at, datasets to learn from. Imported when used: helper processes stay small."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hpcml.core.lazy import lazily
 
 if TYPE_CHECKING:
     from hpcml.io.checkpoint import Blocked, Checkpointer, Restored, Rows, SaveInterval, restore
@@ -35,7 +36,6 @@ _HOMES = {
     "io.snapshot.xarray_backend": ("open_snapshots",),
     "mpi": ("StopSignal",),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Blocked",
     "Checkpointer",
@@ -58,14 +58,4 @@ __all__ = [
     "open_snapshots",
     "restore",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import what ``hpcml.io.NAME`` stands for (PEP 562)."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(import_module(f"hpcml.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazily(__name__, {name: f"hpcml.{home}" for home, names in _HOMES.items() for name in names})

@@ -5,8 +5,9 @@
 process (`keeper`), what outlives the loss of a node (`parity`), and files (`stored`).
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hpcml.core.lazy import lazily
 
 if TYPE_CHECKING:
     from hpcml.io.checkpoint.checkpointer import Checkpointer
@@ -15,22 +16,12 @@ if TYPE_CHECKING:
     from hpcml.io.checkpoint.state.placement import Blocked, Rows
 
 __all__ = ["Blocked", "Checkpointer", "Restored", "Rows", "SaveInterval", "restore"]
-_HOME = {
-    "Blocked": "state.placement",
-    "Checkpointer": "checkpointer",
-    "Restored": "restored",
-    "Rows": "state.placement",
-    "SaveInterval": "interval",
-    "restore": "restored",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what ``hpcml.io.checkpoint.NAME`` stands for (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        **dict.fromkeys(("Blocked", "Rows"), "hpcml.io.checkpoint.state.placement"),
+        **dict.fromkeys(("Restored", "restore"), "hpcml.io.checkpoint.restored"),
+        "Checkpointer": "hpcml.io.checkpoint.checkpointer",
+        "SaveInterval": "hpcml.io.checkpoint.interval",
+    },
+)
