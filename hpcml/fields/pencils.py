@@ -3,6 +3,7 @@
 (N0/p, N1, N2)  --dims 2, 1-->  (N0/p, K1, K2)  --transpose-->  (N0, K1/p, K2)  --dim 0-->  (K0, K1/p, K2)
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -10,8 +11,9 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
+from hpcml.fields.columns import column_functions, transform_columns, transform_slabs, transformable
 from hpcml.fields.recycled import recycled
-from hpcml.fields.transpose import Transpose
+from hpcml.fields.transpose import Passage, Transpose
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.linear import pair, uncompiled
 from hpcml.topology.block import block_range
@@ -21,6 +23,8 @@ CHUNK_BYTES = 2**19
 
 ADJOINT_NORM = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
 """Scale of the adjoint transform; each is named after the direction that carries 1/N."""
+
+_SCALED = {"backward": (0.0, 1.0), "forward": (1.0, 0.0), "ortho": (0.5, 0.5)}  # power of 1/N, there and back
 
 
 class Pencils:
@@ -101,19 +105,19 @@ class Pencils:
         """`modes` without a gradient."""
         if not len(x):  # an empty batch on every rank alike
             return x.new_empty((0, *self.layout_out.local_shape(self.comm.rank)), dtype=x.dtype.to_complex())
+        here: Tensor | Passage = x
         for (dims, _, shape_out), move in zip(self.stages, self.there, strict=True):
-            dtype = x.dtype.to_complex() if dims else x.dtype
-            x = _run(x, dims, shape_out, dtype, partial(self._to_modes, dims=dims, norm=norm), move)
-        return x
+            here = self._stage(here, dims, shape_out, norm, move, back=False)
+        return _whole(here)
 
     def inverse(self, s: Tensor, norm: str) -> Tensor:
         """`cells` without a gradient."""
         if not len(s):
             return s.new_empty((0, *self.layout.local_shape(self.comm.rank)), dtype=s.dtype.to_real() if self.real else s.dtype)
+        here: Tensor | Passage = s
         for (dims, shape_in, _), move in zip(reversed(self.stages), self.back, strict=True):
-            dtype = s.dtype.to_real() if self.real and len(self.shape) - 1 in dims else s.dtype
-            s = _run(s, dims, shape_in, dtype, partial(self._to_cells, dims=dims, norm=norm), move)
-        return s
+            here = self._stage(here, dims, shape_in, norm, move, back=True)
+        return _whole(here)
 
     def counted(self, s: Tensor, power: int) -> Tensor:
         """Each mode times how often it counts in a real array (power 1) or over it (-1): twice if its conjugate is not stored."""
@@ -129,6 +133,30 @@ class Pencils:
         for move in (*self.there, *self.back):
             if move is not None:
                 move.close()
+
+    def _stage(
+        self, here: Tensor | Passage, dims: Sequence[int], shape_out: tuple[int, ...], norm: str, move: Transpose | None, back: bool
+    ) -> Tensor | Passage:
+        """Transform along dims what is here, or arrives; into the messages of the transpose that follows, or a result."""
+        like = here.moved if isinstance(here, Passage) else here
+        dtype = like.dtype.to_complex() if dims and not back else like.dtype
+        dtype = dtype.to_real() if back and self.real and len(self.shape) - 1 in dims else dtype
+        in_columns = like.device.type == "cpu" and transformable(dims, self.shape, self.kept, self.real)
+        if not in_columns or dtype.to_complex() not in column_functions():
+            op = partial(self._to_cells if back else self._to_modes, dims=dims, norm=norm)
+            return _run(_whole(here), dims, shape_out, dtype, op, move)
+        passage = None if move is None else move.passage(len(like), dtype, like.device)
+        out = recycled((len(like), *shape_out), dtype, like.device) if passage is None else like
+        target = [out] if passage is None else passage.leaving
+        source = here.arrive() if isinstance(here, Passage) else [here.resolve_conj().resolve_neg().contiguous()]
+        scale = math.prod(self.shape[d] for d in dims) ** -_SCALED[norm][back]
+        if tuple(dims) == (0,):
+            transform_columns(source, target, back, scale)
+        elif back:
+            transform_slabs(out, source, back, scale)
+        else:
+            transform_slabs(source[0], target, back, scale)
+        return passage or out
 
     def _to_modes(self, t: Tensor, dims: Sequence[int], norm: str) -> Tensor:
         last = len(self.shape) - 1
@@ -200,9 +228,13 @@ def _path(process_dims: tuple[int, ...], dims: Sequence[int], home: bool) -> lis
     return path if not home or path[-1][1] == process_dims else [*path, ((), process_dims)]
 
 
+def _whole(here: Tensor | Passage) -> Tensor:
+    return here.finish() if isinstance(here, Passage) else here
+
+
 def _run(
     t: Tensor, dims: Sequence[int], shape_out: tuple[int, ...], dtype: torch.dtype, op: Callable[[Tensor], Tensor], move: Transpose | None
-) -> Tensor:
+) -> Tensor | Passage:
     """Transform chunk by chunk, into the messages of the transpose that follows or into a result that lies as torch would lay it."""
     free = next((d for d in range(len(shape_out)) if d not in dims), None)
     size_out = torch.Size(shape_out).numel() * len(t) * dtype.itemsize
@@ -221,7 +253,7 @@ def _run(
             passage.put(cells, row, free or 0, start)
         else:
             out[row : row + rows].narrow((free or 0) + 1, start, size).copy_(cells)
-    return out if passage is None else passage.finish()
+    return passage or out
 
 
 def _chunks(t: Tensor, free: int | None) -> Iterator[tuple[int, int, int, int]]:

@@ -1,6 +1,6 @@
 """A field changes from one process grid to another while it is being computed, chunk by chunk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mpi4py import MPI
@@ -8,6 +8,8 @@ from torch import Tensor
 
 from hpcml.parallel.exchange import Exchange
 from hpcml.parallel.layout import Layout, Range
+
+Box = tuple[Range, ...]
 
 
 class Transpose:
@@ -27,7 +29,7 @@ class Transpose:
 
     Communication
     -------------
-    Construction: local. `Passage.finish`: every pair of ranks whose boxes share cells, one contiguous message each, through shared memory
+    Construction: local. `Passage.arrive`: every pair of ranks whose boxes share cells, one contiguous message each, through shared memory
     or persistent requests; deterministic. A rank sends its block without the cells that it keeps.
     """
 
@@ -63,12 +65,12 @@ class Passage:
         what = f"transpose of {rows} fields of {str(dtype).removeprefix('torch.')}"
         self.exchange = Exchange(plan.comm, send, receive, dtype, device, plan.tag, tensors, what=what, shared_by_calls=True)
         self.moved = torch.empty((rows, *plan.target_shape), dtype=dtype, device=device)
-        kept = [(plan.outgoing[rank], self.moved[_index(plan.incoming[rank])])] if rank in plan.outgoing else []
-        peers = {peer: box for peer, box in plan.incoming.items() if peer != rank}
-        self.places, self.arrivals = [], []  # for both halves of memory that is shared, in turn
+        self.places, self.arrivals, self.unpacked = [], [], []  # for both halves of memory that is shared, in turn
         for buffers in self.exchange.halves:
-            self.places.append([(plan.outgoing[p], _as_box(sent, rows, plan.outgoing[p])) for p, sent in buffers.send.items()] + kept)
-            self.arrivals.append([(self.moved[_index(box)], _as_box(buffers.recv[p], rows, box)) for p, box in peers.items()])
+            self.places.append(self._parts(buffers.send, plan.outgoing, plan.incoming.get(rank), rank))
+            self.arrivals.append(self._parts(buffers.recv, plan.incoming, plan.incoming.get(rank), rank))
+            peers = {peer: box for peer, box in plan.incoming.items() if peer != rank}
+            self.unpacked.append([(self.moved[_index(box)], _as_box(buffers.recv[p], rows, box)) for p, box in peers.items()])
 
     def put(self, cells: Tensor, first_row: int, dim: int, start: int) -> None:
         """Hand over cells (rows, *local) of this rank's source box: all but a run of rows, and of one dim, from where they start."""
@@ -80,17 +82,36 @@ class Passage:
                 run = (*box[:dim], (low_here - start, high_here - start), *box[dim + 1 :])
                 place[rows].narrow(1 + dim, low_here - low, high_here - low_here).copy_(cells[_index(run)])
 
-    def finish(self) -> Tensor:
-        """Exchange; give this rank's target box (rows, *local), which is valid until the next use of the plan."""
-        arrivals = self.arrivals[self.exchange.half]
+    @property
+    def leaving(self) -> list[Tensor]:
+        """Where to write this rank's source box (rows, *local), part by part in the order of its cells, instead of `put`."""
+        return [place for _, place in self.places[self.exchange.half]]
+
+    def arrive(self) -> list[Tensor]:
+        """Exchange; give this rank's target box in parts, in the order of its cells, which are valid until the next use of the plan."""
+        half = self.exchange.half
         self.exchange.start()
         self.exchange.wait()
-        for place, buffer in arrivals:
+        return [part for _, part in self.arrivals[half]]
+
+    def finish(self) -> Tensor:
+        """As `arrive`, in one piece: (rows, *local)."""
+        unpacked = self.unpacked[self.exchange.half]
+        self.arrive()
+        for place, buffer in unpacked:
             place.copy_(buffer)
         return self.moved
 
+    def _parts(self, buffers: Mapping[int, Tensor], boxes: Mapping[int, Box], kept: Box | None, rank: int) -> list[tuple[Box, Tensor]]:
+        """Boxes in order, each with its message; what a rank keeps lies in the moved field."""
+        rows = len(self.moved)
+        at = {peer: _as_box(buffers[peer], rows, box) for peer, box in boxes.items() if peer != rank}
+        if kept is not None:
+            at[rank] = self.moved[_index(kept)]
+        return sorted(((boxes[peer], part) for peer, part in at.items()), key=lambda part: part[0])
 
-def _shared(mine: Sequence[Range], other: Sequence[Range]) -> tuple[Range, ...] | None:
+
+def _shared(mine: Sequence[Range], other: Sequence[Range]) -> Box | None:
     """Cells of my box that lie in the other, counted from the start of mine."""
     ranges = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(mine, other, strict=True)]
     if any(low >= high for low, high in ranges):

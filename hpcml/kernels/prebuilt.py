@@ -51,7 +51,7 @@ _NAMES = {
     "__ARM_FEATURE_SVE_MATMUL_INT8": "svei8mm",
 }
 # C++ files beside the kernels.
-_LIBRARIES = ("parallel/transport/moves.cpp", "io/checkpoint/state/streaming_copy.cpp")
+_LIBRARIES = ("fields/columns.cpp", "parallel/transport/moves.cpp", "io/checkpoint/state/streaming_copy.cpp")
 
 
 def build_for(cpu: str, compiler: str, folder: Path) -> list[Path]:
