@@ -1,7 +1,7 @@
 """A place in a case that names something, and the case's schema once it is known what is named there.
 
-training.loss = "h1"            ->  Choice(name="h1")           whoever may not import: inspect, job render
-                                ->  loss_h1(name="h1", ...)     `completed`: the options that h1 has, each of its type
+training.loss = "h1"        ->  Choice(name="h1")           the name is known, its options are not looked at
+                            ->  loss_h1(name="h1", ...)     `complete_config`: the options that h1 has, each of its type
 """
 
 from collections.abc import Callable, Iterable

@@ -49,7 +49,8 @@ class Update:
         self.model, self.optimiser, self.loss, self.domain = model, optimiser, loss, domain
         self.bound = math.inf if clip is None else clip
         self.scaler = torch.amp.GradScaler(domain.device.type, enabled=scaled)
-        self._several = inspect.signature(optimiser.step).parameters["closure"].default is inspect.Parameter.empty
+        closure = inspect.signature(optimiser.step).parameters.get("closure")
+        self._several = closure is not None and closure.default is closure.empty
         if self._several and scaled:
             raise ConfigError(f"{type(optimiser).__name__} computes an update several times, which float16's scaling cannot follow")
 

@@ -72,6 +72,21 @@ def test_mistakes_are_told(comm, shared_path):
 
 
 @pytest.mark.parallel([1, 2])
+def test_an_optimiser_whose_step_takes_nothing_will_do(comm):
+    class Plain(torch.optim.Optimizer):
+        def step(self):
+            with torch.no_grad():
+                for parameter in self.param_groups[0]["params"]:
+                    parameter -= self.param_groups[0]["lr"] * parameter.grad
+
+    with decompose(Grid((8, 8)), comm) as domain:
+        model = Conv2d(domain, 1, 1, 1)
+        data = Pairs.of_whole(domain, torch.ones(4, 1, 8, 8), 2 * torch.ones(4, 1, 8, 8))
+        trainer = Trainer(model, data, loss="mse", optimiser=Plain(model.parameters(), {"lr": 0.1}), learning_rate=0.1, schedule="constant")
+        assert trainer.fit(epochs=50) < 1e-6
+
+
+@pytest.mark.parallel([1, 2])
 def test_lbfgs_looks_at_several_points_and_finds_the_one_rank_answer(comm):
     def fitted(comm):
         torch.manual_seed(0)
