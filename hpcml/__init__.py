@@ -15,7 +15,7 @@ _HOMES = {
     "broadcast_parameters": "hpcml.models.replicas",
     "check_parameters": "hpcml.models.replicas",
     "decompose": "hpcml.fields.decompose",
-    "load": "hpcml.training.load",
+    "load": "hpcml.runs.load",
     "verify": "hpcml.models.verification.verify",
 }
 _PACKAGES = frozenset(entry.parent.name for entry in Path(__file__).parent.glob("*/__init__.py"))

@@ -14,12 +14,13 @@ from torch.utils._pytree import tree_leaves
 from hpcml import equations, models, solvers
 from hpcml.core.options import Choice
 from hpcml.core.registry import BUILT_IN, load
+from hpcml.data.moments import moments
+from hpcml.data.samples import Pairs
 from hpcml.fields import Grid, decompose, difference, fft
 from hpcml.models import layers
 from hpcml.models.factory import build_network
 from hpcml.models.surrogate import Surrogate
 from hpcml.solvers import NeuralSolver
-from hpcml.training.dataset import Pairs, moments
 from hpcml.training.relative_error import relative_errors
 from hpcml.training.trainer import Trainer
 

@@ -40,9 +40,9 @@ def _generate(args: argparse.Namespace) -> int:
     from hpcml.core.exit_status import PREEMPTED
     from hpcml.core.log import rank_log
     from hpcml.core.named import load_complete
+    from hpcml.data.case_device import bind_case
     from hpcml.mpi import StopSignal
-    from hpcml.training.case_device import bind_case
-    from hpcml.training.generate import generate
+    from hpcml.runs.generate import generate
 
     case = load_complete(args.case, Generation, args.overrides)
     with rank_log(world.rank, world.size, str(bind_case(case.ranks, world))), StopSignal(world.comm) as stop:
@@ -72,8 +72,8 @@ def _show(args: argparse.Namespace) -> int:
 
     world = hpcml.mpi.world()
 
+    from hpcml.data.statistics import statistics
     from hpcml.io.dataset import open_dataset
-    from hpcml.training.statistics import statistics
 
     with open_dataset(args.path, world.comm) as dataset:
         lines = [f"{args.path}: {dataset.layout}, {dataset.num_bytes / 1e6:.2f} MB of values", *_lines(dataset.description)]

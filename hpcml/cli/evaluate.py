@@ -19,10 +19,10 @@ def run(args: argparse.Namespace) -> int:
 
     world = hpcml.mpi.world()
 
-    from hpcml.training.case_device import bind_case
-    from hpcml.training.evaluation import evaluate_run
-    from hpcml.training.run_directory import RunDirectory
-    from hpcml.training.run_log import run_log
+    from hpcml.data.case_device import bind_case
+    from hpcml.runs.evaluation import evaluate_run
+    from hpcml.runs.run_directory import RunDirectory
+    from hpcml.runs.run_log import run_log
 
     directory = RunDirectory(args.directory)
     case = directory.case()  # before a log is begun in what is no run directory

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     CheckpointError
         Where the path holds no checkpoint.
     """
-    from hpcml.training.run_status import describe_status, read_status
+    from hpcml.runs.run_status import describe_status, read_status
 
     status = read_status(args.path)
     summaries = _summaries(args.path, status is not None)

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
 
     world = hpcml.mpi.world()
 
-    from hpcml.training.rollout_case import rollout_case
+    from hpcml.runs.rollout_case import rollout_case
 
     rollout_case(args.directory, world, args.steps, args.trajectories)
     return 0

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     case = read_case(args)
 
     from hpcml.core.exit_status import PREEMPTED
-    from hpcml.training.train_case import train_case
+    from hpcml.runs.train_case import train_case
 
     errors = train_case(case, args.directory or Path(case.output.folder) / name_of_case(args.case), world, args.wait)
     return PREEMPTED if errors is None else 0

@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _matrix(world: "World", every: int) -> tuple[str, dict[str, Any], bool]:
+    from hpcml.core.progress import progress
     from hpcml.models.verification.operator_matrix import run_matrix, summary, table
-    from hpcml.training.progress import progress
 
     with progress("operators", 100, world.rank == 0) as bar:
         outcomes = run_matrix(world.comm, every, lambda done, total: bar.advance(100 * done // total, ""))
@@ -55,7 +55,7 @@ def _case(world: "World", case: "Case") -> tuple[str, dict[str, Any], bool]:
     import torch
 
     from hpcml.models.verification.verify import verify
-    from hpcml.training.experiment import open_experiment
+    from hpcml.runs.experiment import open_experiment
 
     if case.data.kind == "simulation":
         few = {"trajectories": 2 * case.ranks.data, "held_out": 1, "snapshots": 2}

@@ -1,20 +1,15 @@
-"""Training: data, loss, optimiser and loop, over groups of ranks that each hold the whole domain."""
+"""Training: loss, optimiser and loop, over groups of ranks that each hold the whole domain."""
 
 from typing import TYPE_CHECKING
 
 from hpcml.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from hpcml.training.dataset import Pairs, Samples
     from hpcml.training.loss import Loss, h1, mse, relative_l2
     from hpcml.training.trainer import Trainer
 
-__all__ = ["Loss", "Pairs", "Samples", "Trainer", "h1", "mse", "relative_l2"]
+__all__ = ["Loss", "Trainer", "h1", "mse", "relative_l2"]
 __getattr__, __dir__ = lazily(
     __name__,
-    {
-        **dict.fromkeys(("Pairs", "Samples"), "hpcml.training.dataset"),
-        **dict.fromkeys(("Loss", "h1", "mse", "relative_l2"), "hpcml.training.loss"),
-        "Trainer": "hpcml.training.trainer",
-    },
+    {**dict.fromkeys(("Loss", "h1", "mse", "relative_l2"), "hpcml.training.loss"), "Trainer": "hpcml.training.trainer"},
 )

@@ -16,18 +16,19 @@ from hpcml.core.case import Training
 from hpcml.core.errors import ConfigError, TrainingError
 from hpcml.core.named import complete_config
 from hpcml.core.options import build_function
+from hpcml.core.progress import Progress, progress
+from hpcml.data.samples import Pairs, Samples
+from hpcml.data.schedule import Batch, Schedule
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.files.agree import together
 from hpcml.models.replicas import check_gradients, check_parameters
 from hpcml.mpi import StopSignal
 from hpcml.mpi.reductions import all_min
 from hpcml.parallel.exchange import traffic
-from hpcml.training.dataset import Batch, Pairs, Samples, Schedule
 from hpcml.training.loss import Loss
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.optimiser import build_optimiser
 from hpcml.training.position import Position
-from hpcml.training.progress import Progress, progress
 from hpcml.training.saves import Saves
 from hpcml.training.update import Update
 

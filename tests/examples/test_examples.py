@@ -7,7 +7,7 @@ import pytest
 from hpcml.core.case import Case
 from hpcml.core.errors import ConfigError
 from hpcml.core.named import load_complete
-from hpcml.training.experiment import open_experiment
+from hpcml.runs.experiment import open_experiment
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "examples").glob("*.toml"))
 SMALL = ["data.trajectories=2", "data.held_out=1", "data.snapshots=2", "data.interval=1e-3"]

@@ -46,7 +46,7 @@ batch_size = 2
 """
 TOGETHER = """
 import sys, time
-import hpcml.mpi, hpcml.training.train_case
+import hpcml.mpi, hpcml.runs.train_case
 from hpcml.cli.main import main
 hpcml.mpi.world()
 from pathlib import Path

@@ -9,11 +9,11 @@ from mpi4py import MPI
 
 import hpcml.mpi
 from hpcml import io
+from hpcml.data.statistics import statistics
 from hpcml.io.checkpoint import Checkpointer, SaveInterval
 from hpcml.io.dataset import Description, Field, convert, create_dataset, open_dataset
 from hpcml.io.dataset.growing import GrowingDataset
 from hpcml.mpi.patient_comm import COLLECTIVE, patient
-from hpcml.training.statistics import statistics
 from tests.parallel.disordered_calls import Call, made, plain
 
 ONE = np.ones(2)

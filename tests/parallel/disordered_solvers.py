@@ -3,11 +3,11 @@
 import torch
 
 from hpcml import Grid, broadcast_parameters, check_parameters, decompose, equations, parallel, solvers, verify
+from hpcml.data.moments import moments
 from hpcml.linear import conjugate_gradients, red_black_sor
 from hpcml.models import layers
 from hpcml.parallel import Exchange, HaloPlan
 from hpcml.parallel.relaxed_halo import Freshness, RelaxedHalo
-from hpcml.training.dataset import moments
 from hpcml.training.relative_error import relative_errors
 from tests.parallel.disordered_calls import SIDES, made, plain
 

@@ -6,8 +6,8 @@ from unittest import mock
 import pytest
 
 from hpcml.core.errors import ConfigError
+from hpcml.runs.run_status import RunStatus
 from hpcml.slurm import Site, known_sites, load_site, render_job
-from hpcml.training.run_status import RunStatus
 
 
 @pytest.mark.parametrize("name", known_sites())

@@ -15,10 +15,10 @@ from hpcml.core.named import complete_config
 from hpcml.core.options import Choice
 from hpcml.fields import Grid, decompose
 from hpcml.models.factory import build_network
+from hpcml.runs.rollout_case import rollout_case
+from hpcml.runs.train_case import train_case
 from hpcml.topology.block import block_range
 from hpcml.training.loss import mse
-from hpcml.training.rollout_case import rollout_case
-from hpcml.training.train_case import train_case
 
 HOWTO = (Path(__file__).parents[2] / "docs" / "howto" / "own_parts.md").read_text(encoding="utf-8")
 

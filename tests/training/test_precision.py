@@ -6,13 +6,14 @@ import torch
 from hpcml.core.case import Case, Training
 from hpcml.core.config import load_config
 from hpcml.core.errors import ConfigError, TrainingError
+from hpcml.data.moments import moments
+from hpcml.data.samples import Pairs
 from hpcml.fields import Grid, decompose
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.models import FNO, UNet
 from hpcml.models.surrogate import Surrogate
 from hpcml.mpi import StopSignal
-from hpcml.training.dataset import Pairs, moments
-from hpcml.training.experiment import build_surrogate
+from hpcml.runs.experiment import build_surrogate
 from hpcml.training.trainer import Trainer
 
 SHAPE = (14, 12)

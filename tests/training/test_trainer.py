@@ -8,12 +8,12 @@ from torch import nn
 
 from hpcml.core.case import Training
 from hpcml.core.errors import CheckpointError, TrainingError
+from hpcml.data.samples import Pairs
 from hpcml.fields import Grid, decompose
 from hpcml.io.checkpoint import Checkpointer, SaveInterval
 from hpcml.io.files.remedy import remedy
 from hpcml.models.layers import Conv2d
 from hpcml.mpi import StopSignal
-from hpcml.training.dataset import Pairs
 from hpcml.training.trainer import Trainer
 
 SHAPE = (8, 6)

@@ -1,0 +1,235 @@
+"""Pairs that stay in their files: each rank reads its own cells, ahead of time, and keeps what it has room for."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from hpcml.core import case
+from hpcml.core.errors import ConfigError, TrainingError
+from hpcml.data.samples import Samples
+from hpcml.data.schedule import Batch
+from hpcml.data.stated_grid import with_grid
+from hpcml.data.tensor_files import domain_of
+from hpcml.fields.domain import Domain
+from hpcml.io.dataset import Dataset, Description, Meaning, open_dataset
+from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.host_copy import to_device
+
+AHEAD = 2
+"""Updates that are read while one is computed."""
+MOST_TYPICAL = 256
+"""Samples that mean and deviation are taken from: their error is then some percent, which normalisation does not mind."""
+
+
+class StoredPairs(Samples):
+    """Pairs of one time and a later one, from every trajectory of a dataset.
+
+    Sample s is trajectory s div n, time s mod n, where n is the number of times less the stride.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Open on this rank.
+    meaning : Meaning
+        Names the fields.
+    stride : int
+        Times from an input to its target.
+    domain : Domain
+        Deals the dataset's grid.
+    dtype : torch.dtype
+        Of the fields in memory.
+    memory : int
+        Bytes of what was read that may be kept.
+
+    Communication
+    -------------
+    Local. A thread of its own reads, and does not hold Python's lock while the file system works. What is wrong with a sample is agreed on
+    when it is taken: one byte.
+    """
+
+    meaning: Meaning
+
+    def __init__(self, dataset: Dataset, meaning: Meaning, stride: int, domain: Domain, dtype: torch.dtype, memory: int) -> None:
+        space = dataset.description
+        self.dataset, self.domain, self.meaning, self.stride, self._dtype = dataset, domain, meaning, stride, dtype
+        self._per_trajectory = space.num_times - stride
+        inputs, targets = (space.channels_of(names) for names in meaning.names)
+        self._channels = sorted({*inputs, *targets})
+        self._inputs, self._targets = ([self._channels.index(c) for c in chosen] for chosen in (inputs, targets))
+        self._room = memory
+        self._kept: dict[tuple[int, int], np.ndarray] = {}
+        self._reader = ThreadPoolExecutor(1, "hpcml-dataset")
+        self._coming: dict[tuple[int, ...], Future[tuple[Tensor, Tensor]]] = {}
+
+    @property
+    def num_samples(self) -> int:
+        return self.dataset.description.num_trajectories * self._per_trajectory
+
+    @property
+    def num_channels(self) -> tuple[int, int]:
+        return len(self._inputs), len(self._targets)
+
+    def take(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        numbers = tuple(samples.tolist())
+        with raise_together(self.domain.world_comm):
+            found = (self._coming.pop(numbers, None) or self._reader.submit(self._read, numbers)).result()
+        inputs, targets = to_device(self.domain.device, *found)
+        return inputs, targets
+
+    def typical(self) -> tuple[Tensor, Tensor]:
+        count = min(MOST_TYPICAL, self.num_samples)
+        return self.take(torch.arange(count) * self.num_samples // count)
+
+    def ahead(self, updates: Iterable[list[Batch]]) -> Iterator[list[Batch]]:
+        self._coming.clear()
+        waiting: deque[list[Batch]] = deque()
+        for parts in updates:
+            for batch in parts:
+                numbers = tuple(batch.samples.tolist())
+                self._coming[numbers] = self._reader.submit(self._read, numbers)
+            waiting.append(parts)
+            if len(waiting) > AHEAD:
+                yield waiting.popleft()
+        yield from waiting
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the channels of an input."""
+        return tuple(self.dataset.description.channels[self._channels[place]] for place in self._inputs)
+
+    def states(self, trajectories: range, times: range) -> Iterator[Tensor]:
+        """Inputs of some trajectories at one time after the other, (trajectory, channel, *local_shape); collective as `take`."""
+        channels = [self._channels[place] for place in self._inputs]
+        for time in times:
+            with raise_together(self.domain.world_comm):
+                read = (self.dataset.read(number, range(time, time + 1), self.domain.block, channels)[0] for number in trajectories)
+                field = self._tensor(list(read), [(number, time) for number in trajectories], channels)
+            yield to_device(self.domain.device, field)[0]
+
+    @property
+    def traffic(self) -> str:
+        """What this rank has read so far, in words."""
+        read, whole = self.dataset.bytes_read, self.dataset.num_bytes
+        return f"{read / 1e6:.2f} MB, {100 * read / whole:.1f} % of the {whole / 1e6:.2f} MB of {self.dataset.description.name}"
+
+    def close(self) -> None:
+        """End the reading thread and close the files."""
+        self._reader.shutdown(cancel_futures=True)
+        self.dataset.close()
+
+    def _read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        before = [divmod(number, self._per_trajectory) for number in numbers]
+        after = [(trajectory, time + self.stride) for trajectory, time in before]
+        inputs, targets = [self._state(*at)[self._inputs] for at in before], [self._state(*at)[self._targets] for at in after]
+        names = [[self._channels[place] for place in places] for places in (self._inputs, self._targets)]
+        return self._tensor(inputs, before, names[0]), self._tensor(targets, after, names[1])
+
+    def _tensor(self, states: list[np.ndarray], at: Sequence[tuple[int, int]], channels: Sequence[int]) -> Tensor:
+        """States as a field of numbers that are all finite."""
+        stored = torch.from_numpy(np.stack(states))
+        field = stored.to(self._dtype)
+        bad = (~torch.isfinite(field)).nonzero()
+        if len(bad):
+            place, channel, *cell = first = tuple(bad[0].tolist())
+            value = stored[first].item()
+            remedy = "mend the data"
+            if math.isfinite(value):
+                remedy = f"{value:g} has no room in {str(self._dtype)[6:]}, so set training.dtype = 'float64' or choose another unit"
+            name = self.dataset.description.channels[channels[channel]]
+            where = tuple(c + r.start for c, r in zip(cell, self.domain.block, strict=True))
+            raise TrainingError(
+                f"{self.meaning.source}: {len(bad)} values are not finite, the first of {name} in trajectory {at[place][0]}, "
+                f"time {at[place][1]}, cell {where}: {remedy}"
+            )
+        return field
+
+    def _state(self, trajectory: int, time: int) -> np.ndarray:
+        """All channels needed at one time, (channel, *local_shape)."""
+        if (trajectory, time) in self._kept:
+            return self._kept[trajectory, time]
+        state = self.dataset.read(trajectory, range(time, time + 1), self.domain.block, self._channels)[0]
+        if state.nbytes <= self._room:
+            self._room -= state.nbytes
+            self._kept[trajectory, time] = state
+        return state
+
+
+def open_pairs(
+    path: str,
+    spec: case.Dataset,
+    grid: case.Grid | None,
+    ranks: case.Ranks,
+    comm: MPI.Intracomm,
+    dtype: torch.dtype,
+    like: Meaning | None = None,
+) -> StoredPairs:
+    """Open a dataset and deal its grid to the ranks.
+
+    Parameters
+    ----------
+    path : str
+        File or folder.
+    spec : hpcml.core.case.Dataset
+        What to pair, and memory.
+    grid : hpcml.core.case.Grid, optional
+        Says the extent and which dims are periodic where the file does not, and the cells of the data for training.
+    ranks : hpcml.core.case.Ranks
+        Process grid.
+    comm : MPI.Intracomm
+        All ranks.
+    dtype : torch.dtype
+        Of the fields in memory.
+    like : Meaning, optional
+        What the pairs must mean, at whatever resolution: it tells the names of the fields and the time from input to target.
+
+    Raises
+    ------
+    CheckpointError, ConfigError, TopologyError
+        On every rank, for whatever is wrong with the file, does not go with the case, or means something else.
+
+    Communication
+    -------------
+    Collective over comm.
+    """
+    dataset = open_dataset(path, comm)
+    space = dataset.description  # the same on every rank, and so is what is wrong with it
+    try:
+        space.check_filled()
+        if grid is not None:
+            space = with_grid(space, grid, path, any_cells=like is not None)
+        meaning, stride = _paired(space, spec, path) if like is None else like.found_in(space, path)
+        if like is not None:
+            like.check(meaning)
+            space = replace(space, periodic=tuple(axis.boundary == "periodic" for axis in like.filled(meaning).axes))
+    except ConfigError as error:
+        raise error if str(error).startswith(path) else ConfigError(f"{path}: {error}") from None
+    if space.num_times <= stride:
+        more = "a steady problem has data.stride = 0" if like is None else f"one step is {like.interval:.6g} in {like.source}"
+        raise ConfigError(
+            f"{path} has {space.num_times} times, too few for pairs with data.stride = {stride}, which need {stride + 1}; {more}"
+        )
+    domain = domain_of(space.grid_shape, grid or _grid_of(space), ranks, comm)
+    return StoredPairs(dataset, meaning, stride, domain, dtype, spec.memory << 20)
+
+
+def _paired(space: Description, spec: case.Dataset, path: str) -> tuple[Meaning, int]:
+    """What the case pairs of a dataset."""
+    varying = tuple(entry.name for entry in space.fields if entry.varies_in_time)
+    steady = tuple(entry.name for entry in space.fields if not entry.varies_in_time)
+    targets, inputs = spec.targets or varying, spec.inputs or (varying if spec.stride else steady)
+    if not inputs or not targets:
+        kind = "vary in time" if spec.stride or not targets else "are constant in time"
+        raise ConfigError(f"the dataset has no fields that {kind}: name data.inputs and data.targets")
+    return Meaning.of_pairs(space, inputs, targets, spec.stride, path), spec.stride
+
+
+def _grid_of(space: Description) -> case.Grid:
+    """The file's own grid; a dim of which nothing is known is not periodic."""
+    return case.Grid(shape=space.grid_shape, extent=space.extent, periodic=tuple(bool(closed) for closed in space.periodic))

@@ -1,0 +1,165 @@
+"""How wrong a trained model is on data that it has not seen."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from mpi4py import MPI
+
+from hpcml.core.case import Case, Ranks, Simulation
+from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.data.samples import Samples
+from hpcml.equations import build_equation
+from hpcml.fields.grid import Grid
+from hpcml.io.checkpoint import restore
+from hpcml.io.dataset import Meaning
+from hpcml.io.files.agree import together
+from hpcml.io.files.replace import write_file
+from hpcml.mpi.world import World
+from hpcml.runs.equation_fields import simulated_meaning
+from hpcml.runs.experiment import load_surrogate, open_experiment
+from hpcml.runs.held_out import open_held_out
+from hpcml.runs.run_directory import RunDirectory
+from hpcml.runs.simulated_data import simulated_data
+from hpcml.training.relative_error import mean_of_defined, relative_errors
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate(
+    case: Case, held_out: Mapping[str, Samples], state: Mapping[str, Any], folder: Path, comm: MPI.Intracomm, keep: bool = False
+) -> dict[str, float]:
+    """Mean relative L2 error of a trained model on held-out sets, each at its own resolution.
+
+    Parameters
+    ----------
+    case : Case
+        Of the model.
+    held_out : mapping of str to Samples
+        The sets, by name.
+    state : mapping
+        State dict of the model.
+    folder : Path
+        Gets ``evaluation.json``.
+    comm : MPI.Intracomm
+        All ranks.
+    keep : bool
+        Whether errors on other sets that ``evaluation.json`` has already stay there.
+
+    Returns
+    -------
+    dict of str to float
+        Error of each set, by name; samples whose target is zero everywhere have none and are left out. NaN, in the file null, if all are.
+
+    Communication
+    -------------
+    Collective over all ranks; rank 0 writes.
+    """
+    errors: dict[str, float] = {}
+    for name, pairs in held_out.items():
+        found = _errors(case, pairs, state)
+        errors[name], undefined = mean_of_defined(found)
+        if undefined:
+            _log.warning(
+                "%s: %d of %d targets are zero everywhere, where there is no relative error: left out", name, undefined, len(found)
+            )
+        _log.info("relative L2 error on %s, %s cells: %.4f", name, " x ".join(map(str, pairs.domain.global_shape)), errors[name])
+    path = folder / "evaluation.json"
+    with together(comm, f"writing {path}"):
+        if comm.rank == 0:
+            shown = {name: None if math.isnan(error) else error for name, error in errors.items()}
+            write_file(path, (json.dumps({"relative_l2": (_written(path) if keep else {}) | shown}, indent=2) + "\n").encode())
+    return errors
+
+
+def evaluate_run(directory: RunDirectory, world: World, paths: Sequence[str] = ()) -> dict[str, float]:
+    """Measure the model of a run on the held-out data of its case, or on other files.
+
+    Parameters
+    ----------
+    directory : RunDirectory
+        The run.
+    world : World
+        All ranks, in any number.
+    paths : sequence of str
+        Files or folders that mean what the model was trained on, at any resolution; by default those of the case.
+
+    Returns
+    -------
+    dict of str to float
+        As `evaluate`.
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        On every rank: no such run or file, or data that mean something else than what the model has learned from.
+
+    Communication
+    -------------
+    Collective over world.comm.
+    """
+    comm = world.comm
+    case = directory.case()
+    case = case.model_copy(update={"ranks": Ranks(device=case.ranks.device)})
+    state, meaning = trained(directory, comm)
+    if isinstance(case.data, Simulation) and not paths:
+        assert case.grid is not None and case.equation is not None
+        if meaning is not None:
+            grid = Grid(case.grid.shape, case.grid.extent, case.grid.periodic)
+            meaning.check(simulated_meaning(build_equation(case.equation), grid, case.data))
+        experiment = open_experiment(case, comm, simulated_data(case, directory.path, world))
+        experiment.train.close()
+        held_out = experiment.held_out
+    else:
+        chosen = paths or ([] if isinstance(case.data, Simulation) else case.data.test)
+        if not chosen:
+            raise ConfigError("the case names no data that were held out: name files with --data")
+        held_out = open_held_out(case, chosen, meaning, case.ranks, comm)
+    try:
+        return evaluate(case, held_out, state, directory.path, comm, keep=bool(paths))
+    finally:
+        for pairs in held_out.values():
+            pairs.close()
+
+
+def trained(directory: RunDirectory, comm: MPI.Intracomm) -> tuple[Mapping[str, Any], Meaning | None]:
+    """State dict of the model in the newest whole checkpoint of a run, and what the data mean that it has learned from, if it says that.
+
+    Raises
+    ------
+    CheckpointError
+        On every rank, if there is none.
+
+    Communication
+    -------------
+    Collective over comm.
+    """
+    directory.take_ways(comm)
+    restored = restore(directory.checkpoints, comm)
+    if restored is None:
+        raise CheckpointError(f"{directory.path} holds no checkpoint: run `hpcml train {directory.config} --run {directory.path}` first")
+    saved = restored.state.get("meaning")
+    return restored.state["model"], None if saved is None else Meaning.from_state(saved)
+
+
+def _errors(case: Case, pairs: Samples, state: Mapping[str, Any]) -> torch.Tensor:
+    """Of each sample."""
+    model = load_surrogate(case, pairs.domain, state)
+    found = []
+    with torch.no_grad():
+        for samples in torch.arange(pairs.num_samples).split(case.training.batch_size):
+            x, y = pairs.take(samples)
+            found.append(relative_errors(pairs.domain, model(x), y))
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.float64)
+
+
+def _written(path: Path) -> dict[str, Any]:
+    """Errors that are in the file already; none if it is not there, or not whole."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return dict(json.loads(path.read_bytes())["relative_l2"])
+    return {}

@@ -1,0 +1,153 @@
+"""A case brought to life on the ranks of a job: its data, its domain, its model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mpi4py import MPI
+
+from hpcml.core.case import Case, Dataset, Simulation, Tensors
+from hpcml.core.errors import CheckpointError, HpcmlError
+from hpcml.data.moments import moments
+from hpcml.data.samples import Pairs, Samples
+from hpcml.data.stored_pairs import open_pairs
+from hpcml.data.tensor_files import read_pairs
+from hpcml.equations import build_equation
+from hpcml.fields.domain import Domain
+from hpcml.models.factory import build_network
+from hpcml.models.surrogate import Surrogate
+from hpcml.runs.dtype_of import dtype_of, half_of
+from hpcml.runs.equation_fields import simulated_meaning
+from hpcml.runs.held_out import open_held_out
+from hpcml.runs.simulated_data import as_dataset
+from hpcml.runs.simulation import simulate_pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What a case says, on this rank.
+
+    Attributes
+    ----------
+    case : Case
+        The case.
+    train : Samples
+        What the model learns from.
+    held_out : dict of str to Samples
+        What only measures it, by name; other resolutions have a domain of their own. The first validates during training.
+    """
+
+    case: Case
+    train: Samples
+    held_out: Mapping[str, Samples]
+
+    @property
+    def domain(self) -> Domain:
+        """Where the training data live."""
+        return self.train.domain
+
+    @property
+    def validation(self) -> Samples:
+        """Held-out pairs on the domain of training; empty if there are none."""
+        same = (pairs for pairs in self.held_out.values() if pairs.domain.global_shape == self.domain.global_shape)
+        return next(same, Pairs.none(self.domain, self.train.num_channels))
+
+    def close(self) -> None:
+        """Close the files that are read while training."""
+        for pairs in (self.train, *self.held_out.values()):
+            pairs.close()
+
+    def surrogate(self) -> Surrogate:
+        """Make the untrained model, normalised by the training data.
+
+        Communication
+        -------------
+        Collective.
+        """
+        model = build_surrogate(self.case, self.domain, *self.train.num_channels)
+        inputs, targets = self.train.typical()
+        model.fit_to(moments(self.domain, inputs), moments(self.domain, targets - inputs if model.residual else targets))
+        return model
+
+
+def build_surrogate(case: Case, domain: Domain, in_channels: int, out_channels: int) -> Surrogate:
+    """Make the untrained model of a case on a domain; it predicts the change of a state where the case steps in time."""
+    network = build_network(case.model, domain, in_channels, out_channels, case.training.seed, dtype_of(case))
+    model = Surrogate(network, in_channels, out_channels, residual=steps_in_time(case), precision=half_of(case))
+    return model.to(domain.device, dtype_of(case))
+
+
+def load_surrogate(case: Case, domain: Domain, state: Mapping[str, Any]) -> Surrogate:
+    """Make the model of a case on any domain of any resolution, with a trained state.
+
+    Raises
+    ------
+    CheckpointError
+        On every rank, if the state is of another model.
+    """
+    model = build_surrogate(case, domain, len(state["input_mean"]), len(state["target_mean"]))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint is of another model than the case describes: {error}") from None
+    return model.eval()
+
+
+def steps_in_time(case: Case) -> bool:
+    """Whether a model of the case takes a state to a later one, so that it can go on from what it predicts."""
+    if isinstance(case.data, Dataset):
+        return case.data.stride > 0 and case.data.inputs == case.data.targets
+    return isinstance(case.data, Simulation) and case.equation is not None and not build_equation(case.equation).steady
+
+
+def open_experiment(case: Case, comm: MPI.Intracomm, simulated: Sequence[Path] | None = None) -> Experiment:
+    """Read the data of a case and deal them to the ranks.
+
+    Parameters
+    ----------
+    case : Case
+        The case.
+    comm : MPI.Intracomm
+        All ranks.
+    simulated : sequence of Path, optional
+        Files of what the case simulates, see `hpcml.runs.simulated_data`; without them it is simulated in memory.
+
+    Raises
+    ------
+    ConfigError, TopologyError, TrainingError
+        On every rank.
+
+    Communication
+    -------------
+    Collective over comm.
+    """
+    data, dtype = case.data, dtype_of(case)
+    if isinstance(data, Simulation):
+        assert case.equation is not None
+        if simulated is not None:
+            files = [open_pairs(str(path), as_dataset(case, path), case.grid, case.ranks, comm, dtype) for path in simulated]
+            for each in files:
+                each.meaning = simulated_meaning(build_equation(case.equation), each.domain.grid, data)
+            return Experiment(case, files[0], {"held out": files[1]})
+        pairs = simulate_pairs(case, comm, dtype)
+        meaning = simulated_meaning(build_equation(case.equation), pairs[0].domain.grid, data)
+        train, held_out = (replace(each, meaning=meaning) for each in pairs)
+        return Experiment(case, train, {"held out": held_out})
+    learned: Samples
+    if isinstance(data, Tensors):
+        learned = read_pairs(data.train, data, case.grid, case.ranks, comm, dtype)
+    else:
+        learned = open_pairs(data.path, data, case.grid, case.ranks, comm, dtype)
+    experiment = Experiment(case, learned, open_held_out(case, data.test, learned.meaning, case.ranks, comm))
+    for path, samples in experiment.held_out.items():  # now, and not after training: is there such a model at their resolution?
+        if samples.domain.global_shape != learned.domain.global_shape:
+            _check_model(case, samples, path)
+    return experiment
+
+
+def _check_model(case: Case, samples: Samples, path: str) -> None:
+    try:
+        build_surrogate(case, samples.domain, *samples.num_channels)
+    except HpcmlError as error:
+        raise type(error)(f"{path}: {error}") from None

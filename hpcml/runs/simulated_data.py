@@ -1,0 +1,115 @@
+"""The data that a run simulates: made once, kept in the run directory, read at every start, on any number of ranks."""
+
+import hashlib
+import logging
+import shutil
+from pathlib import Path
+
+import torch
+
+from hpcml.core.case import Case, Dataset, Generation, Simulation
+from hpcml.core.errors import CheckpointError
+from hpcml.data.tensor_files import domain_of
+from hpcml.equations import build_equation
+from hpcml.fields.domain import Domain
+from hpcml.io.dataset import open_dataset
+from hpcml.io.files.agree import together
+from hpcml.mpi import StopSignal
+from hpcml.mpi.world import World
+from hpcml.runs.generate import generate, origin_of
+from hpcml.runs.trajectory_writer import TrajectoryWriter
+
+_log = logging.getLogger(__name__)
+
+
+def simulated_data(case: Case, folder: Path, world: World, stop: StopSignal | None = None) -> list[Path] | None:
+    """Simulate the trajectories that a case trains on and those that it holds out, unless they are there already.
+
+    Parameters
+    ----------
+    case : Case
+        Whose ``data.kind`` is ``"simulation"``.
+    folder : Path
+        Run directory. Gets ``data/train/simulation-ORIGIN.hdf5`` and ``data/valid/simulation-ORIGIN.hdf5``, where ORIGIN stands for all
+        that the values depend on.
+    world : World
+        All ranks.
+    stop : StopSignal, optional
+        Asked after every step of a solver.
+
+    Returns
+    -------
+    list of Path, or None
+        The two files; None if a signal ended the work. What is complete by then stays.
+
+    Raises
+    ------
+    ConfigError, SolverError, CheckpointError
+        On every rank, as `hpcml.runs.generate.generate`; also where the disk has no room for them.
+
+    Communication
+    -------------
+    Collective over world.comm.
+    """
+    assert isinstance(case.data, Simulation) and case.grid is not None and case.equation is not None
+    spec = Generation(grid=case.grid, equation=case.equation, solver=case.solver, data=case.data)
+    name = f"simulation-{hashlib.sha256(origin_of(spec).encode()).hexdigest()[:8]}"
+    paths = [folder / "data" / split / f"{name}.hdf5" for split in ("train", "valid")]
+    with together(world.comm, f"looking for what was simulated in {folder}"):
+        missing = [path for path in paths if world.rank == 0 and not path.exists()]
+        if missing:
+            folder.mkdir(parents=True, exist_ok=True)
+            _check_room(folder, spec)
+    if world.comm.bcast(bool(missing)):
+        return generate(spec, folder, world, name, stop)
+    _log.info("%s: simulated before", folder / "data")
+    return paths
+
+
+def as_dataset(case: Case, path: Path) -> Dataset:
+    """How the pairs of a case lie in such a file: a state and the next, or the coefficient and the solution of a steady problem."""
+    steady = case.equation is not None and build_equation(case.equation).steady
+    return Dataset(kind="dataset", path=str(path), stride=0 if steady else 1)
+
+
+def write_snapshots(case: Case, path: Path, snapshots: Path, world: World) -> None:
+    """Write the trajectories of such a file as snapshots, to be looked at.
+
+    Communication
+    -------------
+    Collective over world.comm: each rank reads and writes its own block.
+    """
+    assert case.grid is not None
+    domain = domain_of(case.grid.shape, case.grid, case.ranks.model_copy(update={"domain": "auto", "data": 1}), world.comm)
+    with domain, open_dataset(path, world.comm) as dataset:
+        space = dataset.description
+        names = {name: name for name in space.channels}
+        with TrajectoryWriter(snapshots, case, domain, names, space.num_trajectories) as writer:
+            for number, time in enumerate(space.times):
+                read = [dataset.read(run, range(number, number + 1), domain.block)[0] for run in range(space.num_trajectories)]
+                states = torch.stack([torch.as_tensor(state) for state in read])
+                writer.write(time, dict(zip(names, states.unbind(1), strict=True)))
+
+
+def _check_room(folder: Path, spec: Generation) -> None:
+    """See that the disk has room for all trajectories, as far as it says: a quota may be smaller."""
+    data, equation = spec.data, build_equation(spec.equation)
+    cells = 1
+    for n in spec.grid.shape:
+        cells *= n
+    times = 1 if equation.steady else data.snapshots
+    needed = 4 * (data.trajectories + data.held_out) * times * len(equation.channels(len(spec.grid.shape))) * cells
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise CheckpointError(
+            f"the trajectories of this case take {needed / 1e9:.3g} GB, and {folder} has {free / 1e9:.3g} GB left: free some space, choose "
+            "another folder with --run, or lower data.trajectories or data.snapshots"
+        )
+
+
+def channels_of(case: Case, domain: Domain) -> tuple[int, int]:
+    """Channels of an input and of a target of such a case."""
+    assert case.equation is not None
+    equation = build_equation(case.equation)
+    count, given = len(equation.channels(domain.num_dims)), len(equation.given)
+    return (given, count - given) if equation.steady else (count, count)

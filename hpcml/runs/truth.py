@@ -1,0 +1,109 @@
+"""What a roll-out starts from and is compared with: the solver of the case, or trajectories that are stored."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mpi4py import MPI
+from torch import Tensor
+
+from hpcml.core.case import Case, Dataset, Ranks, Simulation
+from hpcml.core.errors import ConfigError
+from hpcml.data.stored_pairs import StoredPairs, open_pairs
+from hpcml.data.tensor_files import domain_of
+from hpcml.equations import build_equation
+from hpcml.fields.domain import Domain
+from hpcml.io.dataset import Meaning
+from hpcml.runs.dtype_of import dtype_of
+from hpcml.runs.equation_fields import simulated_meaning
+from hpcml.runs.experiment import steps_in_time
+from hpcml.runs.simulation import snapshot_time, trajectories
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Held-out trajectories, state by state.
+
+    Attributes
+    ----------
+    domain : Domain
+        Where they live, on all ranks.
+    channels : tuple of str
+        Names.
+    times : tuple of float
+        Time of each state.
+    states : iterator of Tensor
+        (trajectory, channel, *local_shape), each made or read when it is asked for.
+    """
+
+    domain: Domain
+    channels: tuple[str, ...]
+    times: tuple[float, ...]
+    states: Iterator[Tensor]
+
+
+def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None = None, like: Meaning | None = None) -> Truth:
+    """Begin at held-out states of a case.
+
+    Parameters
+    ----------
+    case : Case
+        Of a model that steps in time.
+    comm : MPI.Intracomm
+        All ranks, in any number.
+    steps : int
+        Steps of the model that there shall be a truth for.
+    most : int, optional
+        Trajectories, the first ones; by default all that are held out.
+    like : Meaning, optional
+        What the model was trained on, and what is stored must mean.
+
+    Raises
+    ------
+    ConfigError, CheckpointError
+        On every rank: the case does not step in time, or what is stored is too short or means something else.
+
+    Communication
+    -------------
+    Collective over comm; stored states are read by each rank for itself.
+    """
+    if steps < 1 or (most is not None and most < 1):
+        raise ConfigError(f"a roll-out has one step and one trajectory or more, got {steps} and {most}")
+    if not steps_in_time(case):
+        raise ConfigError("this is no run of a model that steps in time, from fields to the same fields: see `hpcml evaluate`")
+    ranks = case.ranks.model_copy(update={"domain": "auto", "data": 1})
+    if isinstance(case.data, Dataset):
+        return _stored(case, case.data, ranks, comm, steps, most, like)
+    assert isinstance(case.data, Simulation) and case.grid is not None and case.equation is not None
+    equation = build_equation(case.equation)
+    domain = domain_of(case.grid.shape, case.grid, ranks, comm)
+    if like is not None:
+        like.check(simulated_meaning(equation, domain.grid, case.data))
+    count = min(case.data.held_out, most or case.data.held_out)
+    samples = range(case.data.trajectories, case.data.trajectories + count)
+    times = tuple(snapshot_time(case.data, step) for step in range(steps + 1))
+    states = trajectories(equation, case.data, domain, samples, steps + 1, solver=case.solver)
+    return Truth(domain, equation.channels(domain.num_dims), times, (state.to(dtype_of(case)) for state in states))
+
+
+def _stored(case: Case, data: Dataset, ranks: Ranks, comm: MPI.Intracomm, steps: int, most: int | None, like: Meaning | None) -> Truth:
+    if not data.test:
+        raise ConfigError("the case names no trajectories that were held out: roll out from data.test, which is empty")
+    pairs = open_pairs(data.test[0], data, case.grid, ranks, comm, dtype_of(case), like)
+    space, stride = pairs.dataset.description, pairs.stride
+    there = (space.num_times - 1) // stride
+    if steps > there:
+        raise ConfigError(
+            f"{data.test[0]} has {space.num_times} times, enough to compare {there} steps of data.stride = {stride}, got {steps}: "
+            f"take --steps {there}"
+        )
+    count = min(space.num_trajectories, most or space.num_trajectories)
+    times = tuple(space.times[step * stride] for step in range(steps + 1))
+    return Truth(pairs.domain, pairs.input_names, times, _read(pairs, range(count), range(0, steps * stride + 1, stride)))
+
+
+def _read(pairs: StoredPairs, trajectories: range, times: range) -> Iterator[Tensor]:
+    """Give the states, then close the files."""
+    try:
+        yield from pairs.states(trajectories, times)
+    finally:
+        pairs.close()

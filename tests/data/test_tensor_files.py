@@ -1,0 +1,61 @@
+"""Pairs from files: every rank gets its block, and what is wrong with a file is said on every rank."""
+
+import numpy as np
+import pytest
+import torch
+
+from hpcml.core import case
+from hpcml.core.errors import ConfigError, TrainingError
+from hpcml.data.tensor_files import read_pairs
+
+
+def read(path, comm, grid=None, **names):
+    spec = case.Tensors(kind="tensors", train=str(path), **names)
+    return read_pairs(path, spec, grid, case.Ranks(), comm, torch.float32)
+
+
+def write(comm, path, save=torch.save, **content):
+    if comm.rank == 0:
+        save(content, path)
+    comm.Barrier()
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_blocks_of_a_torch_and_a_numpy_file(comm, shared_path):
+    x, y = torch.arange(4 * 6 * 5).view(4, 6, 5) % 2 == 0, torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(0))
+    write(comm, shared_path / "a.pt", x=x, y=y)
+    write(comm, shared_path / "a.npz", save=lambda content, path: np.savez(path, **content), a=x.numpy(), b=y.numpy())
+    for pairs in (read(shared_path / "a.pt", comm), read(shared_path / "a.npz", comm, input="a", target="b")):
+        assert pairs.domain.global_shape == (6, 5) and pairs.inputs.dtype == torch.float32
+        assert torch.equal(pairs.inputs, x.unsqueeze(1)[pairs.domain.index].float())
+        assert torch.equal(pairs.targets, y.unsqueeze(1)[pairs.domain.index])
+
+
+@pytest.mark.parallel([1, 2])
+def test_the_grid_says_where_channels_are(comm, shared_path):
+    write(comm, shared_path / "a.pt", x=torch.zeros(4, 3, 8), y=torch.zeros(4, 8))
+    pairs = read(shared_path / "a.pt", comm, case.Grid(shape=(8,), extent=2.0))
+    assert pairs.inputs.shape[1] == 3 and pairs.targets.shape[1] == 1 and pairs.domain.grid.extent == (2.0,)
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_nan_is_found_by_the_rank_that_holds_it_and_named_by_all(comm, shared_path):
+    y = torch.zeros(4, 6, 5)
+    y[2, 5, 3] = float("nan")
+    write(comm, shared_path / "nan.pt", x=torch.zeros(4, 6, 5), y=y)
+    with pytest.raises(TrainingError, match=r"1 values of the targets are not finite, the first in sample 2, channel 0, cell \(5, 3\)"):
+        read(shared_path / "nan.pt", comm)
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_bad_file_is_named(comm, shared_path):
+    write(comm, shared_path / "a.pt", x=torch.zeros(4, 6, 5), y=torch.zeros(3, 6, 5))
+    write(comm, shared_path / "truncated.pt", save=lambda _, path: path.write_bytes((shared_path / "a.pt").read_bytes()[:300]))
+    for path, names, message in [
+        ("missing.pt", {}, "no file"),
+        ("a.pt", {}, "as many samples"),
+        ("a.pt", {"input": "u"}, "holds x, y"),
+        ("truncated.pt", {}, "cannot read"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            read(shared_path / path, comm, **names)

@@ -1,0 +1,89 @@
+"""A run directory says how its run stands or ended."""
+
+import errno
+import json
+import os
+from dataclasses import replace
+
+import pytest
+
+from hpcml.cli.main import main
+from hpcml.core.errors import TrainingError
+from hpcml.io.files.lock import LOCK, FolderLock
+from hpcml.io.files.owner import Owner
+from hpcml.runs import run_status
+from hpcml.runs.run_status import STATUS, RunStatus, describe_status, read_status
+
+
+def test_a_run_that_ends_says_how(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    with RunStatus(tmp_path, 0, 4) as status:
+        assert json.loads((tmp_path / STATUS).read_text())["state"] == "running"
+        status.finished(270)
+    found = read_status(tmp_path)
+    assert [found[key] for key in ("state", "exit_status", "step", "ranks", "job", "restart")] == ["finished", 0, 270, 4, "17", 2]
+    with RunStatus(tmp_path, 0, 4) as status:
+        status.stopped(5)
+    assert [read_status(tmp_path)[key] for key in ("state", "exit_status", "step")] == ["stopped", 85, 5]
+    assert describe_status(read_status(tmp_path)).startswith("run stopped after step 5, ")
+
+
+@pytest.mark.parametrize(
+    "error, rank, status, message",
+    [
+        (TrainingError("training diverged"), 0, 2, "training diverged"),
+        (TrainingError("training diverged"), 1, None, None),  # rank 0 says what all agree on
+        (ValueError("shapes"), 0, 1, "rank 0: ValueError: shapes"),
+        (ValueError("shapes"), 3, 1, "rank 3: ValueError: shapes"),
+        (KeyboardInterrupt(), 0, 130, "rank 0: KeyboardInterrupt: "),
+    ],
+)
+def test_a_run_that_fails_says_why(tmp_path, error, rank, status, message):
+    with pytest.raises(type(error)), RunStatus(tmp_path, rank, 4):
+        raise error
+    found = read_status(tmp_path)
+    if status is None:
+        assert found is None
+    else:
+        assert (found["state"], found["exit_status"], found["message"]) == ("failed", status, message)
+
+
+def test_a_run_that_was_killed_is_told_from_one_that_runs(tmp_path):
+    RunStatus(tmp_path, 0, 1).__enter__()
+    assert read_status(tmp_path)["state"] == "killed"
+    lock = FolderLock(tmp_path / "checkpoints")
+    found = read_status(tmp_path)
+    assert found["state"] == "running" and f"process {os.getpid()} on" in describe_status(found)
+    lock.close()
+    dead = Owner.this()
+    dead = replace(dead, process=replace(dead.process, start=1))
+    (tmp_path / "checkpoints" / LOCK).write_bytes(dead.encode())
+    assert "did not come to say why" in describe_status(read_status(tmp_path))
+
+
+def test_a_full_disk_has_room_for_the_end(tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(TrainingError), RunStatus(tmp_path, 0, 1):
+        size = (tmp_path / STATUS).stat().st_size
+        monkeypatch.setattr(run_status, "write_file", full)
+        raise TrainingError("the disk is full")
+    assert read_status(tmp_path)["message"] == "the disk is full" and (tmp_path / STATUS).stat().st_size == size
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "[" * 10_000, "null"])
+def test_what_is_no_status_says_nothing(tmp_path, content):
+    (tmp_path / STATUS).write_text(content)
+    assert read_status(tmp_path) is None
+
+
+def test_inspect_shows_it_also_before_the_first_checkpoint(tmp_path, capsys):
+    with pytest.raises(TrainingError), RunStatus(tmp_path, 0, 2):
+        raise TrainingError("no luck")
+    assert main(["inspect", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.startswith("run failed, ")
+    assert main(["inspect", str(tmp_path), "--json"]) == 1
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["run"]["message"] == "no luck" and not found["complete"]
