@@ -141,7 +141,7 @@ class Trainer:
         self._saves = Saves(checkpointer, self.domain.world_comm, self.spec.checkpoint_share)
         checkpointer.register("model", self._model_state, self.model.load_state_dict)
         checkpointer.register("optimiser", self.optimiser.state_dict, self.optimiser.load_state_dict)
-        checkpointer.register("position", lambda: asdict(self.position), self._go_to)
+        checkpointer.register("position", lambda: asdict(self.position), lambda saved: setattr(self, "position", Position(**saved)))
         if (scaler := self.update.scaler).is_enabled():
             checkpointer.register("scale", scaler.state_dict, scaler.load_state_dict, required=False)
 
@@ -296,6 +296,3 @@ class Trainer:
         """State dict; buffers, which a forward pass may change while a lazy copy is taken, are copied now."""
         buffers = dict(self.model.named_buffers())
         return {name: value.clone() if name in buffers else value for name, value in self.model.state_dict().items()}
-
-    def _go_to(self, saved: dict[str, Any]) -> None:
-        self.position = Position(**saved)
