@@ -3,21 +3,24 @@
 As a script it prints a line for every kernel file, type, compiler and processor: python tests/kernels/disassembly.py [FILE ...]
 """
 
+import itertools
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from hpcml.fields import columns
 from hpcml.kernels.compiler import FLAGS
 from hpcml.kernels.host_text import host_text
 from hpcml.kernels.source import KernelSource, read_source, source_names
 
 X86 = ("x86-64-v3", "skylake-avx512", "icelake-server", "sapphirerapids", "znver3")
 ARM = ("neoverse-n1", "neoverse-v1", "a64fx")
+LIBRARIES = (Path(columns.__file__).with_suffix(".cpp"),)
 MOVERS = {"pack", "unpack", "gather"}  # these compute nothing
 
 _X86_ARITHMETIC = re.compile(r"v?(?:add|sub|mul|div|sqrt|max|min|fn?m(?:add|sub)\d+)([ps])[sd]$")
@@ -60,6 +63,9 @@ class Arithmetic:
     packed_in_all: int = 0
     scalar_in_all: int = 0
 
+    def __add__(self, other: "Arithmetic") -> "Arithmetic":
+        return Arithmetic(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
     @property
     def in_vectors(self) -> bool:
         """Whether loops go through memory in vectors; what is left over of a row may be one loop of as many numbers."""
@@ -71,16 +77,26 @@ class Arithmetic:
 
 def arithmetic(source: KernelSource, types: dict[str, str], target: Target, *flags: str) -> dict[str, Arithmetic]:
     """Compile a file's whole loops for a target and count, for each of its kernels."""
+    found = _machine_code(_whole_loops(source, types), target, *flags)
+    return {name: _count(found[f"{name}__serial"], target.arm) for name in source.signatures}
+
+
+def library_arithmetic(path: Path, target: Target, *flags: str) -> Arithmetic:
+    """Compile a C++ file of the package for a target and count over all its functions."""
+    return sum((_count(body, target.arm) for body in _machine_code(path.read_text(), target, *flags).values()), Arithmetic())
+
+
+def _machine_code(text: str, target: Target, *flags: str) -> dict[str, str]:
+    """Disassembly by function."""
     processor = f"-m{'cpu' if target.arm else 'arch'}={target.processor}"
     kept = [flag for flag in FLAGS if not flag.startswith("-march") and flag != "-shared"]
     with tempfile.TemporaryDirectory() as folder:
-        text, code = Path(folder, "kernel.cpp"), Path(folder, "kernel.o")
-        text.write_text(_whole_loops(source, types))
-        subprocess.run([target.compiler, *kept, processor, *flags, "-c", text, "-o", code], check=True)
+        source, code = Path(folder, "source.cpp"), Path(folder, "source.o")
+        source.write_text(text)
+        subprocess.run([target.compiler, *kept, processor, *flags, "-c", source, "-o", code], check=True)
         read = subprocess.run([target.objdump, "-d", "--no-show-raw-insn", code], check=True, capture_output=True, text=True).stdout
     functions = re.split(r"\n[0-9a-f]+ <(.+)>:\n", read)[1:]
-    found = dict(zip(functions[::2], functions[1::2], strict=True))
-    return {name: _count(found[f"{name}__serial"], target.arm) for name in source.signatures}
+    return dict(zip(functions[::2], functions[1::2], strict=True))
 
 
 def floating(source: KernelSource) -> Iterator[dict[str, str]]:
@@ -123,6 +139,10 @@ def _kind(op: str, rest: str, arm: bool) -> str | None:
 
 def main(names: list[str]) -> None:
     """Print all counts; what is no mover and not in vectors ends its line with the word scalar."""
+    for path, target in itertools.product(LIBRARIES if not names else (), TARGETS):
+        if target.missing is None:
+            count = library_arithmetic(path, target)
+            print(path.name, target, count, "" if count.in_vectors else "scalar", sep="  ", flush=True)
     for source in map(read_source, names or source_names()):
         for types in floating(source):
             for target in TARGETS:

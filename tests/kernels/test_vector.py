@@ -6,7 +6,7 @@ The whole campaign, every kernel, compiler and processor, is ``python tests/kern
 import pytest
 
 from hpcml.kernels.source import read_source, source_names
-from tests.kernels.disassembly import MOVERS, TARGETS, Arithmetic, Target, _count, arithmetic
+from tests.kernels.disassembly import LIBRARIES, MOVERS, TARGETS, Arithmetic, Target, _count, arithmetic, library_arithmetic
 
 SAMPLE = [
     # Compilers that tune for registers of 256 bits take vectors of 512 apart, unless these say so themselves.
@@ -27,6 +27,15 @@ def test_innermost_loops_are_in_vectors(sample):
         pytest.skip(f"{target.missing} is not on this machine")
     for kernel, count in arithmetic(read_source(name), {"REAL": "float"}, target, *flags).items():
         assert count.in_vectors or kernel in MOVERS, f"{kernel}: packed/scalar {count}"
+
+
+def test_the_transforms_of_columns_are_in_vectors():
+    target = Target("g++", "objdump", "skylake-avx512")
+    if target.missing:
+        pytest.skip(f"{target.missing} is not on this machine")
+    for path in LIBRARIES:
+        count = library_arithmetic(path, target, "-mprefer-vector-width=256")
+        assert count.in_vectors, f"{path.name}: packed/scalar {count}"
 
 
 def test_every_file_is_in_the_sample_or_has_a_reason():
