@@ -3,15 +3,19 @@
 On the CPU, and on any device whose memory is not CUDA's, they are plain copies or none at all.
 """
 
+import logging
+import mmap
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.mpi.gpu_aware import gpu_aware
 
+_log = logging.getLogger(__name__)
 _streams: dict[torch.device, torch.cuda.Stream] = {}
 
 
@@ -80,6 +84,27 @@ def begin_copies(pairs: Iterable[tuple[Tensor, Tensor]]) -> Callable[[], None]:
         held.clear()
 
     return finish
+
+
+def pin(memory: mmap.mmap) -> Callable[[], None]:
+    """Lock memory where it lies, so that copies from a GPU into it run beside the work of the CPU.
+
+    Returns
+    -------
+    callable
+        Lets it go again; to be called before the memory is given back.
+
+    Communication
+    -------------
+    Local. Where the driver refuses, copies wait for the GPU, and give the same bytes.
+    """
+    place, runtime = np.frombuffer(memory, np.uint8), torch.cuda.cudart()
+    address, nbytes = int(place.ctypes.data), place.nbytes
+    status = runtime.cudaHostRegister(address, nbytes, 0)
+    if status == runtime.cudaError.success:
+        return lambda: runtime.cudaHostUnregister(address)
+    _log.info("%.0f MiB for copies from the GPU could not be locked (CUDA's status %s): each copy waits", nbytes / 2**20, status)
+    return lambda: None
 
 
 class Wire:

@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from mpi4py import MPI
@@ -37,7 +39,10 @@ class Saves:
         self._checkpointer, self._shown = checkpointer, comm.rank == 0
         self._interval = SaveInterval(checkpointer, comm, share)
         self._told = -_TELL_SECONDS
-        checkpointer.register("random", lambda: Rows(torch.get_rng_state()[None]), _set_random)
+        checkpointer.register("random", lambda: Rows(torch.get_rng_state()[None]), partial(_set_random, torch.set_rng_state))
+        if torch.cuda.is_initialized():
+            states = lambda: Rows(torch.cuda.get_rng_state()[None])  # noqa: E731
+            checkpointer.register("random_gpu", states, partial(_set_random, torch.cuda.set_rng_state), required=False)
 
     def begin(self, step: int, finished: bool) -> None:
         """Save the start, unless it is what was restored from disk; what cannot be written is told now."""
@@ -86,7 +91,7 @@ class Saves:
         return f"the last good checkpoint is that of step {latest} in {self._checkpointer.folder}"
 
 
-def _set_random(states: Tensor) -> None:
+def _set_random(go_on: Callable[[Tensor], None], states: Tensor) -> None:
     """Go on with this rank's stream; on another number of ranks, where streams do not match ranks, with the one that is there."""
     if len(states) == 1:
-        torch.set_rng_state(states[0])
+        go_on(states[0])

@@ -13,7 +13,7 @@ from hpcml.io.checkpoint.parity.redundancy import Redundancy
 from hpcml.io.checkpoint.state.flat_state import FlatState
 from hpcml.io.checkpoint.state.image import Image, to_json
 from hpcml.io.checkpoint.state.layout import Layout, agree_layout
-from hpcml.io.checkpoint.state.placement import Rows
+from hpcml.io.checkpoint.state.placement import Rows, content
 from hpcml.io.checkpoint.state.view import build_view
 
 _log = logging.getLogger(__name__)
@@ -83,10 +83,13 @@ class Copies:
         assert self._layout is not None
         mine = self._layout.pieces[self._comm.rank]
         needed = len(_values(flat, step))
+        on_gpu = any(getattr(content(leaf), "is_cuda", False) for leaf in flat.leaves)
         stale, self._images = self._images, []
         for slot in range(COPIES + (self._redundancy is not None)):
             self._images.append(Image(self._layout.head(), self._layout.specs, mine, needed))
             self._link.set_image(slot, self._images[slot].fd)
+            if on_gpu:
+                self._images[slot].pin()
         for image in stale:
             image.close()
         self._newest, self._newest_header = -1, None

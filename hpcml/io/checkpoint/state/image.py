@@ -12,7 +12,7 @@ disk as it is, and what a crashed rank leaves in memory is read by the same code
 import json
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -63,6 +63,7 @@ class Image:
         self.nbytes = -(-os.fstat(self.fd).st_size // _PAGE) * _PAGE
         os.ftruncate(self.fd, self.nbytes)
         self.memory = mmap.mmap(self.fd, self.nbytes, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
+        self._unpin: Callable[[], None] = lambda: None
         self._values_place = places.pop()
         streaming_function()  # compiled here, not while training waits
         self._targets = [
@@ -97,8 +98,15 @@ class Image:
             else:
                 yield target, source[piece.box.slices(origins[piece.entry] or (0,) * len(piece.box.shape))]
 
+    def pin(self) -> None:
+        """Lock the memory for copies from a GPU, which the fill then need not wait for one by one."""
+        from hpcml.mpi.host_copy import pin  # torch, which whoever holds such arrays has imported
+
+        self._unpin = pin(self.memory)
+
     def close(self) -> None:
         """Give the memory back, unless another process still has it."""
+        self._unpin()
         self._targets.clear()
         with suppress(BufferError):  # a view of it is still referenced: the mapping ends with the view
             self.memory.close()
