@@ -183,10 +183,10 @@ def test_a_training_step():
             pairs = Pairs(domain, fields, fields)
             model.fit_to(moments(domain, torch.empty_like(fields, device=META)), moments(domain, fields))
             trainer = Trainer(model, pairs, loss=loss, batch_size=4, clip=1.0)
-            ((batch,),) = trainer.schedule.updates(0)
+            (parts,) = trainer.stream
             for _ in range(2):
-                assert trainer.update.gradient([(*pairs.take(batch.samples), 1.0)]).device == META
+                assert trainer.update.gradient(parts).device == META
                 trainer.optimiser.step()
             with torch.no_grad():
-                x, y = pairs.take(batch.samples)
+                ((x, y, _),) = parts
                 assert relative_errors(domain, NeuralSolver(model, domain).step(x), y).device == META

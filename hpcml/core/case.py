@@ -94,6 +94,10 @@ class Training(Section):
 
     epochs: Count = 20
     """Passes over the data."""
+    updates: Count | None = None
+    """Updates in all, in place of epochs."""
+    validate_every: Count | None = None
+    """Updates from one validation, and row of metrics.csv, to the next; by default an epoch."""
     batch_size: Count = 8
     """Samples per update, over all ranks."""
     accumulate: Count = 1
@@ -112,6 +116,9 @@ class Training(Section):
     """Of parameters and fields."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the products inside the network, by torch's autocast; parameters, statistics, losses and the optimiser stay as dtype says."""
+    recompute: bool | tuple[str, ...] = False
+    """Whether blocks of the network compute again in the backward pass what they would have to keep, for a third more time and less memory;
+    or the names of such blocks, ``*`` for any part, as in "network.blocks.*"."""
     seed: Seed = 0
     """Of the parameters, the order of samples and dropout."""
     init_from: str | None = None

@@ -6,7 +6,7 @@ runs/NAME/
 ├── environment.json   versions, host, threads, variables
 ├── ways.json          which of several ways was taken where both are right, and the measurement behind it
 ├── log/               one file per rank
-├── metrics.csv        a row per epoch
+├── metrics.csv        a row per epoch, or some updates
 ├── data/              what was simulated to learn from
 ├── checkpoints/       what `hpcml train` resumes from
 └── snapshots/         what `hpcml rollout` writes and `hpcml export` draws
@@ -136,7 +136,7 @@ class RunDirectory:
             folder.mkdir(parents=True, exist_ok=True)
         if self.config.exists() and any(self.checkpoints.glob("step-*")):
             there = self.case()
-            goes_on = case.training.epochs >= there.training.epochs
+            goes_on = _goes_on(there, case)
             differences = [*_differences(_identity(there, goes_on), _identity(case, goes_on))]
             if differences:
                 raise ConfigError(
@@ -151,9 +151,17 @@ class RunDirectory:
         write_file(self.path / "environment.json", (json.dumps(capture_environment(library), indent=2) + "\n").encode())
 
 
+def _goes_on(there: Case, here: Case) -> bool:
+    """Whether a case trains for as long as another one or longer, counted the same way."""
+    old, new = there.training, here.training
+    if old.updates is None or new.updates is None:
+        return old.updates == new.updates and new.epochs >= old.epochs
+    return new.updates >= old.updates
+
+
 def _identity(case: Case, goes_on: bool) -> dict[str, Any]:
-    """What makes two cases the same: not how ranks share the work, nor how many epochs there are where the later case has more."""
-    training = {"epochs"} if goes_on else set[str]()
+    """What makes two cases the same: not how ranks share the work, nor how long they train where the later case does for longer."""
+    training = {"epochs", "updates"} if goes_on else set[str]()
     return {**case.model_dump(mode="json", exclude={"ranks": True, "training": training})}
 
 

@@ -115,7 +115,7 @@ def _fit(experiment: Experiment, directory: RunDirectory, checkpointer: Checkpoi
     with ExitStack() as stack:
         with together(world.comm, f"opening {directory.path / 'metrics.csv'}"):
             if world.rank == 0:
-                metrics = MetricsWriter(directory.path, None if restored is None else trainer.position.epoch)
+                metrics = MetricsWriter(directory.path, None if restored is None else trainer.position.told)
                 trainer.metrics = stack.enter_context(metrics)
         trainer.fit()
     return trainer

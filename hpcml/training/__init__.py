@@ -6,10 +6,15 @@ from hpcml.core.lazy import lazily
 
 if TYPE_CHECKING:
     from hpcml.training.loss import Loss, h1, mse, relative_l2
+    from hpcml.training.recomputation import recompute
     from hpcml.training.trainer import Trainer
 
-__all__ = ["Loss", "Trainer", "h1", "mse", "relative_l2"]
+__all__ = ["Loss", "Trainer", "h1", "mse", "recompute", "relative_l2"]
 __getattr__, __dir__ = lazily(
     __name__,
-    {**dict.fromkeys(("Loss", "h1", "mse", "relative_l2"), "hpcml.training.loss"), "Trainer": "hpcml.training.trainer"},
+    {
+        **dict.fromkeys(("Loss", "h1", "mse", "relative_l2"), "hpcml.training.loss"),
+        "Trainer": "hpcml.training.trainer",
+        "recompute": "hpcml.training.recomputation",
+    },
 )

@@ -1,4 +1,4 @@
-"""Numbers of a run, one row per epoch: to ``metrics.csv`` always, to TensorBoard when it is installed."""
+"""Numbers of a run, one row per epoch or some updates: to ``metrics.csv`` always, to TensorBoard when it is installed."""
 
 import csv
 import importlib.util
@@ -25,7 +25,7 @@ class MetricsWriter:
     folder : Path
         Gets ``metrics.csv``, and ``tensorboard/`` if the package is there.
     resume_after : int, optional
-        Last epoch that is not computed again. Rows of later ones stay until the new ones take their place. None for a run that begins
+        Last update that is not computed again. Rows of later ones stay until the new ones take their place. None for a run that begins
         anew: rows of another one go when the first row comes.
 
     Raises
@@ -39,7 +39,7 @@ class MetricsWriter:
 
     Notes
     -----
-    A row that no longer follows those that are there (an epoch computed again, other columns) replaces the file at once. Where a row cannot
+    A row that no longer follows those that are there (updates computed again, other columns) replaces the file at once. Where a row cannot
     be written, because the disk is full for instance, this is said once, the row is kept, and it is written with the next one that can.
     """
 
@@ -57,11 +57,11 @@ class MetricsWriter:
 
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=(resume_after or 0) + 1)
 
-    def write(self, epoch: int, **numbers: float) -> None:
-        """Append the row of an epoch; it is on disk when this returns, unless the disk refuses it."""
-        row = {"epoch": epoch, **numbers}
-        follows = self._whole and epoch > (last := max(self._rows)) and list(row) == list(self._rows[last])
-        self._rows[epoch] = row
+    def write(self, row: dict[str, float]) -> None:
+        """Append a row, which says at what ``step`` it is; it is on disk when this returns, unless the disk refuses it."""
+        step = int(row["step"])
+        follows = self._whole and step > (last := max(self._rows)) and list(row) == list(self._rows[last])
+        self._rows[step] = row
         try:
             if follows:
                 self._append(_text([row], header=False))
@@ -73,8 +73,8 @@ class MetricsWriter:
                 _log.warning("%s: %s%s; rows are kept and written when they can be", self._path, error.strerror, remedy(error.errno))
             self._told = True
         if self._board is not None:
-            for name, value in numbers.items():
-                self._board.add_scalar(name, value, epoch)
+            for name, value in row.items():
+                self._board.add_scalar(name, value, step)
 
     def finish(self) -> None:
         """See that every row is in the file.
@@ -98,7 +98,7 @@ class MetricsWriter:
         """Take over the rows that are there; what is no row, as the torn end that a full disk may leave, is not kept."""
         text = self._path.read_text(encoding="utf-8", errors="replace")
         for row in csv.DictReader(io.StringIO(text, newline="")):
-            number = row.get("epoch") or ""
+            number = row.get("step") or ""
             if number.isdecimal() and None not in row.values() and None not in row:
                 self._rows[int(number)] = row
         self._whole = bool(self._rows) and text.encode() == _text(self._rows.values())

@@ -1,14 +1,33 @@
 """Where a training stands."""
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 
 @dataclass(slots=True)
 class Position:
-    """Where training stands: ``update`` of ``epoch`` comes next; of the epoch so far the sums over its updates and the time it took."""
+    """Where training stands: after ``step`` updates; of the ``updates`` since the last row of metrics the sums and the time they took."""
 
-    epoch: int = 0
-    update: int = 0
+    step: int = 0
+    updates: int = 0
     loss: float = 0.0
     gradient_norm: float = 0.0
     seconds: float = 0.0
+
+    @property
+    def told(self) -> int:
+        """Updates that the last row of metrics was written after."""
+        return self.step - self.updates
+
+    def add(self, loss: float, gradient_norm: float, seconds: float) -> None:
+        """Count an update."""
+        self.step, self.updates = self.step + 1, self.updates + 1
+        self.loss, self.gradient_norm, self.seconds = self.loss + loss, self.gradient_norm + gradient_norm, self.seconds + seconds
+
+    @classmethod
+    def of_state(cls, saved: dict[str, Any], num_updates: int | None) -> Self:
+        """Position that is in a checkpoint; those of version 0.1 counted epochs and the updates of one."""
+        if "epoch" in saved:
+            saved = {"step": saved["epoch"] * (num_updates or 0) + saved["update"], "updates": saved["update"], **saved}
+            saved = {key: value for key, value in saved.items() if key not in ("epoch", "update")}
+        return cls(**saved)

@@ -23,8 +23,9 @@ class Saves:
 
     Parameters
     ----------
-    checkpointer : Checkpointer
-        That all state is registered with, but for torch's random stream of each rank, which this does; it may be lazy.
+    checkpointer : Checkpointer or None
+        That all state is registered with, but for torch's random stream of each rank, which this does; it may be lazy. Without one nothing
+        is saved.
     comm : MPI.Intracomm
         All ranks of the training.
     share : float
@@ -35,10 +36,12 @@ class Saves:
     Collective over comm, as the checkpointer's.
     """
 
-    def __init__(self, checkpointer: Checkpointer, comm: MPI.Intracomm, share: float) -> None:
+    def __init__(self, checkpointer: Checkpointer | None, comm: MPI.Intracomm, share: float) -> None:
         self._checkpointer, self._shown = checkpointer, comm.rank == 0
-        self._interval = SaveInterval(checkpointer, comm, share)
         self._told = -_TELL_SECONDS
+        if checkpointer is None:
+            return
+        self._interval = SaveInterval(checkpointer, comm, share)
         checkpointer.register("random", lambda: Rows(torch.get_rng_state()[None]), partial(_set_random, torch.set_rng_state))
         if torch.cuda.is_initialized():
             states = lambda: Rows(torch.cuda.get_rng_state()[None])  # noqa: E731
@@ -46,6 +49,8 @@ class Saves:
 
     def begin(self, step: int, finished: bool) -> None:
         """Save the start, unless it is what was restored from disk; what cannot be written is told now."""
+        if self._checkpointer is None:
+            return
         if self._checkpointer.latest() != step:  # a start, or a restart from memory, of the end too
             self._checkpointer.save(step)
             self._checkpointer.wait()
@@ -54,14 +59,18 @@ class Saves:
 
     def resume(self) -> None:
         """Time that was spent otherwise, on validation for instance, counts for nothing."""
-        self._interval.resume()
+        if self._checkpointer is not None:
+            self._interval.resume()
 
     def before_update(self) -> None:
         """Let a copy that is being taken end."""
-        self._checkpointer.before_update()
+        if self._checkpointer is not None:
+            self._checkpointer.before_update()
 
     def after_update(self, step: int) -> None:
         """Save if it is time to. A disk that has no room does not end the run: a later save may find some, and this is said."""
+        if self._checkpointer is None:
+            return
         try:
             self._interval.after_step(step)
         except CheckpointError as error:
@@ -73,6 +82,8 @@ class Saves:
 
     def end(self, step: int) -> None:
         """Save the end; what an earlier save could not write is no reason not to try."""
+        if self._checkpointer is None:
+            return
         try:
             self._checkpointer.save(step)
             self._checkpointer.wait()
@@ -84,6 +95,8 @@ class Saves:
 
     def last_good(self) -> str:
         """What is left of a training that cannot go on, in words."""
+        if self._checkpointer is None:
+            return "nothing was saved, for there is no folder"
         self._checkpointer.wait()
         latest = self._checkpointer.latest()
         if latest is None:

@@ -2,17 +2,15 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from hpcml.core.errors import ConfigError
+from hpcml.data.stream import Part
 from hpcml.fields.domain import Domain
 from hpcml.training.loss import Loss
-
-Part = tuple[Tensor, Tensor, float]
-"""Inputs, targets, and what their loss weighs in the update's."""
 
 
 class Update:
@@ -70,7 +68,7 @@ class Update:
         """Whether the gradient is finite, or only left float16: then this update is left out, and the next ones are scaled less."""
         return math.isfinite(norm) or (self.scaler.is_enabled() and self.scaler.get_scale() > 1)
 
-    def step(self, parts: Callable[[], Iterable[Part]], loss: float) -> None:
+    def step(self, parts: Iterable[Part], loss: float) -> None:
         """Change the parameters; an optimiser that looks at several points, as L-BFGS does, begins with the one that is there."""
         if not self._several:
             self.scaler.step(self.optimiser)
@@ -79,6 +77,6 @@ class Update:
         known = [loss]
 
         def closure() -> float:
-            return known.pop() if known else float(self.gradient(parts())[0])
+            return known.pop() if known else float(self.gradient(parts)[0])
 
         self.optimiser.step(closure)

@@ -8,7 +8,7 @@ import torch
 
 from hpcml.core import case
 from hpcml.core.errors import CheckpointError, ConfigError
-from hpcml.data.loader import Loader
+from hpcml.data.epochs import Epochs
 from hpcml.data.samples import Pairs
 from hpcml.data.schedule import Schedule
 from hpcml.data.stored_pairs import open_pairs
@@ -104,15 +104,15 @@ def test_what_comes_next_is_read_while_one_computes(comm, shared_path, values, m
 
 
 @pytest.mark.parallel([1, 2, 3])
-def test_a_loader_goes_on_from_any_update(comm, shared_path, values):
+def test_epochs_go_on_from_any_update(comm, shared_path, values):
     def all_from(state, count):
         pairs = opened(shared_path / "a.hdf5", comm)
-        loader = Loader(pairs, Schedule(pairs.num_samples, 6, 2, 1, 0, seed=1))
+        loader = Epochs(pairs, batch_size=6, accumulate=2, seed=1)
         loader.load_state_dict(state)
         seen = []
         while len(seen) < count:
             for parts in loader:
-                seen.append(parts)
+                seen.append(list(parts))
                 if len(seen) == count:
                     break
         pairs.close()

@@ -28,10 +28,10 @@ def test_the_how_to_trains_goes_on_and_predicts(comm, shared_path, monkeypatch):
     assert len([line for line in predict.splitlines() if line and not line.startswith("import")]) <= 3
     names: dict = {}
     exec(train, names)
-    assert names["trainer"].position.epoch == 3
+    assert names["trainer"].epoch == 3
     first = names["trainer"].numbers["train_loss"]
     exec(train.replace("epochs=3", "epochs=5"), names)
-    assert names["trainer"].position.epoch == 5 and names["trainer"].numbers["train_loss"] < first
+    assert names["trainer"].epoch == 5 and names["trainer"].numbers["train_loss"] < first
     if comm.rank == 0:
         assert len((shared_path / "runs/shift/metrics.csv").read_text().splitlines()) == 1 + 5
     exec(predict, names)

@@ -12,19 +12,19 @@ from hpcml.training.metrics import MetricsWriter
 
 def rows(folder):
     with (folder / "metrics.csv").open(newline="") as file:
-        return [(int(row["epoch"]), float(row["loss"])) for row in csv.DictReader(file)]
+        return [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
 
 
 def written(folder, *epochs, **options):
     with MetricsWriter(folder, **options) as metrics:
         for epoch in epochs:
-            metrics.write(epoch, loss=float(epoch))
+            metrics.write({"step": epoch, "loss": float(epoch)})
 
 
 def test_rows_are_on_disk_at_once(tmp_path):
     with MetricsWriter(tmp_path) as metrics:
         for epoch in (1, 2):
-            metrics.write(epoch, loss=0.5)
+            metrics.write({"step": epoch, "loss": 0.5})
             assert rows(tmp_path)[-1] == (epoch, 0.5)
 
 
@@ -32,10 +32,10 @@ def test_a_run_that_comes_back_replaces_what_it_computes_again_row_by_row(tmp_pa
     written(tmp_path, 1, 2, 3)
     with MetricsWriter(tmp_path, resume_after=1) as metrics:
         assert rows(tmp_path) == [(1, 1.0), (2, 2.0), (3, 3.0)]  # a kill here loses nothing
-        metrics.write(2, loss=20.0)
+        metrics.write({"step": 2, "loss": 20.0})
         assert rows(tmp_path) == [(1, 1.0), (2, 20.0), (3, 3.0)]
-        metrics.write(3, loss=30.0)
-        metrics.write(4, loss=40.0)
+        metrics.write({"step": 3, "loss": 30.0})
+        metrics.write({"step": 4, "loss": 40.0})
     assert rows(tmp_path) == [(1, 1.0), (2, 20.0), (3, 30.0), (4, 40.0)]
 
 
@@ -51,14 +51,14 @@ def test_a_torn_end_is_not_gone_on_with(tmp_path, end):
     whole = (tmp_path / "metrics.csv").read_bytes()
     (tmp_path / "metrics.csv").write_bytes(whole + end)
     with MetricsWriter(tmp_path, resume_after=2) as metrics:
-        metrics.write(3, loss=3.0)
+        metrics.write({"step": 3, "loss": 3.0})
     assert rows(tmp_path) == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
 def test_a_column_more_keeps_the_rows(tmp_path):
     written(tmp_path, 1, 2)
     with MetricsWriter(tmp_path, resume_after=2) as metrics:
-        metrics.write(3, loss=3.0, valid=4.0)
+        metrics.write({"step": 3, "loss": 3.0, "valid": 4.0})
     assert rows(tmp_path) == [(1, 1.0), (2, 2.0), (3, 3.0)]
     assert (tmp_path / "metrics.csv").read_text().splitlines()[1:] == ["1,1.0,", "2,2.0,", "3,3.0,4.0"]
 
@@ -83,10 +83,10 @@ def test_what_the_disk_refuses_is_written_once_it_can_be(tmp_path, monkeypatch, 
                 patch.setattr(module.os, name, refuses)
                 patch.setattr(module, "write_file", refuses_file(number))
                 for epoch in epochs:
-                    metrics.write(epoch, loss=float(epoch))
+                    metrics.write({"step": epoch, "loss": float(epoch)})
             assert rows(tmp_path) == [(epoch, float(epoch)) for epoch in range(1, epochs[0])]
             if epochs == (3, 4):
-                metrics.write(4, loss=4.0)
+                metrics.write({"step": 4, "loss": 4.0})
         metrics.finish()
     assert rows(tmp_path) == [(epoch, float(epoch)) for epoch in range(1, 7)]
     assert len(caplog.messages) == 2 and os.strerror(number) in caplog.messages[0], caplog.messages

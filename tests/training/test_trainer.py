@@ -148,7 +148,7 @@ def test_the_end_is_saved_although_an_earlier_save_was_not(comm, shared_path, mo
 def test_an_end_that_only_memory_held_is_saved_by_the_next_start(comm, shared_path):
     with decompose(Grid(SHAPE), comm) as domain:
         run = trainer(domain, shared_path / "run")
-        run.position.epoch = 3  # as if restored from there
+        run.position.step = 6  # as if restored from there
         run.fit()
         assert run.step == 6 and run.checkpointer.latest() == 6
         run.checkpointer.close()

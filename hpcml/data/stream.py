@@ -1,0 +1,67 @@
+"""What a trainer learns from: update after update, wherever the fields come from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from hpcml.fields.domain import Domain
+
+Part = tuple[Tensor, Tensor, float]
+"""Inputs and targets, (sample, channel, *local_shape), and the weight of their mean loss in the update's; those of all parts sum to 1."""
+
+
+class Stream(ABC):
+    """Updates to learn from: passes over stored data (`Epochs`), or fields that come while one trains, as from a simulation in progress.
+
+    Iterating gives this rank's parts of each update, from where the stream stands. What is given out counts as done, so that a state taken
+    before the next one is asked for goes on with that one. Where iterating ends, an epoch is over, and iterating again gives the next; a
+    stream that then gives nothing has ended.
+
+    Attributes
+    ----------
+    domain : Domain
+        Where the fields live.
+    num_updates : int or None
+        Updates of an epoch; None where there are no epochs.
+
+    Communication
+    -------------
+    As the stream says. Every rank is given as many updates, and every rank of a group the blocks of the same samples.
+
+    Examples
+    --------
+    A solver that steps while one trains; its state is saved with the rest, and a restart goes on from there:
+
+    >>> import torch
+    >>> class Decay(Stream):
+    ...     def __init__(self, domain):
+    ...         self.domain, self.u = domain, torch.ones(1, 1, *domain.local_shape)
+    ...
+    ...     def __iter__(self):
+    ...         while True:
+    ...             before, self.u = self.u, 0.9 * self.u
+    ...             yield [(before, self.u, 1.0)]
+    ...
+    ...     def state_dict(self):
+    ...         return {"u": self.domain.gather(self.u)}
+    ...
+    ...     def load_state_dict(self, state):
+    ...         self.u = self.domain.scatter(state["u"])
+    """
+
+    domain: Domain
+    num_updates: int | None = None
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Iterable[Part]]:
+        """Parts of each update; those of one may be gone through several times, and each may be made when it is asked for."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands, as `hpcml.io.checkpoint` stores it: the same on every rank, or in `Rows`."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there, on any number of ranks."""
