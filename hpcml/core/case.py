@@ -116,6 +116,15 @@ class Training(Section):
     """Of parameters and fields."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the products inside the network, by torch's autocast; parameters, statistics, losses and the optimiser stay as dtype says."""
+    steps: Count = 1
+    """Steps that the network takes from each input, the next from what it predicted, each compared with its target: for data that step in
+    time. Validation and test take one."""
+    push_forward: bool = False
+    """Whether what it predicted counts as given, so that no gradient flows through more than one step: robust as several steps are, for the
+    memory of one."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share that a running mean of the parameters keeps at every update, such as 0.999; validation and whatever comes after training then
+    use the mean."""
     recompute: bool | tuple[str, ...] = False
     """Whether blocks of the network compute again in the backward pass what they would have to keep, for a third more time and less memory;
     or the names of such blocks, ``*`` for any part, as in "network.blocks.*"."""
@@ -127,6 +136,12 @@ class Training(Section):
     """Parameters that stay as they are: names as in the model's state dict, ``*`` for any part, as in "network.lift.*"."""
     checkpoint_share: Annotated[float, Field(gt=0, le=1)] = 0.035
     """Largest share of the run time that checkpoints may take; as many updates lie between two as that needs, by measurement."""
+
+    @model_validator(mode="after")
+    def _push_forward_has_steps(self) -> Self:
+        if self.push_forward and self.steps == 1:
+            raise ValueError("push_forward = true cuts gradients between steps, and steps = 1: set steps to 2 or more")
+        return self
 
     @model_validator(mode="after")
     def _half_precision_is_of_float32(self) -> Self:

@@ -45,7 +45,7 @@ class Samples(ABC):
 
     @abstractmethod
     def typical(self) -> tuple[Tensor, Tensor]:
-        """Inputs and targets to take mean and deviation from: all of them, or enough."""
+        """Inputs and targets of one step to take mean and deviation from: all of them, or enough."""
 
     def ahead(self, updates: Iterable[list[Batch]]) -> Iterator[list[Batch]]:
         """The same updates; what they need is on its way before it is taken, where that takes time."""
@@ -65,6 +65,7 @@ class Pairs(Samples):
         Where the fields live.
     inputs, targets : Tensor
         (sample, channel, *local_shape); every group of ranks holds all samples. They may lie on the host or where the domain computes.
+        Targets of several steps are (sample, step, channel, *local_shape).
     meaning : Meaning, optional
         What they stand for.
     """
@@ -75,8 +76,10 @@ class Pairs(Samples):
     meaning: Meaning | None = None
 
     def __post_init__(self) -> None:
-        for name, field in (("inputs", self.inputs), ("targets", self.targets)):
-            if tuple(field.shape[2:]) != self.domain.local_shape or field.shape[0] != self.inputs.shape[0]:
+        local = self.domain.local_shape
+        for name, field, most in (("inputs", self.inputs, 2), ("targets", self.targets, 3)):
+            leading, cells = tuple(field.shape[: -len(local)]), tuple(field.shape[-len(local) :])
+            if cells != local or not 2 <= len(leading) <= most or leading[0] != self.inputs.shape[0]:
                 raise ShapeError(
                     f"rank {self.domain.comm.rank}: {name} must be (sample, channel, *{self.domain.local_shape}) with as many samples as "
                     f"the inputs, got {tuple(field.shape)}"
@@ -91,7 +94,7 @@ class Pairs(Samples):
         domain : Domain
             Where the fields live.
         inputs, targets : Tensor or ndarray
-            (sample, channel, *global_shape), the same on every rank.
+            (sample, channel, *global_shape), the same on every rank; targets of several steps (sample, step, channel, *global_shape).
 
         Raises
         ------
@@ -104,10 +107,40 @@ class Pairs(Samples):
         """
         whole = torch.as_tensor(inputs), torch.as_tensor(targets)
         for field in whole:
-            if tuple(field.shape[2:]) != domain.global_shape:
+            if tuple(field.shape[-domain.num_dims :]) != domain.global_shape:
                 raise ShapeError(f"whole fields are (sample, channel, *{domain.global_shape}), got {tuple(field.shape)}")
         x, y = (field[domain.index].contiguous() for field in whole)
         return cls(domain, x, y)
+
+    @classmethod
+    def of_trajectories(cls, domain: Domain, states: Tensor | np.ndarray, steps: int = 1) -> "Pairs":
+        """Pair every state of whole trajectories with the one that follows, or with as many as there shall be steps.
+
+        Parameters
+        ----------
+        domain : Domain
+            Where the fields live.
+        states : Tensor or ndarray
+            (trajectory, time, channel, *global_shape), the same on every rank.
+        steps : int
+            States that follow.
+
+        Raises
+        ------
+        ShapeError
+            If they are not of that shape, or too few.
+
+        Communication
+        -------------
+        Local.
+        """
+        whole = torch.as_tensor(states)
+        if tuple(whole.shape[3:]) != domain.global_shape or whole.shape[1] <= steps:
+            expected = f"(trajectory, time, channel, *{domain.global_shape}) with more than {steps} times"
+            raise ShapeError(f"trajectories are {expected}, got {tuple(whole.shape)}")
+        last = whole.shape[1] - steps
+        later = torch.stack([whole[:, step : last + step] for step in range(1, steps + 1)], 2).flatten(0, 1)
+        return cls.of_whole(domain, whole[:, :last].flatten(0, 1), later if steps > 1 else later[:, 0])
 
     @classmethod
     def none(cls, domain: Domain, num_channels: tuple[int, int]) -> "Pairs":
@@ -121,11 +154,11 @@ class Pairs(Samples):
 
     @property
     def num_channels(self) -> tuple[int, int]:
-        return self.inputs.shape[1], self.targets.shape[1]
+        return self.inputs.shape[1], self.targets.shape[-1 - self.domain.num_dims]
 
     def take(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         inputs, targets = to_device(self.domain.device, self.inputs[samples], self.targets[samples])
         return inputs, targets
 
     def typical(self) -> tuple[Tensor, Tensor]:
-        return self.inputs, self.targets
+        return self.inputs, self.targets if self.targets.dim() == self.inputs.dim() else self.targets[:, 0]

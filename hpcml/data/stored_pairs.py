@@ -29,9 +29,9 @@ MOST_TYPICAL = 256
 
 
 class StoredPairs(Samples):
-    """Pairs of one time and a later one, from every trajectory of a dataset.
+    """Pairs of one time and a later one, or several at equal distances, from every trajectory of a dataset.
 
-    Sample s is trajectory s div n, time s mod n, where n is the number of times less the stride.
+    Sample s is trajectory s div n, time s mod n, where n is the number of times less that from an input to its last target.
 
     Parameters
     ----------
@@ -47,6 +47,8 @@ class StoredPairs(Samples):
         Of the fields in memory.
     memory : int
         Bytes of what was read that may be kept.
+    steps : int
+        Targets of an input; several are (sample, step, channel, *local_shape).
 
     Communication
     -------------
@@ -56,10 +58,12 @@ class StoredPairs(Samples):
 
     meaning: Meaning
 
-    def __init__(self, dataset: Dataset, meaning: Meaning, stride: int, domain: Domain, dtype: torch.dtype, memory: int) -> None:
+    def __init__(
+        self, dataset: Dataset, meaning: Meaning, stride: int, domain: Domain, dtype: torch.dtype, memory: int, steps: int = 1
+    ) -> None:
         space = dataset.description
         self.dataset, self.domain, self.meaning, self.stride, self._dtype = dataset, domain, meaning, stride, dtype
-        self._per_trajectory = space.num_times - stride
+        self.steps = steps
         inputs, targets = (space.channels_of(names) for names in meaning.names)
         self._channels = sorted({*inputs, *targets})
         self._inputs, self._targets = ([self._channels.index(c) for c in chosen] for chosen in (inputs, targets))
@@ -70,22 +74,25 @@ class StoredPairs(Samples):
 
     @property
     def num_samples(self) -> int:
-        return self.dataset.description.num_trajectories * self._per_trajectory
+        return self._count(self.steps)
 
     @property
     def num_channels(self) -> tuple[int, int]:
         return len(self._inputs), len(self._targets)
 
     def take(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        numbers = tuple(samples.tolist())
+        return self._taken(tuple(samples.tolist()), self.steps)
+
+    def _taken(self, numbers: tuple[int, ...], steps: int) -> tuple[Tensor, Tensor]:
         with raise_together(self.domain.world_comm):
-            found = (self._coming.pop(numbers, None) or self._reader.submit(self._read, numbers)).result()
+            coming = self._coming.pop(numbers, None) if steps == self.steps else None
+            found = (coming or self._reader.submit(self._read, numbers, steps)).result()
         inputs, targets = to_device(self.domain.device, *found)
         return inputs, targets
 
     def typical(self) -> tuple[Tensor, Tensor]:
-        count = min(MOST_TYPICAL, self.num_samples)
-        return self.take(torch.arange(count) * self.num_samples // count)
+        count = min(MOST_TYPICAL, self._count(1))
+        return self._taken(tuple((torch.arange(count) * self._count(1) // count).tolist()), 1)
 
     def ahead(self, updates: Iterable[list[Batch]]) -> Iterator[list[Batch]]:
         self._coming.clear()
@@ -93,7 +100,7 @@ class StoredPairs(Samples):
         for parts in updates:
             for batch in parts:
                 numbers = tuple(batch.samples.tolist())
-                self._coming[numbers] = self._reader.submit(self._read, numbers)
+                self._coming[numbers] = self._reader.submit(self._read, numbers, self.steps)
             waiting.append(parts)
             if len(waiting) > AHEAD:
                 yield waiting.popleft()
@@ -124,12 +131,20 @@ class StoredPairs(Samples):
         self._reader.shutdown(cancel_futures=True)
         self.dataset.close()
 
-    def _read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
-        before = [divmod(number, self._per_trajectory) for number in numbers]
-        after = [(trajectory, time + self.stride) for trajectory, time in before]
+    def _times(self, steps: int) -> int:
+        """Times of a trajectory that have so many targets."""
+        return self.dataset.description.num_times - steps * self.stride
+
+    def _count(self, steps: int) -> int:
+        return self.dataset.description.num_trajectories * self._times(steps)
+
+    def _read(self, numbers: Sequence[int], steps: int) -> tuple[Tensor, Tensor]:
+        before = [divmod(number, self._times(steps)) for number in numbers]
+        after = [(trajectory, time + step * self.stride) for trajectory, time in before for step in range(1, steps + 1)]
         inputs, targets = [self._state(*at)[self._inputs] for at in before], [self._state(*at)[self._targets] for at in after]
         names = [[self._channels[place] for place in places] for places in (self._inputs, self._targets)]
-        return self._tensor(inputs, before, names[0]), self._tensor(targets, after, names[1])
+        later = self._tensor(targets, after, names[1])
+        return self._tensor(inputs, before, names[0]), later if steps == 1 else later.unflatten(0, (len(before), steps))
 
     def _tensor(self, states: list[np.ndarray], at: Sequence[tuple[int, int]], channels: Sequence[int]) -> Tensor:
         """States as a field of numbers that are all finite."""
@@ -169,6 +184,7 @@ def open_pairs(
     comm: MPI.Intracomm,
     dtype: torch.dtype,
     like: Meaning | None = None,
+    steps: int = 1,
 ) -> StoredPairs:
     """Open a dataset and deal its grid to the ranks.
 
@@ -188,6 +204,8 @@ def open_pairs(
         Of the fields in memory.
     like : Meaning, optional
         What the pairs must mean, at whatever resolution: it tells the names of the fields and the time from input to target.
+    steps : int
+        Targets of an input, at equal distances.
 
     Raises
     ------
@@ -210,13 +228,13 @@ def open_pairs(
             space = replace(space, periodic=tuple(axis.boundary == "periodic" for axis in like.filled(meaning).axes))
     except ConfigError as error:
         raise error if str(error).startswith(path) else ConfigError(f"{path}: {error}") from None
-    if space.num_times <= stride:
+    if space.num_times <= steps * stride:
         more = "a steady problem has data.stride = 0" if like is None else f"one step is {like.interval:.6g} in {like.source}"
-        raise ConfigError(
-            f"{path} has {space.num_times} times, too few for pairs with data.stride = {stride}, which need {stride + 1}; {more}"
-        )
+        several = f" and training.steps = {steps}" if steps > 1 else ""
+        needed = f"which need {steps * stride + 1}"
+        raise ConfigError(f"{path} has {space.num_times} times, too few for pairs with data.stride = {stride}{several}, {needed}; {more}")
     domain = domain_of(space.grid_shape, grid or _grid_of(space), ranks, comm)
-    return StoredPairs(dataset, meaning, stride, domain, dtype, spec.memory << 20)
+    return StoredPairs(dataset, meaning, stride, domain, dtype, spec.memory << 20, steps)
 
 
 def _paired(space: Description, spec: case.Dataset, path: str) -> tuple[Meaning, int]:

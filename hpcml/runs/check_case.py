@@ -7,7 +7,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.data.schedule import Schedule
 from hpcml.data.tensor_files import domain_of
 from hpcml.equations import build_equation
-from hpcml.runs.experiment import build_surrogate
+from hpcml.runs.experiment import build_surrogate, check_steps
 from hpcml.runs.simulated_data import channels_of
 from hpcml.solvers import build_solver
 
@@ -33,10 +33,12 @@ def check_case(case: Case, comm: MPI.Intracomm) -> None:
     with domain_of(case.grid.shape, case.grid, case.ranks, comm) as domain:
         equation = build_equation(case.equation)
         equation.check(domain)
-        if data.snapshots == 1 and not equation.steady:
-            raise ConfigError("data.snapshots = 1 leaves no pair of states to learn from: expected at least 2")
+        check_steps(case)
+        steps = case.training.steps
+        if data.snapshots <= steps and not equation.steady:
+            raise ConfigError(f"data.snapshots = {data.snapshots} leaves no pair of states to learn from: expected at least {steps + 1}")
         build_solver(equation, domain, data.interval, case.solver)
         build_surrogate(case, domain, *channels_of(case, domain))
-        pairs = data.trajectories * (1 if equation.steady else data.snapshots - 1)
+        pairs = data.trajectories * (1 if equation.steady else data.snapshots - steps)
         training = case.training
         Schedule(pairs, training.batch_size, training.accumulate, domain.num_data, domain.data_index, training.seed)

@@ -130,6 +130,8 @@ def evaluate_run(directory: RunDirectory, world: World, paths: Sequence[str] = (
 def trained(directory: RunDirectory, comm: MPI.Intracomm) -> tuple[Mapping[str, Any], Meaning | None]:
     """State dict of the model in the newest whole checkpoint of a run, and what the data mean that it has learned from, if it says that.
 
+    Parameters of which a running mean was kept are that mean.
+
     Raises
     ------
     CheckpointError
@@ -143,8 +145,8 @@ def trained(directory: RunDirectory, comm: MPI.Intracomm) -> tuple[Mapping[str, 
     restored = restore(directory.checkpoints, comm)
     if restored is None:
         raise CheckpointError(f"{directory.path} holds no checkpoint: run `hpcml train {directory.config} --run {directory.path}` first")
-    saved = restored.state.get("meaning")
-    return restored.state["model"], None if saved is None else Meaning.from_state(saved)
+    saved, mean = restored.state.get("meaning"), restored.state.get("average")
+    return {**restored.state["model"], **({} if mean is None else mean["values"])}, None if saved is None else Meaning.from_state(saved)
 
 
 def _errors(case: Case, pairs: Samples, state: Mapping[str, Any]) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from mpi4py import MPI
 
 from hpcml.core.case import Case, Dataset, Simulation, Tensors
-from hpcml.core.errors import CheckpointError, HpcmlError
+from hpcml.core.errors import CheckpointError, ConfigError, HpcmlError
 from hpcml.data.moments import moments
 from hpcml.data.samples import Pairs, Samples
 from hpcml.data.stored_pairs import open_pairs
@@ -101,6 +101,15 @@ def steps_in_time(case: Case) -> bool:
     return isinstance(case.data, Simulation) and case.equation is not None and not build_equation(case.equation).steady
 
 
+def check_steps(case: Case) -> None:
+    """See that a model that shall learn over several steps can go on from what it predicts."""
+    if case.training.steps > 1 and not steps_in_time(case):
+        raise ConfigError(
+            f"training.steps = {case.training.steps} lets the model go on from what it predicts: expected data that lead from fields to "
+            "the same fields later on (an equation that is not steady, or a dataset with a stride and with targets like its inputs)"
+        )
+
+
 def open_experiment(case: Case, comm: MPI.Intracomm, simulated: Sequence[Path] | None = None) -> Experiment:
     """Read the data of a case and deal them to the ranks.
 
@@ -122,11 +131,15 @@ def open_experiment(case: Case, comm: MPI.Intracomm, simulated: Sequence[Path] |
     -------------
     Collective over comm.
     """
-    data, dtype = case.data, dtype_of(case)
+    check_steps(case)
+    data, dtype, steps = case.data, dtype_of(case), case.training.steps
     if isinstance(data, Simulation):
         assert case.equation is not None
         if simulated is not None:
-            files = [open_pairs(str(path), as_dataset(case, path), case.grid, case.ranks, comm, dtype) for path in simulated]
+            files = [
+                open_pairs(str(path), as_dataset(case, path), case.grid, case.ranks, comm, dtype, steps=count)
+                for path, count in zip(simulated, (steps, 1), strict=True)
+            ]
             for each in files:
                 each.meaning = simulated_meaning(build_equation(case.equation), each.domain.grid, data)
             return Experiment(case, files[0], {"held out": files[1]})
@@ -138,7 +151,7 @@ def open_experiment(case: Case, comm: MPI.Intracomm, simulated: Sequence[Path] |
     if isinstance(data, Tensors):
         learned = read_pairs(data.train, data, case.grid, case.ranks, comm, dtype)
     else:
-        learned = open_pairs(data.path, data, case.grid, case.ranks, comm, dtype)
+        learned = open_pairs(data.path, data, case.grid, case.ranks, comm, dtype, steps=steps)
     experiment = Experiment(case, learned, open_held_out(case, data.test, learned.meaning, case.ranks, comm))
     for path, samples in experiment.held_out.items():  # now, and not after training: is there such a model at their resolution?
         if samples.domain.global_shape != learned.domain.global_shape:

@@ -88,7 +88,8 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
             _log.info("stopped as asked after update %d, which is saved; the same command goes on from there", trainer.step)
             status.stopped(trainer.step)
             return None
-        errors = evaluate(case, experiment.held_out, trainer.model.state_dict(), folder, world.comm)
+        with trainer.averaged():
+            errors = evaluate(case, experiment.held_out, trainer.model.state_dict(), folder, world.comm)
         status.finished(trainer.step)
         for pairs in (experiment.train, *experiment.held_out.values()):
             if isinstance(pairs, StoredPairs):

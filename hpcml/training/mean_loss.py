@@ -9,6 +9,7 @@ from hpcml.data.samples import Samples
 from hpcml.data.schedule import Schedule
 from hpcml.mpi.call import named_call
 from hpcml.training.loss import Loss
+from hpcml.training.step_losses import step_losses
 
 
 @named_call
@@ -45,6 +46,6 @@ def mean_loss(model: nn.Module, loss: Loss, samples: Samples, batch_size: int, s
     with torch.no_grad():
         for (batch,) in whole.updates(0):
             x, y = samples.take(batch.samples)
-            total = total + loss(samples.domain, model(x), y) * len(batch.samples)
+            total = total + sum(step_losses(model, loss, samples.domain, x, y)) * len(batch.samples)
     model.train()
     return float(total) / samples.num_samples

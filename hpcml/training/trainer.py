@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.files.agree import together
 from hpcml.mpi import StopSignal
 from hpcml.parallel.exchange import traffic
+from hpcml.training.average import Average
 from hpcml.training.comparison import Comparison
 from hpcml.training.loss import Loss
 from hpcml.training.mean_loss import mean_loss
@@ -130,7 +131,9 @@ class Trainer:
         self.optimiser: torch.optim.Optimizer = (
             optimiser if isinstance(optimiser, torch.optim.Optimizer) else build_optimiser(model, spec.optimiser, spec.learning_rate)
         )
-        self.update = Update(model, self.optimiser, self.loss, self.domain, spec.clip, spec.precision == "float16")
+        scaled = spec.precision == "float16"
+        self.update = Update(model, self.optimiser, self.loss, self.domain, spec.clip, scaled, spec.steps, spec.push_forward)
+        self.average = None if spec.ema is None else Average(model, spec.ema)
         self._rate: Callable[[float], float] = schedule if callable(schedule) else build_function("schedule", spec.schedule)
         self.position, self.stopped, self.numbers = Position(), False, dict[str, float]()
         self._comparison = Comparison(model, self.domain.world_comm)
@@ -218,7 +221,12 @@ class Trainer:
         """`mean_loss` of the model; NaN for no pairs."""
         if pairs is None:
             return math.nan
-        return mean_loss(self.model, self.loss, pairs, self.spec.batch_size, self.spec.seed)
+        with self.averaged():
+            return mean_loss(self.model, self.loss, pairs, self.spec.batch_size, self.spec.seed)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """A block in which the model has the averaged parameters, where ``ema`` is set; those are what `hpcml.load` gives."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def _updates(self) -> Iterator[Iterable[Part]]:
         """Epoch after epoch, until the data end."""
@@ -241,6 +249,8 @@ class Trainer:
             self._diverged(loss, norm)
         self._saves.before_update()
         self.update.step(parts, loss)
+        if self.average is not None:
+            self.average.update()
         now = time.monotonic()
         at.add(loss, norm if math.isfinite(norm) else 0, now - since)
         return now

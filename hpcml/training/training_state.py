@@ -35,6 +35,8 @@ def register(trainer: "Trainer", checkpointer: Checkpointer) -> None:
     checkpointer.register("optimiser", trainer.optimiser.state_dict, trainer.optimiser.load_state_dict)
     checkpointer.register("position", lambda: asdict(trainer.position), go_on_from)
     checkpointer.register("stream", trainer.stream.state_dict, trainer.stream.load_state_dict, required=False)
+    if trainer.average is not None:
+        checkpointer.register("average", trainer.average.state_dict, trainer.average.load_state_dict)
     if (scaler := trainer.update.scaler).is_enabled():
         checkpointer.register("scale", scaler.state_dict, scaler.load_state_dict, required=False)
 

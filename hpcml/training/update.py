@@ -11,6 +11,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.data.stream import Part
 from hpcml.fields.domain import Domain
 from hpcml.training.loss import Loss
+from hpcml.training.step_losses import step_losses
 
 
 class Update:
@@ -30,11 +31,15 @@ class Update:
         Largest norm of the whole gradient.
     scaled : bool
         Whether the loss is scaled so that gradients stay within float16.
+    steps : int
+        Of the model, that targets are there for.
+    push_forward : bool
+        As in `step_losses`.
 
     Raises
     ------
     ConfigError
-        For an optimiser that looks at several points, and a scaled loss.
+        For an optimiser that looks at several points, and a scaled loss; at an update, for targets of another number of steps.
 
     Communication
     -------------
@@ -42,8 +47,17 @@ class Update:
     """
 
     def __init__(
-        self, model: nn.Module, optimiser: torch.optim.Optimizer, loss: Loss, domain: Domain, clip: float | None, scaled: bool
+        self,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        loss: Loss,
+        domain: Domain,
+        clip: float | None,
+        scaled: bool,
+        steps: int = 1,
+        push_forward: bool = False,
     ) -> None:
+        self.steps, self.push_forward = steps, push_forward
         self.model, self.optimiser, self.loss, self.domain = model, optimiser, loss, domain
         self.bound = math.inf if clip is None else clip
         self.scaler = torch.amp.GradScaler(domain.device.type, enabled=scaled)
@@ -57,9 +71,13 @@ class Update:
         self.optimiser.zero_grad(set_to_none=True)
         losses = []
         for x, y, weight in parts:
-            part = self.loss(self.domain, self.model(x), y) * weight
-            self.scaler.scale(part).backward()
-            losses.append(part.detach())
+            there = y.shape[1] if y.dim() > x.dim() else 1
+            if there != self.steps:
+                raise ConfigError(f"training.steps = {self.steps}, and each target holds {there}: give both the same number of steps")
+            for term in step_losses(self.model, self.loss, self.domain, x, y, self.push_forward):
+                part = term * weight
+                self.scaler.scale(part).backward()
+                losses.append(part.detach())
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.bound)
         return torch.stack([sum(losses[1:], start=losses[0]), norm.to(losses[0].dtype)])

@@ -51,6 +51,21 @@ def test_they_are_the_pairs_of_the_same_fields_in_memory(stride, comm, shared_pa
 
 
 @pytest.mark.parallel([1, 2])
+def test_several_steps_are_targets_at_equal_distances_and_statistics_are_those_of_one(comm, shared_path, values):
+    spec = case.Dataset(kind="dataset", path="", stride=2)
+    pairs, one = (open_pairs(str(shared_path / "a.hdf5"), spec, None, case.Ranks(), comm, torch.float32, steps=n) for n in (2, 1))
+    local = torch.from_numpy(values)[pairs.domain.index][:, :, :2]
+    later = torch.stack([local[:, 2:4], local[:, 4:6]], 2).flatten(0, 1)
+    assert pairs.num_samples == 4 * 2 and pairs.num_channels == one.num_channels
+    for parts in pairs.ahead(Schedule(pairs.num_samples, 3, 1, 1, 0, seed=3).updates(0)):
+        for batch in parts:
+            x, y = pairs.take(batch.samples)
+            assert torch.equal(x, local[:, :2].flatten(0, 1)[batch.samples]) and torch.equal(y, later[batch.samples])
+    assert all(torch.equal(a, b) for a, b in zip(pairs.typical(), one.typical(), strict=True))
+    pairs.close(), one.close()
+
+
+@pytest.mark.parallel([1, 2])
 def test_fields_are_chosen_by_name_and_steady_problems_pair_one_time(comm, shared_path, values):
     steady = opened(shared_path / "steady.hdf5", comm, stride=0)
     x, y = steady.take(torch.tensor([3, 1]))

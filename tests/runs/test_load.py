@@ -13,6 +13,7 @@ from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.core.named import complete_config
 from hpcml.data import Pairs
 from hpcml.fields import Grid, decompose
+from hpcml.io.checkpoint import restore
 from hpcml.models.layers import Conv2d
 from hpcml.runs.train_case import train_case
 from hpcml.training import Trainer
@@ -33,7 +34,7 @@ def test_the_how_to_trains_goes_on_and_predicts(comm, shared_path, monkeypatch):
     exec(train.replace("epochs=3", "epochs=5"), names)
     assert names["trainer"].epoch == 5 and names["trainer"].numbers["train_loss"] < first
     if comm.rank == 0:
-        assert len((shared_path / "runs/shift/metrics.csv").read_text().splitlines()) == 1 + 5
+        assert len((shared_path / "runs/first/metrics.csv").read_text().splitlines()) == 1 + 5
     exec(predict, names)
     for ours, expected in zip(names["model"].state_dict().values(), names["trainer"].model.state_dict().values(), strict=True):
         assert torch.equal(ours, expected)
@@ -46,7 +47,7 @@ def test_the_model_of_a_run_loads_on_any_ranks_and_grid(world, shared_path):
         "equation": {"name": "navier_stokes"},
         "data": {"kind": "simulation", "trajectories": 2, "held_out": 1, "snapshots": 3, "interval": 0.05},
         "model": {"name": "fno", "channels": 4, "modes": 3, "layers": 2},
-        "training": {"epochs": 1, "batch_size": 4, "dtype": "float64"},
+        "training": {"epochs": 2, "batch_size": 1, "dtype": "float64", "steps": 2, "ema": 0.9},
     }
     train_case(complete_config(tables, Case, "case"), shared_path / "run", world)
     whole = torch.randn(1, 1, 20, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -54,6 +55,10 @@ def test_the_model_of_a_run_loads_on_any_ranks_and_grid(world, shared_path):
     model = hpcml.load(shared_path / "run", shape=(20, 24), comm=world.comm)
     torch.testing.assert_close(model.domain.gather(model(whole[model.domain.index])), alone, rtol=1e-10, atol=1e-12)
     assert hpcml.load(shared_path / "run", comm=world.comm).domain.global_shape == (16, 16)
+    saved = restore(shared_path / "run" / "checkpoints", world.comm).state
+    for name, parameter in model.named_parameters():
+        mean = torch.as_tensor(saved["average"]["values"][name])
+        assert torch.equal(parameter, mean) and not torch.equal(parameter, torch.as_tensor(saved["model"][name]))
 
 
 @pytest.mark.parallel([1, 2])
