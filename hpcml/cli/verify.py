@@ -62,7 +62,7 @@ def _case(world: "World", case: "Case") -> tuple[str, dict[str, Any], bool]:
         case = case.model_copy(update={"data": case.data.model_copy(update=few)})
     experiment = open_experiment(case, world.comm)
     with experiment.domain as domain:
-        report = verify(experiment.surrogate(), domain.gather(experiment.train.take(torch.arange(2 * domain.num_data))[0]), domain=domain)
+        report = verify(experiment.surrogate(), domain.gather(experiment.train.take(torch.arange(2 * domain.num_data))[0]), space=domain)
     worst = report.worst
     error = worst.error if math.isfinite(worst.error) else None  # JSON has no infinity
     plain = [str(layer) for layer in report.plain_layers]

@@ -41,8 +41,8 @@ class Epochs(Stream):
     """
 
     def __init__(self, samples: Samples, batch_size: int, accumulate: int = 1, seed: int = 0) -> None:
-        self.samples, self.domain = samples, samples.domain
-        groups = self.domain.num_data, self.domain.data_index
+        self.samples, self.space = samples, samples.space
+        groups = self.space.num_data, self.space.data_index
         self.schedule = Schedule(samples.num_samples, batch_size, accumulate, *groups, seed)
         self.num_updates = self.schedule.num_updates
         self.epoch = self.update = 0

@@ -1,4 +1,4 @@
-"""Pairs of fields to learn from: this rank's block of every sample."""
+"""Pairs of fields to learn from: this rank's part of every sample."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -8,26 +8,40 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcml.core.errors import ShapeError
+from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.data.schedule import Batch
 from hpcml.fields.domain import Domain
 from hpcml.io.dataset import Meaning
 from hpcml.mpi.host_copy import to_device
+from hpcml.parallel.space import Space
 
 
 class Samples(ABC):
-    """Numbered pairs of fields on a domain, wherever they lie.
+    """Numbered pairs of fields on a space, wherever they lie.
 
     Attributes
     ----------
-    domain : Domain
+    space : Space
         Where the fields live.
     meaning : Meaning or None
         What the fields stand for, where that is known.
     """
 
-    domain: Domain
+    space: Space
     meaning: Meaning | None
+
+    @property
+    def domain(self) -> Domain:
+        """The space, where it is a grid.
+
+        Raises
+        ------
+        ConfigError
+            Where it is not.
+        """
+        if not isinstance(self.space, Domain):
+            raise ConfigError(f"expected fields on a grid, got fields on a {type(self.space).__name__}")
+        return self.space
 
     @property
     @abstractmethod
@@ -41,7 +55,7 @@ class Samples(ABC):
 
     @abstractmethod
     def take(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of some samples, by number: this rank's blocks, (sample, channel, *local_shape), on the domain's device."""
+        """Inputs and targets of some samples, by number: (sample, channel, *local_shape) on a grid, on the device of the space."""
 
     @abstractmethod
     def typical(self) -> tuple[Tensor, Tensor]:
@@ -61,40 +75,39 @@ class Pairs(Samples):
 
     Attributes
     ----------
-    domain : Domain
+    space : Space
         Where the fields live.
     inputs, targets : Tensor
-        (sample, channel, *local_shape); every group of ranks holds all samples. They may lie on the host or where the domain computes.
-        Targets of several steps are (sample, step, channel, *local_shape).
+        (sample, channel, *local_shape), or as the space has it; every group of ranks holds all samples. They may lie on the host or where
+        the space computes. Targets of several steps are (sample, step, channel, *local_shape).
     meaning : Meaning, optional
         What they stand for.
     """
 
-    domain: Domain
+    space: Space
     inputs: Tensor
     targets: Tensor
     meaning: Meaning | None = None
 
     def __post_init__(self) -> None:
-        local = self.domain.local_shape
-        for name, field, most in (("inputs", self.inputs, 2), ("targets", self.targets, 3)):
-            leading, cells = tuple(field.shape[: -len(local)]), tuple(field.shape[-len(local) :])
-            if cells != local or not 2 <= len(leading) <= most or leading[0] != self.inputs.shape[0]:
+        for name, field, most in (("inputs", self.inputs, 1), ("targets", self.targets, 2)):
+            if not _holds(self.space, field, self.space.local_shape, most) or field.shape[0] != self.inputs.shape[0]:
                 raise ShapeError(
-                    f"rank {self.domain.comm.rank}: {name} must be (sample, channel, *{self.domain.local_shape}) with as many samples as "
-                    f"the inputs, got {tuple(field.shape)}"
+                    f"rank {self.space.comm.rank}: {name} must be {_form(self.space, self.space.local_shape)} with as many samples as the "
+                    f"inputs, got {tuple(field.shape)}"
                 )
 
     @classmethod
-    def of_whole(cls, domain: Domain, inputs: Tensor | np.ndarray, targets: Tensor | np.ndarray) -> "Pairs":
-        """Take this rank's blocks of whole fields.
+    def of_whole(cls, space: Space, inputs: Tensor | np.ndarray, targets: Tensor | np.ndarray) -> "Pairs":
+        """Take this rank's part of whole fields.
 
         Parameters
         ----------
-        domain : Domain
+        space : Space
             Where the fields live.
         inputs, targets : Tensor or ndarray
-            (sample, channel, *global_shape), the same on every rank; targets of several steps (sample, step, channel, *global_shape).
+            (sample, channel, *global_shape), or as the space has it, the same on every rank; targets of several steps (sample, step,
+            channel, *global_shape).
 
         Raises
         ------
@@ -107,21 +120,21 @@ class Pairs(Samples):
         """
         whole = torch.as_tensor(inputs), torch.as_tensor(targets)
         for field in whole:
-            if tuple(field.shape[-domain.num_dims :]) != domain.global_shape:
-                raise ShapeError(f"whole fields are (sample, channel, *{domain.global_shape}), got {tuple(field.shape)}")
-        x, y = (field[domain.index].contiguous() for field in whole)
-        return cls(domain, x, y)
+            if not _holds(space, field, space.global_shape, 2):
+                raise ShapeError(f"whole fields are {_form(space, space.global_shape)}, got {tuple(field.shape)}")
+        x, y = (field[space.index].contiguous() for field in whole)
+        return cls(space, x, y)
 
     @classmethod
-    def of_trajectories(cls, domain: Domain, states: Tensor | np.ndarray, steps: int = 1) -> "Pairs":
+    def of_trajectories(cls, space: Space, states: Tensor | np.ndarray, steps: int = 1) -> "Pairs":
         """Pair every state of whole trajectories with the one that follows, or with as many as there shall be steps.
 
         Parameters
         ----------
-        domain : Domain
+        space : Space
             Where the fields live.
         states : Tensor or ndarray
-            (trajectory, time, channel, *global_shape), the same on every rank.
+            (trajectory, time, channel, *global_shape), or as the space has it, the same on every rank.
         steps : int
             States that follow.
 
@@ -135,18 +148,18 @@ class Pairs(Samples):
         Local.
         """
         whole = torch.as_tensor(states)
-        if tuple(whole.shape[3:]) != domain.global_shape or whole.shape[1] <= steps:
-            expected = f"(trajectory, time, channel, *{domain.global_shape}) with more than {steps} times"
+        if whole.dim() != space.num_dims + 3 or space.points_in(whole.shape) != space.global_shape or whole.shape[1] <= steps:
+            expected = f"{_form(space, space.global_shape, 'trajectory, time')} with more than {steps} times"
             raise ShapeError(f"trajectories are {expected}, got {tuple(whole.shape)}")
         last = whole.shape[1] - steps
         later = torch.stack([whole[:, step : last + step] for step in range(1, steps + 1)], 2).flatten(0, 1)
-        return cls.of_whole(domain, whole[:, :last].flatten(0, 1), later if steps > 1 else later[:, 0])
+        return cls.of_whole(space, whole[:, :last].flatten(0, 1), later if steps > 1 else later[:, 0])
 
     @classmethod
-    def none(cls, domain: Domain, num_channels: tuple[int, int]) -> "Pairs":
+    def none(cls, space: Space, num_channels: tuple[int, int]) -> "Pairs":
         """No pairs at all."""
-        inputs, targets = (torch.zeros(0, channels, *domain.local_shape) for channels in num_channels)
-        return cls(domain, inputs, targets)
+        inputs, targets = (torch.zeros(space.field_shape(0, channels)) for channels in num_channels)
+        return cls(space, inputs, targets)
 
     @property
     def num_samples(self) -> int:
@@ -154,11 +167,21 @@ class Pairs(Samples):
 
     @property
     def num_channels(self) -> tuple[int, int]:
-        return self.inputs.shape[1], self.targets.shape[-1 - self.domain.num_dims]
+        last = self.space.channel_dim == -1
+        return self.inputs.shape[self.space.channel_dim], self.targets.shape[-1 if last else -1 - self.space.num_dims]
 
     def take(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        inputs, targets = to_device(self.domain.device, self.inputs[samples], self.targets[samples])
+        inputs, targets = to_device(self.space.device, self.inputs[samples], self.targets[samples])
         return inputs, targets
 
     def typical(self) -> tuple[Tensor, Tensor]:
         return self.inputs, self.targets if self.targets.dim() == self.inputs.dim() else self.targets[:, 0]
+
+
+def _holds(space: Space, field: Tensor, points: tuple[int, ...], most: int) -> bool:
+    """Whether a tensor has these points, and before them or the channels one dim, or up to ``most``."""
+    return 1 <= field.dim() - space.num_dims - 1 <= most and space.points_in(field.shape) == points
+
+
+def _form(space: Space, points: tuple[int, ...], leading: str = "sample") -> str:
+    return f"({leading}, channel, *{points})" if space.channel_dim == 1 else f"({leading}, *{points}, channel)"

@@ -62,7 +62,7 @@ class StoredPairs(Samples):
         self, dataset: Dataset, meaning: Meaning, stride: int, domain: Domain, dtype: torch.dtype, memory: int, steps: int = 1
     ) -> None:
         space = dataset.description
-        self.dataset, self.domain, self.meaning, self.stride, self._dtype = dataset, domain, meaning, stride, dtype
+        self.dataset, self.space, self.meaning, self.stride, self._dtype = dataset, domain, meaning, stride, dtype
         self.steps = steps
         inputs, targets = (space.channels_of(names) for names in meaning.names)
         self._channels = sorted({*inputs, *targets})

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hpcml.fields.domain import Domain
+from hpcml.parallel.space import Space
 
 Part = tuple[Tensor, Tensor, float]
 """Inputs and targets, (sample, channel, *local_shape), and the weight of their mean loss in the update's; those of all parts sum to 1."""
@@ -21,7 +21,7 @@ class Stream(ABC):
 
     Attributes
     ----------
-    domain : Domain
+    space : Space
         Where the fields live.
     num_updates : int or None
         Updates of an epoch; None where there are no epochs.
@@ -37,7 +37,7 @@ class Stream(ABC):
     >>> import torch
     >>> class Decay(Stream):
     ...     def __init__(self, domain):
-    ...         self.domain, self.u = domain, torch.ones(1, 1, *domain.local_shape)
+    ...         self.space, self.u = domain, torch.ones(1, 1, *domain.local_shape)
     ...
     ...     def __iter__(self):
     ...         while True:
@@ -45,13 +45,13 @@ class Stream(ABC):
     ...             yield [(before, self.u, 1.0)]
     ...
     ...     def state_dict(self):
-    ...         return {"u": self.domain.gather(self.u)}
+    ...         return {"u": self.space.gather(self.u)}
     ...
     ...     def load_state_dict(self, state):
-    ...         self.u = self.domain.scatter(state["u"])
+    ...         self.u = self.space.scatter(state["u"])
     """
 
-    domain: Domain
+    space: Space
     num_updates: int | None = None
 
     @abstractmethod

@@ -1,18 +1,14 @@
 """Deal a grid to ranks."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from mpi4py import MPI
 
-from hpcml.core.errors import TopologyError
-from hpcml.fields.decomposition import Decomposition
 from hpcml.fields.domain import Domain
 from hpcml.fields.grid import Grid
-from hpcml.mpi.device import bound_device, choose_device
-from hpcml.mpi.patient_comm import patient
+from hpcml.parallel.decomposition import Decomposition, group_size
 from hpcml.topology.process_grid import ProcessGrid, check_dims, choose_dims
 
 if TYPE_CHECKING:
@@ -65,17 +61,9 @@ def decompose(
     >>> decompose(Grid(shape=(8, 8)), MPI.COMM_SELF).local_shape
     (8, 8)
     """
-    bound = bound_device() if isinstance(world, MPI.Intracomm) else world.device
-    world_comm = patient(world if isinstance(world, MPI.Intracomm) else world.comm)
-    size, rank = world_comm.size, world_comm.rank
-    if data < 1 or size % data:
-        raise TopologyError(f"{size} ranks cannot be cut into {data} groups of equal size: choose a divisor of {size}")
-    per_group = size // data
+    per_group = group_size((world if isinstance(world, MPI.Intracomm) else world.comm).size, data)
     dims = choose_dims(grid.shape, per_group) if dims is None else check_dims(dims, grid.shape, per_group)
-    assert math.prod(dims) == per_group
-    comm = world_comm if data == 1 else world_comm.Split(rank // per_group, rank)
-    owned: list[MPI.Intracomm] = [] if comm is world_comm else [comm]
-    shared = Decomposition(comm, world_comm, data, rank // per_group, owned, choose_device(device, bound))
-    domain = Domain(grid, ProcessGrid(dims, comm.rank), shared)
-    shared.domains[grid, dims] = domain
+    shared = Decomposition.of(world, data, device)
+    domain = Domain(grid, ProcessGrid(dims, shared.comm.rank), shared)
+    shared.spaces[grid, dims] = domain
     return domain

@@ -2,25 +2,23 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
-from types import TracebackType
-from typing import Any, Self
 
 import torch
-from mpi4py import MPI
 from torch import Tensor
 
-from hpcml.core.errors import CheckpointError, ShapeError, TopologyError
-from hpcml.fields.decomposition import Decomposition
+from hpcml.core.errors import ShapeError, TopologyError
 from hpcml.fields.grid import Grid
 from hpcml.mpi.call import named_call
+from hpcml.parallel.decomposition import Decomposition
 from hpcml.parallel.layout import Layout
+from hpcml.parallel.space import Space
 from hpcml.parallel.window import window
 from hpcml.parallel.window_plan import WindowPlan
 from hpcml.topology.block import BlockRange, block_range
 from hpcml.topology.process_grid import ProcessGrid, check_dims
 
 
-class Domain:
+class Domain(Space):
     """A `Grid` whose cells are dealt in blocks to a process grid of ranks; made by `decompose`.
 
     A field on it is a tensor (batch, channel, *local_shape): this rank's block. Layers are built with a domain and know the domain of their
@@ -45,6 +43,8 @@ class Domain:
         Where this rank computes: its fields, and the parameters of layers that are built with the domain, lie there.
     block : tuple of BlockRange
         Global indices that this rank owns.
+    index : tuple
+        Of this rank's block: ``x_global[domain.index]``.
 
     Notes
     -----
@@ -54,42 +54,12 @@ class Domain:
     def __init__(self, grid: Grid, process_grid: ProcessGrid, shared: Decomposition) -> None:
         self.grid, self.process_grid = grid, process_grid
         self.layout = Layout.blocks(grid.shape, process_grid.dims)
-        self._shared = shared
-        self.num_data, self.data_index, self.device = shared.num_data, shared.data_index, shared.device
-        self.global_shape = grid.shape
-        self.local_shape = self.layout.local_shape(process_grid.rank)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Domain":
-        return self  # communicators are not copied; a module's copy lives on the same ranks
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise CheckpointError(
-            "a domain, or a model built on one, cannot be pickled: it is bound to the communicators of this run. Save model.state_dict(), "
-            "which holds global parameters, and load it into a model built on the domain of the run that reads it"
-        )
+        super().__init__(shared, (grid, process_grid.dims), self.layout.local_shape(process_grid.rank), grid.shape)
+        self.index = (..., *(slice(r.start, r.stop) for r in self.block))
 
     def __repr__(self) -> str:
         place = self.process_grid
         return f"Domain(shape={self.global_shape}, dims={place.dims}, rank={place.rank}, local_shape={self.local_shape})"
-
-    @property
-    def comm(self) -> MPI.Intracomm:
-        """Ranks that share one field."""
-        return self._shared.open().comm
-
-    @property
-    def world_comm(self) -> MPI.Intracomm:
-        """All ranks that train one model."""
-        return self._shared.open().world_comm
-
-    def bar(self, why: str) -> None:
-        """Refuse the communicators of this decomposition, and say why, until called with an empty text."""
-        self._shared.barred = why
-
-    @property
-    def num_dims(self) -> int:
-        """Number of spatial dims, D."""
-        return self.grid.num_dims
 
     @cached_property
     def block(self) -> tuple[BlockRange, ...]:
@@ -97,10 +67,13 @@ class Domain:
         sizes = zip(self.global_shape, self.process_grid.dims, self.process_grid.coords, strict=True)
         return tuple(block_range(n, p, c) for n, p, c in sizes)
 
-    @cached_property
-    def index(self) -> tuple[Any, ...]:
-        """Index of this rank's block: ``x_global[domain.index]``."""
-        return (..., *(slice(r.start, r.stop) for r in self.block))
+    @property
+    def point_index(self) -> Tensor:  # type: ignore[override]  # as large as a field, so it is not kept
+        """Number of every cell of this rank's block in C order of the whole grid; int64, of ``local_shape``."""
+        index = torch.zeros((), dtype=torch.int64, device=self.device)
+        for r, total in zip(self.block, self.global_shape, strict=True):
+            index = index.unsqueeze(-1) * total + torch.arange(r.start, r.stop, device=self.device)
+        return index
 
     @cached_property
     def boundary(self) -> tuple[str, ...]:
@@ -111,24 +84,6 @@ class Domain:
         """Coordinates of this rank's cells, one float64 tensor for each dim, shaped to broadcast against (*local_shape)."""
         lines = (self.grid.centres(d, r.start, r.stop, self.device) for d, r in enumerate(self.block))
         return tuple(x.view([-1 if k == d else 1 for k in range(self.num_dims)]) for d, x in enumerate(lines))
-
-    def global_index(self, leading: Sequence[int] = ()) -> Tensor:
-        """Number of every cell of this rank's block of a (*leading, *local_shape) field, as if the whole batch lay in C order on one rank.
-
-        The first leading dim is the batch: group g of n holds samples g, counted after those of the groups before it, which have as many.
-        Random numbers keyed by it do not depend on the number of ranks.
-
-        Returns
-        -------
-        Tensor
-            int64, (*leading, *local_shape).
-        """
-        index = torch.zeros((), dtype=torch.int64, device=self.device)
-        starts = [self.data_index * leading[0] if d == 0 else 0 for d in range(len(leading))] + [r.start for r in self.block]
-        sizes = [*leading, *self.local_shape]
-        for start, size, total in zip(starts, sizes, [*leading, *self.global_shape], strict=True):
-            index = index.unsqueeze(-1) * total + torch.arange(start, start + size, device=self.device)
-        return index
 
     def with_shape(self, shape: Sequence[int]) -> "Domain":
         """The same box, ranks and process grid at another resolution; the same object for the same shape.
@@ -146,9 +101,9 @@ class Domain:
 
     def serial(self) -> "Domain":
         """The whole grid on this rank alone; the same object at every call."""
-        shared = Decomposition(MPI.COMM_SELF, MPI.COMM_SELF, device=self.device)
-        key = ("serial", self.grid)
-        return self._shared.domains.setdefault(key, Domain(self.grid, ProcessGrid((1,) * self.num_dims, 0), shared))
+        alone = Domain(self.grid, ProcessGrid((1,) * self.num_dims, 0), Decomposition.alone(self.device))
+        domain: Domain = self._shared.spaces.setdefault(("serial", self.grid), alone)
+        return domain
 
     def plan(self, key: Hashable, target: Callable[[], Layout], boundary: Sequence[str]) -> WindowPlan:
         """Plan that reads windows of fields on this domain, made once.
@@ -167,14 +122,6 @@ class Domain:
         Local.
         """
         return self.once((key, boundary), lambda tag: WindowPlan(self.comm, self.layout, target(), boundary, tag))
-
-    def once(self, key: Hashable, make: Callable[[int], Any]) -> Any:
-        """Anything with a ``close`` that communicates for this domain: made, of a number, at the first call, and closed with the domain."""
-        return self._shared.open().once((key, self.grid, self.process_grid.dims), make)
-
-    def number(self, kind: str) -> str:
-        """Name for the next layer of a kind on these ranks, such as ``Conv2d 3``: the same on all that build the same layers."""
-        return self._shared.number(kind)
 
     def halo_plan(self, widths: Sequence[tuple[int, int]], boundary: Sequence[str] | None = None) -> WindowPlan:
         """Plan that widens this rank's block by (lower, upper) ghost cells along each dim; see `halo`."""
@@ -273,23 +220,14 @@ class Domain:
             raise TopologyError(f"cannot move a field of {self.global_shape} to {to}: the grid and the ranks must be the same")
         return window(self._between(self.layout, to.layout, ("repartition", to.process_grid.dims)), x)[0]
 
-    def close(self) -> None:
-        """Free requests and communicators of this decomposition, all resolutions included."""
-        self._shared.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
     def _sibling(self, grid: Grid, process_grid: ProcessGrid) -> "Domain":
         key = (grid, process_grid.dims)
-        if key == (self.grid, self.process_grid.dims):
+        if key == self._key:
             return self
-        if key not in self._shared.domains:
-            self._shared.domains[key] = Domain(grid, process_grid, self._shared)
-        return self._shared.domains[key]
+        if key not in self._shared.spaces:
+            self._shared.spaces[key] = Domain(grid, process_grid, self._shared)
+        domain: Domain = self._shared.spaces[key]
+        return domain
 
     def _between(self, source: Layout, target: Layout, key: Hashable) -> WindowPlan:
         rules = ("zero",) * self.num_dims

@@ -9,8 +9,8 @@ from mpi4py import MPI
 from torch import Tensor, nn
 
 from hpcml.core.errors import CommunicationError, ConfigError
-from hpcml.models.domains import domains_of
 from hpcml.models.layers.parameters import replicated_together, share_parameters
+from hpcml.models.spaces import spaces_of
 from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.reductions import all_min
@@ -29,12 +29,12 @@ def broadcast_parameters(module: nn.Module, comm: MPI.Intracomm | None = None) -
     module : Module
         Of the same parameters and buffers on every rank.
     comm : MPI.Intracomm, optional
-        The ranks; default ``world_comm`` of the first domain in the module.
+        The ranks; default ``world_comm`` of the first space in the module.
 
     Raises
     ------
     ConfigError
-        If there is no domain and no comm.
+        If there is no space and no comm.
 
     Communication
     -------------
@@ -52,14 +52,14 @@ def check_parameters(module: nn.Module, comm: MPI.Intracomm | None = None) -> No
     module : Module
         Whose tensors are compared.
     comm : MPI.Intracomm, optional
-        The ranks; default ``world_comm`` of the first domain in the module.
+        The ranks; default ``world_comm`` of the first space in the module.
 
     Raises
     ------
     CommunicationError
         On every rank, with the name of the first one that differs.
     ConfigError
-        If there is no domain and no comm.
+        If there is no space and no comm.
 
     Communication
     -------------
@@ -161,17 +161,17 @@ def check_gradients(module: nn.Module, comm: MPI.Intracomm) -> None:
         name, where = next(iter(found.items()))
         raise ConfigError(
             f"ranks hold different gradients of the same parameter: {name} {where}: it is used outside the layers of hpcml.models, so "
-            "nobody summed its gradient; use hpcml.parallel.replicated(domain.world_comm, parameter)[0] in its place"
+            "nobody summed its gradient; use hpcml.parallel.replicated(space.world_comm, parameter)[0] in its place"
         )
 
 
 def _ranks_of(module: nn.Module, comm: MPI.Intracomm | None) -> MPI.Intracomm:
     if comm is not None:
         return comm
-    domain = next(iter(domains_of(module)), None)
-    if domain is None:
-        raise ConfigError(f"{type(module).__name__} has no domain that says which ranks share its parameters: pass comm=")
-    return domain.world_comm
+    space = next(iter(spaces_of(module)), None)
+    if space is None:
+        raise ConfigError(f"{type(module).__name__} has no space that says which ranks share its parameters: pass comm=")
+    return space.world_comm
 
 
 def _checksum(name: str, value: Tensor) -> int:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from hpcml.fields.domain import Domain
-from hpcml.models.domains import domains_of
 from hpcml.models.layers.autocast import autocast
+from hpcml.models.spaces import spaces_of
 
 
 class Surrogate(nn.Module):
@@ -16,7 +16,7 @@ class Surrogate(nn.Module):
     Parameters
     ----------
     network : Module
-        Maps (batch, in_channels, *local) to (batch, out_channels, *local).
+        Maps fields of in_channels to fields of out_channels, (batch, channel, *local) on a grid; built with its space.
     in_channels, out_channels : int
         Channels of fields.
     residual : bool
@@ -46,14 +46,15 @@ class Surrogate(nn.Module):
         super().__init__()
         self.network = network
         self.residual, self.precision = residual, precision
+        self._channel_dim = next((space.channel_dim for space in spaces_of(network)), 1)
         for name, channels in (("input", in_channels), ("target", out_channels)):
             self.register_buffer(f"{name}_mean", torch.zeros(channels))
             self.register_buffer(f"{name}_std", torch.ones(channels))
 
     @property
     def domain(self) -> Domain:
-        """Where the fields of the network live."""
-        return domains_of(self.network)[0]
+        """Where the fields of a network on a grid live."""
+        return next(space for space in spaces_of(self.network) if isinstance(space, Domain))
 
     def fit_to(self, input_moments: tuple[Tensor, Tensor], target_moments: tuple[Tensor, Tensor]) -> None:
         """Take over mean and standard deviation of inputs and targets, each of shape (channels,)."""
@@ -63,12 +64,11 @@ class Surrogate(nn.Module):
             getattr(self, f"{name}_std").copy_(torch.where(std > 1e-12 * mean.abs(), std, torch.ones_like(std)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Prediction, (batch, out_channels, *local), for x of (batch, in_channels, *local)."""
+        """Prediction, a field of out_channels, for x, a field of in_channels: (batch, channel, *local) on a grid."""
         with autocast(x.device, self.precision):
-            y = self.network((x - _column(self.input_mean, x)) / _column(self.input_std, x))
-        y = y * _column(self.target_std, y) + _column(self.target_mean, y)
+            y = self.network((x - self._column(self.input_mean, x)) / self._column(self.input_std, x))
+        y = y * self._column(self.target_std, y) + self._column(self.target_mean, y)
         return x + y if self.residual else y
 
-
-def _column(per_channel: Tensor, like: Tensor) -> Tensor:
-    return per_channel.view(-1, *(1,) * (like.dim() - 2))
+    def _column(self, per_channel: Tensor, like: Tensor) -> Tensor:
+        return per_channel if self._channel_dim == -1 else per_channel.view(-1, *(1,) * (like.dim() - 2))

@@ -2,19 +2,23 @@
 
 from hpcml.parallel.adjoint import adjoint_error
 from hpcml.parallel.collectives import all_gather, all_reduce, broadcast, sum_reduce
+from hpcml.parallel.decomposition import Decomposition
 from hpcml.parallel.deep_halo import DeepHalo
 from hpcml.parallel.exchange import Exchange, traffic
 from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.replicated import global_sum, replicated
+from hpcml.parallel.space import Space
 from hpcml.parallel.window import window, window_adjoint
 from hpcml.parallel.window_plan import WindowPlan
 
 __all__ = [
+    "Decomposition",
     "DeepHalo",
     "Exchange",
     "HaloPlan",
     "Layout",
+    "Space",
     "WindowPlan",
     "adjoint_error",
     "all_gather",

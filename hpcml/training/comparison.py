@@ -58,6 +58,6 @@ class Comparison:
         if lowest != -highest and not math.isnan(loss):
             raise TrainingError(
                 f"the loss is {lowest:.6g} on one rank and {-highest:.6g} on another: expected one number of the whole batch on the whole "
-                "grid; sum what is local with hpcml.parallel.global_sum(domain.world_comm, ...)"
+                "space; sum what is local with hpcml.parallel.global_sum(space.world_comm, ...)"
             )
         check_gradients(self._model, self._comm)

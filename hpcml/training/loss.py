@@ -4,7 +4,7 @@
     relative_l2   1 / B sum_b |p_b - t_b| / |t_b|                           |u|^2 = sum of u^2 over channels and cells
     h1            1 / B sum_b |p_b - t_b|_1 / |t_b|_1                       |u|_1^2 = |u|^2 + sum over dims of |du/dx|^2
 
-B counts the samples of all data groups, N the cells of the whole grid. Values and gradients are those of one rank with everything.
+B counts the samples of all data groups, N the points of the whole space. Values and gradients are those of one rank with everything.
 
 All arithmetic is in float64 and so is the value, whatever the fields are: squares of physical units, such as 1e30 or 1e-30, leave float32,
 and counts of cells leave float16. Gradients have the dtype of the fields.
@@ -14,6 +14,7 @@ of the difference (for `h1`: with its derivatives), 0 for an exact prediction.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,21 +23,22 @@ from hpcml.core.errors import ShapeError
 from hpcml.fields.domain import Domain
 from hpcml.mpi.call import named_call
 from hpcml.parallel.replicated import global_sum
+from hpcml.parallel.space import Space
 
-Loss = Callable[[Domain, Tensor, Tensor], Tensor]
-"""``loss(domain, prediction, target)``."""
+Loss = Callable[[Any, Tensor, Tensor], Tensor]
+"""``loss(space, prediction, target)``; some want a `Domain`."""
 
 
 @named_call
-def mse(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
+def mse(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
     """Mean square of the difference over the whole field and the whole batch.
 
     Parameters
     ----------
-    domain : Domain
+    space : Space
         Where the fields live.
     prediction, target : Tensor
-        (batch, channel, *local_shape).
+        (batch, channel, *local_shape), or as the space has it.
 
     Returns
     -------
@@ -46,30 +48,30 @@ def mse(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     Raises
     ------
     ShapeError
-        If the two are not this rank's blocks of fields of one shape.
+        If the two are not this rank's parts of fields of one shape.
 
     Communication
     -------------
-    Collective over domain.world_comm: one all-reduce of two numbers; backward none.
+    Collective over space.world_comm: one all-reduce of two numbers; backward none.
     """
-    _check(domain, prediction, target)
+    _check(space, prediction, target)
     square = (prediction.double() - target.double()).square().sum()
-    total, count = global_sum(domain.world_comm, square, square.new_tensor(prediction.numel()))
+    total, count = global_sum(space.world_comm, square, square.new_tensor(prediction.numel()))
     return total / count
 
 
 @named_call
-def relative_l2(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
+def relative_l2(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
     """Norm of the difference over the norm of the target, averaged over samples; see `mse`.
 
     Communication
     -------------
-    Collective over domain.comm: one all-reduce of two numbers per sample; with data groups another of two numbers over domain.world_comm.
+    Collective over space.comm: one all-reduce of two numbers per sample; with data groups another of two numbers over space.world_comm.
     Backward none.
     """
-    _check(domain, prediction, target)
-    target = target.double()
-    return _mean_ratio(domain, _square(prediction.double() - target), _square(target), target.shape[1])
+    _check(space, prediction, target)
+    prediction, target = (space.channels_first(u).double() for u in (prediction, target))
+    return _mean_ratio(space, _square(prediction - target), _square(target), target.shape[1])
 
 
 @named_call
@@ -91,11 +93,12 @@ def h1(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     return _mean_ratio(domain, above, below, target.shape[1])
 
 
-def _check(domain: Domain, prediction: Tensor, target: Tensor) -> None:
-    if prediction.shape != target.shape or tuple(target.shape[2:]) != domain.local_shape:
+def _check(space: Space, prediction: Tensor, target: Tensor) -> None:
+    points = target.shape[2:] if space.channel_dim == 1 else space.points_in(target.shape)
+    if prediction.shape != target.shape or points != space.local_shape:
         raise ShapeError(
-            f"rank {domain.comm.rank}: a loss takes two blocks (batch, channel, *{domain.local_shape}) of one shape, got a prediction of "
-            f"{tuple(prediction.shape)} and a target of {tuple(target.shape)}"
+            f"rank {space.comm.rank}: a loss takes two blocks {space.form} of one shape, got a prediction of {tuple(prediction.shape)} and "
+            f"a target of {tuple(target.shape)}"
         )
 
 
@@ -124,16 +127,16 @@ def _distance(domain: Domain, d: int) -> Tensor:
     return steps.clamp_min(1.0) * domain.grid.spacing[d]
 
 
-def _mean_ratio(domain: Domain, numerator: Tensor, denominator: Tensor, channels: int) -> Tensor:
+def _mean_ratio(space: Space, numerator: Tensor, denominator: Tensor, channels: int) -> Tensor:
     """Mean over all samples of sqrt(numerator / denominator), each summed over the ranks of its group; a zero target counts as ones."""
-    above, below = global_sum(domain.comm, numerator, denominator)
-    below = torch.where(below == 0, channels * domain.grid.num_cells, below)
+    above, below = global_sum(space.comm, numerator, denominator)
+    below = torch.where(below == 0, channels * space.num_points_global, below)
     # The derivative of the root at 0 is infinite; a prediction that is exact gets the gradient 0.
     ratio = (above.clamp_min(torch.finfo(above.dtype).tiny) / below).sqrt()
-    if domain.num_data == 1:
+    if space.num_data == 1:
         return ratio.mean()
     # Every rank of a group holds its group's sum. One of them counts, all of them differentiate it.
-    share = ratio.sum() if domain.comm.rank == 0 else ratio.sum() - ratio.sum().detach()
-    count = share.new_tensor(len(ratio) if domain.comm.rank == 0 else 0)
-    total, samples = global_sum(domain.world_comm, share, count)
+    share = ratio.sum() if space.comm.rank == 0 else ratio.sum() - ratio.sum().detach()
+    count = share.new_tensor(len(ratio) if space.comm.rank == 0 else 0)
+    total, samples = global_sum(space.world_comm, share, count)
     return total / samples

@@ -21,7 +21,7 @@ def mean_loss(model: nn.Module, loss: Loss, samples: Samples, batch_size: int, s
     model : Module
         Measured in evaluation mode, then in training mode again.
     loss : callable
-        ``loss(domain, prediction, target)``.
+        ``loss(space, prediction, target)``.
     samples : Samples
         What measures it.
     batch_size : int
@@ -46,6 +46,6 @@ def mean_loss(model: nn.Module, loss: Loss, samples: Samples, batch_size: int, s
     with torch.no_grad():
         for (batch,) in whole.updates(0):
             x, y = samples.take(batch.samples)
-            total = total + sum(step_losses(model, loss, samples.domain, x, y)) * len(batch.samples)
+            total = total + sum(step_losses(model, loss, samples.space, x, y)) * len(batch.samples)
     model.train()
     return float(total) / samples.num_samples

@@ -5,21 +5,21 @@ import math
 import torch
 from torch import Tensor
 
-from hpcml.fields.domain import Domain
 from hpcml.mpi.call import named_call
 from hpcml.mpi.reductions import all_sum
+from hpcml.parallel.space import Space
 
 
 @named_call
-def relative_errors(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
-    """Relative L2 error |p - t| / |t| of each sample over channels and the whole grid; 0 where both are zero, NaN where only the target is.
+def relative_errors(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
+    """Relative L2 error |p - t| / |t| of each sample over channels and all points; 0 where both are zero, NaN where only the target is.
 
     Parameters
     ----------
-    domain : Domain
+    space : Space
         Where the fields live.
     prediction, target : Tensor
-        (sample, channel, *local_shape), of any floating type and unit: squares are summed in float64.
+        (sample, channel, *local_shape), or as the space has it, of any floating type and unit: squares are summed in float64.
 
     Returns
     -------
@@ -28,11 +28,12 @@ def relative_errors(domain: Domain, prediction: Tensor, target: Tensor) -> Tenso
 
     Communication
     -------------
-    Collective over domain.comm: one all-reduce of two numbers per sample.
+    Collective over space.comm: one all-reduce of two numbers per sample.
     """
-    difference, size = prediction.double() - target.double(), target.double()
+    prediction, size = (space.channels_first(field).double() for field in (prediction, target))
+    difference = prediction - size
     parts = torch.stack([field.flatten(1).square().sum(1) for field in (difference, size)])
-    off, whole = all_sum(parts, domain.comm)
+    off, whole = all_sum(parts, space.comm)
     return torch.where(off == 0, torch.zeros_like(off), torch.where(whole == 0, math.nan, (off / whole).sqrt()))
 
 

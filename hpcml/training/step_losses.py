@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from hpcml.fields.domain import Domain
+from hpcml.parallel.space import Space
 from hpcml.training.loss import Loss
 
 
-def step_losses(model: nn.Module, loss: Loss, domain: Domain, x: Tensor, y: Tensor, push_forward: bool = False) -> Iterator[Tensor]:
+def step_losses(model: nn.Module, loss: Loss, space: Space, x: Tensor, y: Tensor, push_forward: bool = False) -> Iterator[Tensor]:
     """Terms of the loss of a batch, each to be differentiated before the next one is asked for.
 
         u_0 = x        u_k = model(u_{k-1})        L = 1/K sum_k loss(u_k, y_k)
@@ -18,8 +18,8 @@ def step_losses(model: nn.Module, loss: Loss, domain: Domain, x: Tensor, y: Tens
     model : Module
         Gives fields like those that it is given, where there are several steps.
     loss : callable
-        ``loss(domain, prediction, target)``.
-    domain : Domain
+        ``loss(space, prediction, target)``.
+    space : Space
         Where the fields live.
     x : Tensor
         (batch, channel, *local_shape).
@@ -44,12 +44,12 @@ def step_losses(model: nn.Module, loss: Loss, domain: Domain, x: Tensor, y: Tens
     the number of steps, of which the last counts; here every number of steps up to K counts alike, which is the mean of that.
     """
     if y.dim() == x.dim():
-        yield loss(domain, model(x), y)
+        yield loss(space, model(x), y)
         return
     terms = []
     for target in y.unbind(1):
         x = model(x)
-        term = loss(domain, x, target) / y.shape[1]
+        term = loss(space, x, target) / y.shape[1]
         if push_forward:
             yield term
             x = x.detach()

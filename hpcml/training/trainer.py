@@ -46,7 +46,7 @@ class Trainer:
     Parameters
     ----------
     model : Module
-        Maps (batch, channel, *local) to (batch, channel, *local); built from hpcml's layers.
+        Maps fields to fields, (batch, channel, *local) on a grid; built from hpcml's layers.
     train : Samples or Stream
         What it learns from: `Pairs`, epoch after epoch, or a `Stream` of updates.
     valid : Samples, optional
@@ -54,7 +54,7 @@ class Trainer:
     spec : Training, optional
         The table ``[training]`` of a case; by default it is made of ``settings``.
     loss : callable, optional
-        ``loss(domain, prediction, target)`` in place of the name in ``spec``: of the whole batch, the same on every rank.
+        ``loss(space, prediction, target)`` in place of the name in ``spec``: of the whole batch, the same on every rank.
     optimiser : torch.optim.Optimizer, optional
         In place of the one that ``spec`` names.
     schedule : callable, optional
@@ -84,7 +84,7 @@ class Trainer:
 
     Communication
     -------------
-    Collective over domain.world_comm; after each update one number to agree on whether to stop, if it can be asked to. Every rank holds all
+    Collective over space.world_comm; after each update one number to agree on whether to stop, if it can be asked to. Every rank holds all
     parameters and gets the whole gradient, so all take the same step.
 
     Examples
@@ -123,7 +123,7 @@ class Trainer:
         if spec is not None and settings:
             raise ConfigError(f"a trainer takes its settings from spec or one by one, got both: {', '.join(settings)}")
         self.spec = spec = spec or complete_config(settings, Training, "Trainer")
-        self.model, self.train, self.valid, self.domain = model, train, valid, train.domain
+        self.model, self.train, self.valid, self.space = model, train, valid, train.space
         if spec.recompute:
             recompute(model, () if isinstance(spec.recompute, bool) else spec.recompute)
         self.stream = Epochs(train, spec.batch_size, spec.accumulate, spec.seed) if isinstance(train, Samples) else train
@@ -132,18 +132,18 @@ class Trainer:
             optimiser if isinstance(optimiser, torch.optim.Optimizer) else build_optimiser(model, spec.optimiser, spec.learning_rate)
         )
         scaled = spec.precision == "float16"
-        self.update = Update(model, self.optimiser, self.loss, self.domain, spec.clip, scaled, spec.steps, spec.push_forward)
+        self.update = Update(model, self.optimiser, self.loss, self.space, spec.clip, scaled, spec.steps, spec.push_forward)
         self.average = None if spec.ema is None else Average(model, spec.ema)
         self._rate: Callable[[float], float] = schedule if callable(schedule) else build_function("schedule", spec.schedule)
         self.position, self.stopped, self.numbers = Position(), False, dict[str, float]()
-        self._comparison = Comparison(model, self.domain.world_comm)
+        self._comparison = Comparison(model, self.space.world_comm)
         self._callbacks, self._folder, self.metrics = tuple(callbacks), folder, metrics
         self.keep(checkpointer, stop)
 
     def keep(self, checkpointer: Checkpointer | None, stop: StopSignal | None) -> None:
         """Save by a checkpointer from now on, and ask a signal after every update; or neither."""
         self.checkpointer, self._stop = checkpointer, stop
-        self._saves = Saves(checkpointer, self.domain.world_comm, self.spec.checkpoint_share)
+        self._saves = Saves(checkpointer, self.space.world_comm, self.spec.checkpoint_share)
         if checkpointer is not None:
             register(self, checkpointer)
 
@@ -189,7 +189,7 @@ class Trainer:
         if finished:
             return last
         since, updates = self._resume(), self._updates()
-        with progress("update", total, shown=self.domain.world_comm.rank == 0, first=self.step) as bar:
+        with progress("update", total, shown=self.space.world_comm.rank == 0, first=self.step) as bar:
             while not self.stopped:
                 at = self.position
                 if at.updates and (at.step % every == 0 or at.step >= total):
@@ -207,7 +207,7 @@ class Trainer:
             _log.info("the data have ended after update %d of %d", at.step, total)
             last = self._tell() if at.updates else last
         self._saves.end(self.step)
-        with together(self.domain.world_comm, "writing metrics.csv"):
+        with together(self.space.world_comm, "writing metrics.csv"):
             if self.metrics is not None:
                 self.metrics.finish()
         return last

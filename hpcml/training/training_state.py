@@ -49,7 +49,7 @@ def opened(trainer: "Trainer", folder: Path) -> Iterator[None]:
     -------------
     Collective over the ranks of the training.
     """
-    comm = trainer.domain.world_comm
+    comm = trainer.space.world_comm
     with ExitStack() as stack:
         stop = stack.enter_context(StopSignal(comm))
         trainer.keep(stack.enter_context(Checkpointer(folder / "checkpoints", comm, lazy=True)), stop)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hpcml.core.errors import ConfigError
 from hpcml.data.stream import Part
-from hpcml.fields.domain import Domain
+from hpcml.parallel.space import Space
 from hpcml.training.loss import Loss
 from hpcml.training.step_losses import step_losses
 
@@ -24,8 +24,8 @@ class Update:
     optimiser : torch.optim.Optimizer
         How.
     loss : callable
-        ``loss(domain, prediction, target)``.
-    domain : Domain
+        ``loss(space, prediction, target)``.
+    space : Space
         Where fields live.
     clip : float, optional
         Largest norm of the whole gradient.
@@ -51,16 +51,16 @@ class Update:
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
         loss: Loss,
-        domain: Domain,
+        space: Space,
         clip: float | None,
         scaled: bool,
         steps: int = 1,
         push_forward: bool = False,
     ) -> None:
         self.steps, self.push_forward = steps, push_forward
-        self.model, self.optimiser, self.loss, self.domain = model, optimiser, loss, domain
+        self.model, self.optimiser, self.loss, self.space = model, optimiser, loss, space
         self.bound = math.inf if clip is None else clip
-        self.scaler = torch.amp.GradScaler(domain.device.type, enabled=scaled)
+        self.scaler = torch.amp.GradScaler(space.device.type, enabled=scaled)
         closure = inspect.signature(optimiser.step).parameters.get("closure")
         self._several = closure is not None and closure.default is closure.empty
         if self._several and scaled:
@@ -74,7 +74,7 @@ class Update:
             there = y.shape[1] if y.dim() > x.dim() else 1
             if there != self.steps:
                 raise ConfigError(f"training.steps = {self.steps}, and each target holds {there}: give both the same number of steps")
-            for term in step_losses(self.model, self.loss, self.domain, x, y, self.push_forward):
+            for term in step_losses(self.model, self.loss, self.space, x, y, self.push_forward):
                 part = term * weight
                 self.scaler.scale(part).backward()
                 losses.append(part.detach())

@@ -20,14 +20,14 @@ class Simulation(Stream):
     """A state that is moved and mixed while one trains, in two parts of unequal weight; group by group the same."""
 
     def __init__(self, domain, last=None):
-        self.domain, self.last, self.done = domain, last, 0
+        self.space, self.last, self.done = domain, last, 0
         self.state = torch.randn(3, 1, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
     def __iter__(self):
         while self.done != self.last:
             self.done += 1
             before, self.state = self.state, 0.7 * self.state + 0.3 * self.state.flip(0).roll(1, -1)
-            x, y = before[self.domain.index], self.state[self.domain.index]
+            x, y = before[self.space.index], self.state[self.space.index]
             yield [(x[:2], y[:2], 2 / 3), (x[2:], y[2:], 1 / 3)]
 
     def state_dict(self):

@@ -1,4 +1,4 @@
-"""A multi-layer perceptron over the channels of each cell."""
+"""A multi-layer perceptron over the channels of each point."""
 
 import itertools
 from collections.abc import Callable
@@ -8,23 +8,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hpcml.core.errors import ConfigError
-from hpcml.fields.domain import Domain
 from hpcml.models.layers.autocast import is_autocast
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
+from hpcml.parallel.space import Space
 
 
 @numbered
 class ChannelMLP(nn.Module):
-    """Linear maps of the channels with an activation between them, the same at every cell.
+    """Linear maps of the channels with an activation between them, the same at every point.
 
         h_0 = x        h_l = act(W_l h_{l-1} + b_l)        y = W_L h_{L-1} + b_L
 
     Parameters
     ----------
-    domain : Domain
-        Where the fields live, of 1 to 3 dims.
+    space : Space
+        Where the fields live: a domain, or any other.
     in_channels : int
         Channels of x.
     hidden_channels, out_channels : int, optional
@@ -48,12 +48,12 @@ class ChannelMLP(nn.Module):
 
     Communication
     -------------
-    Forward: local. Backward: one all-reduce over domain.world_comm for all parameters together.
+    Forward: local. Backward: one all-reduce over space.world_comm for all parameters together.
     """
 
     def __init__(
         self,
-        domain: Domain,
+        space: Space,
         in_channels: int,
         hidden_channels: int | None = None,
         out_channels: int | None = None,
@@ -63,39 +63,49 @@ class ChannelMLP(nn.Module):
         super().__init__()
         if num_layers < 1:
             raise ConfigError(f"a channel MLP has at least 1 layer, got num_layers={num_layers}")
-        self.domain = self.domain_out = domain
+        self.space = space
         self.activation = activation
         self._in_channels = in_channels
         hidden = [in_channels if hidden_channels is None else hidden_channels] * (num_layers - 1)
         widths = [in_channels, *hidden, in_channels if out_channels is None else out_channels]
-        # On flattened cells one kind of convolution serves every number of dims.
-        self.layers = nn.ModuleList(_CellwiseMap(n, m, 1) for n, m in itertools.pairwise(widths))
-        share_parameters(self, domain.world_comm)
+        # On flattened points one kind of convolution serves every number of dims.
+        self.layers = nn.ModuleList(_PointwiseMap(n, m, space.channel_dim == -1) for n, m in itertools.pairwise(widths))
+        share_parameters(self, space.world_comm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Fields (batch, out_channels, *local) of fields (batch, in_channels, *local)."""
-        check_field(x, self.domain, self._in_channels, "ChannelMLP")
-        h = x.flatten(2)
-        with replicated_together(self, self.domain.world_comm):
+        """Fields of out_channels of fields of in_channels, (batch, channel, *local) on a grid."""
+        check_field(x, self.space, self._in_channels, "ChannelMLP")
+        channels_last = self.space.channel_dim == -1
+        h = x if channels_last else x.flatten(2)
+        with replicated_together(self, self.space.world_comm):
             for k, layer in enumerate(self.layers):
                 h = layer(h if k == 0 else self.activation(h))
-        return h.unflatten(2, x.shape[2:])
+        return h if channels_last else h.unflatten(2, x.shape[2:])
 
 
-class _CellwiseMap(nn.Conv1d):
-    """A matrix for the channels of each of (batch, channel, cells), as a convolution of one cell: its parameters, and what it computes."""
+class _PointwiseMap(nn.Conv1d):
+    """A matrix for the channels of each point: the parameters are those of a convolution of one cell.
+
+    For tensors (batch, channel, points), or (..., channel) with ``channels_last``.
+    """
 
     takes_wide = True
+
+    def __init__(self, in_channels: int, out_channels: int, channels_last: bool) -> None:
+        super().__init__(in_channels, out_channels, 1)
+        self._channels_last = channels_last
 
     def forward(self, input: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
         autocast = is_autocast(input.device)
-        if input.dtype in (torch.float16, torch.bfloat16) and weight.dtype == input.dtype and not autocast:
+        if input.dtype in (torch.float16, torch.bfloat16) and weight.dtype == input.dtype and not autocast and not self._channels_last:
             return super().forward(input)  # adds up the gradients of samples before it rounds
-        # A product with the matrix of each sample is up to three times as fast as a convolution with a kernel of one cell.
-        matrix = weight[..., 0].expand(len(input), -1, -1)
         # Parameters in float32 beside a field of 16 bits: what the ranks' gradients are summed from is not rounded, see `replicated_wide`.
         wide = weight.dtype != input.dtype and not autocast
         h = input.to(weight.dtype) if wide else input
-        y = torch.bmm(matrix, h) if bias is None else torch.baddbmm(bias[:, None], matrix, h)
+        if self._channels_last:
+            y = F.linear(h, weight[..., 0], bias)
+        else:  # a product with the matrix of each sample is up to three times as fast as a convolution with a kernel of one cell
+            matrix = weight[..., 0].expand(len(input), -1, -1)
+            y = torch.bmm(matrix, h) if bias is None else torch.baddbmm(bias[:, None], matrix, h)
         return y.to(input.dtype) if wide else y

@@ -7,11 +7,11 @@ import torch
 from mpi4py import MPI
 from torch import Tensor, nn
 
-from hpcml.fields.domain import Domain
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import share_parameters
 from hpcml.models.layers.reach import check_field
 from hpcml.mpi.seeds import uniform
+from hpcml.parallel.space import Space
 
 
 @numbered
@@ -22,7 +22,7 @@ class Dropout(nn.Dropout):
 
     Parameters
     ----------
-    domain : Domain
+    space : Space
         Where the fields live.
     p, inplace
         As in `torch.nn.Dropout`.
@@ -50,12 +50,12 @@ class Dropout(nn.Dropout):
     seed: Tensor
     calls: Tensor
 
-    def __init__(self, domain: Domain, p: float = 0.5, inplace: bool = False) -> None:
+    def __init__(self, space: Space, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__(p, inplace)
-        self.domain = self.domain_out = domain
+        self.space = space
         self.register_buffer("seed", torch.randint(2**62, ()))
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
-        share_parameters(self, domain.world_comm)
+        share_parameters(self, space.world_comm)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Dropout":
         """Its two numbers are keys that Python reads at every call: on a GPU that would wait for all work before it."""
@@ -63,7 +63,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Field with entries dropped, or the field itself in `eval`."""
-        check_field(input, self.domain)
+        check_field(input, self.space)
         if not self.training or self.p == 0:
             return input
         self.calls += 1
@@ -72,11 +72,12 @@ class Dropout(nn.Dropout):
         return input.mul_(factor) if self.inplace else input * factor
 
     def _global_index(self, x: Tensor) -> Tensor:
-        index = self.domain.global_index(x.shape[:2])
-        if self.domain.num_data > 1:
-            samples = np.empty(self.domain.world_comm.size, dtype=np.int64)
-            self.domain.world_comm.Allgather(np.array([x.shape[0]]), [samples, MPI.INT64_T])
-            group_size = self.domain.comm.size
-            before = int(samples[: self.domain.data_index * group_size : group_size].sum())
-            index += (before - self.domain.data_index * x.shape[0]) * x.shape[1] * self.domain.grid.num_cells
-        return index
+        space = self.space
+        num_samples, num_channels = space.channels_first(x).shape[:2]
+        index = space.global_index((num_samples, num_channels))
+        if space.num_data > 1:
+            samples = np.empty(space.world_comm.size, dtype=np.int64)
+            space.world_comm.Allgather(np.array([num_samples]), [samples, MPI.INT64_T])
+            before = int(samples[: space.data_index * space.comm.size : space.comm.size].sum())
+            index += (before - space.data_index * num_samples) * num_channels * space.num_points_global
+        return space.as_field(index, x)

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hpcml.fields.domain import Domain
 from hpcml.models.layers.norm_statistics import leaves_float32, track
 from hpcml.models.layers.normalise import normalise
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import columns
 from hpcml.models.layers.reach import check_field, check_num_dims
+from hpcml.parallel.space import Space
 
 
 @numbered
@@ -21,14 +21,17 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
     takes_wide = True
     num_dims: ClassVar[int]
 
-    def __init__(self, domain: Domain, num_features: int, *args: Any, **kwargs: Any) -> None:
-        check_num_dims(type(self).__name__, domain, self.num_dims)
+    def __init__(self, space: Space, num_features: int, *args: Any, **kwargs: Any) -> None:
+        check_num_dims(type(self).__name__, space, self.num_dims)
         super().__init__(num_features, *args, **kwargs)
-        self.domain = self.domain_out = domain
+        self.space = space
 
     def forward(self, input: Tensor) -> Tensor:
-        check_field(input, self.domain, self.num_features, type(self).__name__)
-        comm = self.domain.world_comm
+        check_field(input, self.space, self.num_features, type(self).__name__)
+        return self.space.as_field(self._normalised(self.space.channels_first(input)), input)
+
+    def _normalised(self, input: Tensor) -> Tensor:
+        comm = self.space.world_comm
         from_batch = self.training or self.running_mean is None
         if comm.size == 1 and not (from_batch and leaves_float32(input)):
             return super().forward(input)
@@ -64,7 +67,7 @@ class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
 
     Parameters
     ----------
-    domain : Domain
+    space : Space
         Where the fields live.
     num_features, eps, momentum, affine, track_running_stats
         As in `torch.nn.BatchNorm2d`; running statistics are those of one rank with everything, and the same on every rank.
@@ -76,7 +79,7 @@ class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
 
     Communication
     -------------
-    Collective over domain.world_comm: forward one all-gather of two numbers per channel, backward two all-reduces; none in the forward pass
+    Collective over space.world_comm: forward one all-gather of two numbers per channel, backward two all-reduces; none in the forward pass
     of `eval` with running statistics.
 
     Notes

@@ -4,12 +4,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hpcml.fields.domain import Domain
 from hpcml.models.layers.norm_statistics import as_autocast, leaves_float32
 from hpcml.models.layers.normalise import normalise
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import columns
 from hpcml.models.layers.reach import check_field
+from hpcml.parallel.space import Space
 
 
 @numbered
@@ -20,8 +20,8 @@ class GroupNorm(nn.GroupNorm):
 
     Parameters
     ----------
-    domain : Domain
-        Where the fields live, of 1 to 3 dims.
+    space : Space
+        Where the fields live.
     num_groups, num_channels, eps, affine
         As in `torch.nn.GroupNorm`.
 
@@ -32,8 +32,8 @@ class GroupNorm(nn.GroupNorm):
 
     Communication
     -------------
-    Collective over domain.comm: forward one all-gather of two numbers per group and sample, backward one all-reduce; and one over
-    domain.world_comm for the gradients of weight and bias.
+    Collective over space.comm: forward one all-gather of two numbers per group and sample, backward one all-reduce; and one over
+    space.world_comm for the gradients of weight and bias.
 
     Notes
     -----
@@ -42,16 +42,19 @@ class GroupNorm(nn.GroupNorm):
 
     takes_wide = True
 
-    def __init__(self, domain: Domain, num_groups: int, num_channels: int, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, space: Space, num_groups: int, num_channels: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(num_groups, num_channels, *args, **kwargs)
-        self.domain = self.domain_out = domain
+        self.space = space
 
     def forward(self, input: Tensor) -> Tensor:
-        check_field(input, self.domain, self.num_channels, "GroupNorm")
-        comm = self.domain.world_comm
+        check_field(input, self.space, self.num_channels, "GroupNorm")
+        return self.space.as_field(self._normalised(self.space.channels_first(input)), input)
+
+    def _normalised(self, input: Tensor) -> Tensor:
+        comm = self.space.world_comm
         if comm.size == 1 and not leaves_float32(input):
             return super().forward(input)
         grouped = as_autocast(input).unflatten(1, (self.num_groups, self.num_channels // self.num_groups))
-        affine = (None if p is None else p.unflatten(0, grouped.shape[1:3]) for p in columns(self, comm, *(1,) * self.domain.num_dims))
-        y, *_ = normalise(grouped, range(2, grouped.dim()), self.domain.comm, self.eps, *affine)
+        affine = (None if p is None else p.unflatten(0, grouped.shape[1:3]) for p in columns(self, comm, *(1,) * self.space.num_dims))
+        y, *_ = normalise(grouped, range(2, grouped.dim()), self.space.comm, self.eps, *affine)
         return y.flatten(1, 2)

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hpcml.core.errors import ShapeError
-from hpcml.fields.domain import Domain
 from hpcml.models.layers.norm_statistics import leaves_float32, track
 from hpcml.models.layers.normalise import normalise
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import columns
 from hpcml.models.layers.reach import check_field, check_num_dims
 from hpcml.mpi.reductions import all_sum
+from hpcml.parallel.space import Space
 
 
 @numbered
@@ -23,16 +23,19 @@ class _InstanceNorm(nn.modules.instancenorm._InstanceNorm):
     takes_wide = True
     num_dims: ClassVar[int]
 
-    def __init__(self, domain: Domain, num_features: int, *args: Any, **kwargs: Any) -> None:
-        check_num_dims(type(self).__name__, domain, self.num_dims)
-        if domain.grid.num_cells == 1:
-            raise ShapeError("instance norm needs a field of more than one cell")
+    def __init__(self, space: Space, num_features: int, *args: Any, **kwargs: Any) -> None:
+        check_num_dims(type(self).__name__, space, self.num_dims)
+        if space.num_points_global == 1:
+            raise ShapeError("instance norm needs a field of more than one point")
         super().__init__(num_features, *args, **kwargs)
-        self.domain = self.domain_out = domain
+        self.space = space
 
     def forward(self, input: Tensor) -> Tensor:
-        check_field(input, self.domain, self.num_features, type(self).__name__)
-        comm = self.domain.world_comm
+        check_field(input, self.space, self.num_features, type(self).__name__)
+        return self.space.as_field(self._normalised(self.space.channels_first(input)), input)
+
+    def _normalised(self, input: Tensor) -> Tensor:
+        comm = self.space.world_comm
         from_sample = self.training or not self.track_running_stats
         if comm.size == 1 and not (from_sample and (leaves_float32(input) or not len(input))):
             return super().forward(input)
@@ -40,7 +43,7 @@ class _InstanceNorm(nn.modules.instancenorm._InstanceNorm):
             weight, bias = columns(self, comm)
             return F.batch_norm(input, self.running_mean, self.running_var, weight, bias, eps=self.eps)
         affine = columns(self, comm, *(1,) * self.num_dims)
-        y, mean, variance, count = normalise(input, range(2, input.dim()), self.domain.comm, self.eps, *affine)
+        y, mean, variance, count = normalise(input, range(2, input.dim()), self.space.comm, self.eps, *affine)
         if self.training and self.track_running_stats:
             self._track(mean.flatten(1), variance.flatten(1) * count / (count - 1))
         return y
@@ -50,7 +53,7 @@ class _InstanceNorm(nn.modules.instancenorm._InstanceNorm):
         """Move the running statistics towards the mean of every sample's, over all data groups."""
         assert self.running_mean is not None and self.running_var is not None
         samples = means.new_full((1,), means.shape[0])
-        *sums, count = all_sum(torch.cat([means.sum(0), variances.sum(0), samples]), self.domain.world_comm).split(
+        *sums, count = all_sum(torch.cat([means.sum(0), variances.sum(0), samples]), self.space.world_comm).split(
             [*(self.num_features,) * 2, 1]
         )
         momentum = 0.0 if self.momentum is None else self.momentum  # None is 0 in torch's instance norm, unlike in its batch norm
@@ -72,7 +75,7 @@ class InstanceNorm2d(_InstanceNorm, nn.InstanceNorm2d):
 
     Parameters
     ----------
-    domain : Domain
+    space : Space
         Where the fields live.
     num_features, eps, momentum, affine, track_running_stats
         As in `torch.nn.InstanceNorm2d`.
@@ -84,8 +87,8 @@ class InstanceNorm2d(_InstanceNorm, nn.InstanceNorm2d):
 
     Communication
     -------------
-    Collective over domain.comm: forward one all-gather of two numbers per channel and sample, backward one all-reduce. With running
-    statistics one more all-reduce of two numbers per channel over domain.world_comm, and so for the gradients of weight and bias.
+    Collective over space.comm: forward one all-gather of two numbers per channel and sample, backward one all-reduce. With running
+    statistics one more all-reduce of two numbers per channel over space.world_comm, and so for the gradients of weight and bias.
 
     Notes
     -----

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import Any, TypeVar
 
 from torch import nn
 
-from hpcml.fields.domain import Domain
 from hpcml.models.layers.parameters import place
 from hpcml.mpi.call import call_as, calling
 
@@ -14,10 +14,10 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def numbered(layer: type[Layer]) -> type[Layer]:
-    """Decorate a layer that is built with a domain: what it communicates bears its class and its number, such as ``Conv2d 3``.
+    """Decorate a layer that is built with a space: what it communicates bears its class and its number, such as ``Conv2d 3``.
 
     Layers are numbered as they are built, which all ranks do in one order. A copy of a layer bears the same number. Parameters lie on the
-    domain's device, unless ``device=`` says otherwise.
+    device of the space, unless ``device=`` says otherwise.
 
     Communication
     -------------
@@ -25,14 +25,16 @@ def numbered(layer: type[Layer]) -> type[Layer]:
     """
     build: Callable[..., None] = layer.__init__
     forward = layer.forward
+    word = list(signature(build).parameters)[1]
 
     @wraps(build)
-    def named_build(self: Any, domain: Domain, *args: Any, **kwargs: Any) -> None:
-        name = self.__dict__.setdefault("_call", domain.number(type(self).__name__))
+    def named_build(self: Any, *args: Any, **kwargs: Any) -> None:
+        space = args[0] if args else kwargs[word]
+        name = self.__dict__.setdefault("_call", space.number(type(self).__name__))
         with calling(name):
-            build(self, domain, *args, **kwargs)
+            build(self, *args, **kwargs)
         if kwargs.get("device") is None:
-            place(self, domain.device)
+            place(self, space.device)
 
     @wraps(forward)
     def named_forward(self: Any, *args: Any, **kwargs: Any) -> Any:

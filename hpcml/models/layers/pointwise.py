@@ -1,4 +1,4 @@
-"""Any module that acts on each cell alone, over many ranks."""
+"""Any module that acts on each point alone, over many ranks."""
 
 from typing import Any
 
@@ -6,28 +6,28 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hpcml.core.errors import ConfigError
-from hpcml.fields.domain import Domain
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import share_parameters
 from hpcml.parallel.replicated import replicated
+from hpcml.parallel.space import Space
 
 
 @numbered
 class Pointwise(nn.Module):
-    """Apply a module whose output at a cell depends on the input at that cell only; its parameters get the gradient of all ranks.
+    """Apply a module whose output at a point depends on the input at that point only; its parameters get the gradient of all ranks.
 
         y[b, :, i] = module(x[b, :, i])
 
     Parameters
     ----------
-    domain : Domain
+    space : Space
         Where the fields live.
     module : Module
         Of plain torch: a 1x1 convolution, an activation with parameters, an embedding; any module of the user's own that does not look at
         neighbors. `hpcml.verify` finds out whether it does.
     channels_last : bool
         Hand the module (batch, *local, channel) and take the same back: for layers that act on the last dim, such as `torch.nn.Linear` and
-        `torch.nn.LayerNorm` over channels.
+        `torch.nn.LayerNorm` over channels. Where the space has channels last anyway, the module always gets fields as they are.
 
     Raises
     ------
@@ -36,7 +36,7 @@ class Pointwise(nn.Module):
 
     Communication
     -------------
-    Forward: local. Backward: one all-reduce over domain.world_comm for all parameters together.
+    Forward: local. Backward: one all-reduce over space.world_comm for all parameters together.
 
     Notes
     -----
@@ -52,22 +52,22 @@ class Pointwise(nn.Module):
     torch.Size([2, 5, 8, 8])
     """
 
-    def __init__(self, domain: Domain, module: nn.Module, channels_last: bool = False) -> None:
+    def __init__(self, space: Space, module: nn.Module, channels_last: bool = False) -> None:
         super().__init__()
-        if isinstance(module, nn.Linear | nn.Bilinear) and not channels_last:
+        if isinstance(module, nn.Linear | nn.Bilinear) and not channels_last and space.channel_dim == 1:
             raise ConfigError(f"{module} acts on the last dim, which is one of space: say Pointwise(..., channels_last=True) for channels")
-        self.domain = self.domain_out = domain
+        self.space = space
         self.module = module
-        self.channels_last = channels_last
-        share_parameters(module, domain.world_comm)
+        self.channels_last = channels_last and space.channel_dim == 1
+        share_parameters(module, space.world_comm)
 
     def forward(self, *fields: Tensor) -> Any:
-        """The module's output for one or more fields (batch, channel, *local)."""
+        """The module's output for one or more fields."""
         if self.channels_last:
             fields = tuple(x.movedim(1, -1) for x in fields)
         parameters = dict(self.module.named_parameters())
         if parameters:
-            used = replicated(self.domain.world_comm, *parameters.values())
+            used = replicated(self.space.world_comm, *parameters.values())
             y = functional_call(self.module, dict(zip(parameters, used, strict=True)), fields)
         else:
             y = self.module(*fields)

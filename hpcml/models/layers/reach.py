@@ -14,6 +14,7 @@ from hpcml.core.errors import ShapeError
 from hpcml.fields.domain import Domain
 from hpcml.parallel.layout import Layout, Range
 from hpcml.parallel.linear import uncompiled
+from hpcml.parallel.space import Space
 from hpcml.parallel.window import window
 from hpcml.parallel.window_plan import WindowPlan
 
@@ -131,31 +132,31 @@ def read_inputs(
     return window(plan, x, fill=fill)[0]
 
 
-def check_field(x: Tensor, domain: Domain, channels: int | None = None, layer: str = "") -> None:
-    """Refuse a tensor that is not this rank's block of a field, or one of other channels than a layer takes, where it says how many.
+def check_field(x: Tensor, space: Space, channels: int | None = None, layer: str = "") -> None:
+    """Refuse a tensor that is not this rank's part of a field, or one of other channels than a layer takes, where it says how many.
 
     Raises
     ------
     ShapeError
         With the shape that was expected.
     """
-    if x.shape[2:] != domain.local_shape:
+    if (x.shape[2:] if space.channel_dim == 1 else space.points_in(x.shape)) != space.local_shape:
         raise ShapeError(
-            f"rank {domain.comm.rank} of {domain.comm.size} expected its block (batch, channel, *{domain.local_shape}) of a field of "
-            f"{domain.global_shape}, got {tuple(x.shape)}: deal a whole field with domain.scatter, or build the layer with its domain"
+            f"rank {space.comm.rank} of {space.comm.size} expected its block {space.form} of a field of {space.global_shape}, got "
+            f"{tuple(x.shape)}: deal a whole field with domain.scatter or index it with space.index, or build the layer with its space"
         )
-    if channels is not None and x.shape[1] != channels:
+    if channels is not None and x.shape[space.channel_dim] != channels:
         raise ShapeError(
-            f"{layer} expected {channels} channels, got {x.shape[1]} in a field (batch, channel, *local) of {tuple(x.shape)}: build the "
-            "layer for as many, or choose the channels"
+            f"{layer} expected {channels} channels, got {x.shape[space.channel_dim]} in a field {space.form} of {tuple(x.shape)}: "
+            "build the layer for as many, or choose the channels"
         )
 
 
-def check_num_dims(layer: str, domain: Domain, num_dims: int) -> None:
-    """Refuse a domain of another number of dims than the layer works on."""
-    if domain.num_dims != num_dims:
+def check_num_dims(layer: str, space: Space, num_dims: int) -> None:
+    """Refuse a space of another number of dims than the layer works on."""
+    if space.num_dims != num_dims:
         raise ShapeError(
-            f"{layer} works on fields of {num_dims} dims, got a domain of {domain.global_shape}: use the layer of {domain.num_dims} dims"
+            f"{layer} works on fields of {num_dims} dims, got a domain of {space.global_shape}: use the layer of {space.num_dims} dims"
         )
 
 

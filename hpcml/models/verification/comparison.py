@@ -7,7 +7,8 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
-Box = tuple[slice, ...]
+Box = tuple[slice | Tensor, ...]
+"""Where a part lies in a whole tensor: for each dim a range, or for one dim of them the indices, int64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def compare(
         Name for the report.
     got, expected : Tensor or None
         On this rank; None for a gradient that does not exist.
-    box : tuple of slice, optional
+    box : Box, optional
         Where ``expected`` lies in the whole tensor, if it is not the whole.
     comm : MPI.Intracomm
         The ranks.
@@ -95,4 +96,6 @@ def largest_difference(got: Tensor | None, expected: Tensor | None) -> tuple[flo
 
 
 def _global(index: tuple[int, ...], box: Box | None) -> tuple[int, ...]:
-    return index if box is None else tuple(i + (s.start or 0) for i, s in zip(index, box, strict=True))
+    if box is None or not index:
+        return index
+    return tuple(int(s[i]) if isinstance(s, Tensor) else i + (s.start or 0) for i, s in zip(index, box, strict=True))

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from hpcml.fields.domain import Domain
-from hpcml.models.domains import domains_of
+from hpcml.models.spaces import spaces_of
+from hpcml.parallel.space import Space
 
 
 def serial_twin(model: nn.Module) -> nn.Module:
-    """Copy of a model in which every domain is that of the whole grid on this rank alone.
+    """Copy of a model in which every space is the whole of it on this rank alone.
 
     Communication
     -------------
@@ -20,15 +20,15 @@ def serial_twin(model: nn.Module) -> nn.Module:
 
     Notes
     -----
-    A module must make whatever has the shape of a block from its ``domain`` at every call, and keep only what is global.
+    A module must make whatever has the shape of a block from its ``domain`` or ``space`` at every call, and keep only what is global.
     """
-    memo: dict[int, Any] = {id(domain): domain.serial() for domain in domains_of(model)}
+    memo: dict[int, Any] = {id(space): space.serial() for space in spaces_of(model)}
     return copy.deepcopy(model, memo)
 
 
 @contextmanager
-def without(domains: list[Domain]) -> Iterator[None]:
-    """Refuse every use of some domains in this block: other ranks would be waited for, and do not come.
+def without(spaces: list[Space]) -> Iterator[None]:
+    """Refuse every use of some spaces in this block: other ranks would be waited for, and do not come.
 
     Raises
     ------
@@ -39,10 +39,10 @@ def without(domains: list[Domain]) -> Iterator[None]:
     -------------
     Local.
     """
-    for domain in domains:
-        domain.bar("the model on one rank met a domain of all ranks")
+    for space in spaces:
+        space.bar("the model on one rank met a domain of all ranks")
     try:
         yield
     finally:
-        for domain in domains:
-            domain.bar("")
+        for space in spaces:
+            space.bar("")

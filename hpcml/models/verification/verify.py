@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from hpcml.core.errors import ConfigError, HpcmlError, ShapeError, TopologyError
 from hpcml.fields.domain import Domain
-from hpcml.models.domains import domains_of
 from hpcml.models.layers.reach import check_field
 from hpcml.models.replicas import drifted
+from hpcml.models.spaces import spaces_of
 from hpcml.models.verification.comparison import Box, Comparison, compare
 from hpcml.models.verification.dealing import collect, deal, field_box, random_box, samples
 from hpcml.models.verification.plain_layers import PlainLayer, plain_layers
@@ -20,6 +20,7 @@ from hpcml.models.verification.report import Report
 from hpcml.models.verification.serial_twin import serial_twin, without
 from hpcml.models.verification.trial import Trial
 from hpcml.mpi.agreement import agree, raise_together
+from hpcml.parallel.space import Space
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 """A mistake is orders of magnitude above, the round-off of a network of a hundred layers as far below."""
@@ -31,7 +32,7 @@ def verify(
     model: nn.Module,
     x: Any,
     *,
-    domain: Domain | None = None,
+    space: Space | None = None,
     tolerance: float | None = None,
     seed: int = 0,
     dtype: torch.dtype | None = torch.float64,
@@ -47,11 +48,11 @@ def verify(
     Parameters
     ----------
     model : Module
-        Of torch, built from layers on a domain (`hpcml.models.layers`). Copies of it are run; it stays as it is.
+        Of torch, built from layers on a space (`hpcml.models.layers`). Copies of it are run; it stays as it is.
     x : Tensor or sequence
-        Arguments of the model. A field is whole, (batch, channel, *global_shape), and rank 0's counts, others may pass None; or it is this
-        rank's block, (batch, channel, *local_shape). Anything else is handed over as it is.
-    domain : Domain, optional
+        Arguments of the model. A field is whole, (batch, channel, *global_shape) on a grid, and rank 0's counts, others may pass None;
+        or it is this rank's block, (batch, channel, *local_shape). Anything else is handed over as it is.
+    space : Space, optional
         Of the fields in ``x``; default the first one in the model that fits.
     tolerance : float, optional
         Largest error, relative to the largest entry; default `TOLERANCE`.
@@ -68,13 +69,13 @@ def verify(
     Raises
     ------
     ConfigError
-        If the model has no domain, or a function in it holds one where it cannot be exchanged for that of one rank.
+        If the model has no space, or a function in it holds one where it cannot be exchanged for that of one rank.
     ShapeError
-        If no argument is a field on one of its domains, or a data group would get no sample.
+        If no argument is a field on one of its spaces, or a data group would get no sample.
 
     Communication
     -------------
-    Collective over domain.world_comm. Rank 0 holds the whole field and runs the whole network.
+    Collective over its world_comm. Rank 0 holds the whole field and runs the whole network.
 
     Notes
     -----
@@ -90,17 +91,17 @@ def verify(
     True
     """
     arguments = tuple(x) if isinstance(x, list | tuple) else (x,)
-    domain = _domain_of(model, arguments, domain)
-    comm = domain.world_comm
-    blocks, wholes, boxes = _deal_arguments(arguments, domain)
+    space = _space_of(model, arguments, space)
+    comm = space.world_comm
+    blocks, wholes, boxes = _deal_arguments(arguments, space)
     local = Trial(copy.deepcopy(model), blocks, dtype)
     alone = Trial(serial_twin(model), wholes, dtype) if comm.rank == 0 else None
-    known = {id(d): d for d in (domain, *domains_of(model))}
+    known = {id(d): d for d in (space, *spaces_of(model))}
     with raise_together(comm), without(list(known.values())):
         if alone is not None:
             alone.forward()
     named = _forward(local)
-    verification = _Verification(domain, local, alone, boxes, tolerance)
+    verification = _Verification(space, local, alone, boxes, tolerance)
     verification.values(drifted(model, comm))
     return verification.report(named, getattr(model, "domain_out", None), seed)
 
@@ -108,8 +109,8 @@ def verify(
 class _Verification:
     """Comparisons of two trials that have been run forward."""
 
-    def __init__(self, domain: Domain, local: Trial, alone: Trial | None, boxes: Sequence[Box | None], tolerance: float | None) -> None:
-        self.domain, self.comm, self.local, self.alone, self.boxes = domain, domain.world_comm, local, alone, boxes
+    def __init__(self, space: Space, local: Trial, alone: Trial | None, boxes: Sequence[Box | None], tolerance: float | None) -> None:
+        self.space, self.comm, self.local, self.alone, self.boxes = space, space.world_comm, local, alone, boxes
         self.comparisons: list[Comparison] = []
         dtype = next((y.real.dtype for y in local.outputs.values() if y.is_floating_point() or y.is_complex()), torch.float64)
         self.tolerance = TOLERANCE.get(dtype, TOLERANCE[torch.float32]) if tolerance is None else tolerance
@@ -118,7 +119,7 @@ class _Verification:
         """Compare outputs; if they have the right shape also gradients; and buffers."""
         theirs = {} if self.alone is None else self.alone.outputs
         shapes: dict[str, tuple[int, ...]] = self.comm.bcast({name: tuple(y.shape) for name, y in theirs.items()})
-        boxes = {name: _output_box(self.domain, domain_out, shape, self.local.outputs.get(name)) for name, shape in shapes.items()}
+        boxes = {name: _output_box(self.space, domain_out, shape, self.local.outputs.get(name)) for name, shape in shapes.items()}
         for name, box in boxes.items():
             self._check(name, self.local.outputs.get(name), theirs.get(name), box)
         if all(c.error < torch.inf for c in self.comparisons if c.quantity in boxes):
@@ -127,7 +128,8 @@ class _Verification:
         theirs = {} if self.alone is None else dict(self.alone.model.named_buffers())
         for name, buffer in self.local.model.named_buffers():
             self._check(f"buffer {name}", buffer, theirs.get(name))
-        return Report(self.domain.process_grid.dims, self.domain.num_data, tuple(self.comparisons), named)
+        dims = self.space.process_grid.dims if isinstance(self.space, Domain) else (self.space.comm.size,)
+        return Report(dims, self.space.num_data, tuple(self.comparisons), named)
 
     def values(self, drifted: dict[str, str]) -> None:
         """Put first what is not the same bits on all ranks, however little it differs: it explains all else."""
@@ -165,39 +167,39 @@ def _tensor(model: nn.Module, name: str) -> Tensor | None:
     return dict([*model.named_parameters(), *model.named_buffers()]).get(name)
 
 
-def _domain_of(model: nn.Module, arguments: Sequence[Any], domain: Domain | None) -> Domain:
-    """The domain that the first field among the arguments lives on: rank 0's choice, since others need not have a field."""
-    known = domains_of(model) if domain is None else [domain]
+def _space_of(model: nn.Module, arguments: Sequence[Any], space: Space | None) -> Space:
+    """The space that the first field among the arguments lives on: rank 0's choice, since others need not have a field."""
+    known = spaces_of(model) if space is None else [space]
     if not known:
-        raise ConfigError("this model has no domain, so ranks cannot share its fields: build it from hpcml.models.layers, or pass domain=")
+        raise ConfigError("this model has no space, so ranks cannot share its fields: build it from hpcml.models.layers, or pass space=")
     fields = [a for a in arguments if isinstance(a, Tensor)]
-    fits = (k for a in fields for k, d in enumerate(known) if tuple(a.shape[-d.num_dims :]) in (d.global_shape, d.local_shape))
+    fits = (k for a in fields for k, d in enumerate(known) if d.points_in(a.shape) in (d.global_shape, d.local_shape))
     chosen = known[0].world_comm.bcast(next(fits, None))
     if chosen is None:
         raise ShapeError(
-            f"no argument ends in the whole grid or the block of one of the model's domains {known}, got "
+            f"no argument has all points, or this rank's, of one of the model's spaces {known}, got "
             f"{[tuple(a.shape) for a in fields]}: pass the whole field, the same on every rank, or this rank's block"
         )
     return known[chosen]
 
 
-def _deal_arguments(arguments: Sequence[Any], domain: Domain) -> tuple[list[Any], list[Any], list[Box | None]]:
+def _deal_arguments(arguments: Sequence[Any], space: Space) -> tuple[list[Any], list[Any], list[Box | None]]:
     """Arguments over ranks, arguments on one rank (on rank 0), and where the former lie in the latter."""
-    comm = domain.world_comm
+    comm = space.world_comm
     blocks: list[Any] = []
     wholes: list[Any] = []
     boxes: list[Box | None] = []
     for argument in arguments:
         shape = tuple(argument.shape) if isinstance(argument, Tensor) else ()
-        end = comm.bcast(shape[-domain.num_dims :])
+        points = comm.bcast(space.points_in(shape))
         whole = argument
-        if end != domain.global_shape and end == comm.bcast(domain.local_shape):
+        if points != space.global_shape and points == comm.bcast(space.local_shape):
             with raise_together(comm):
-                check_field(argument, domain)
-            whole = collect(argument, domain)
+                check_field(argument, space)
+            whole = collect(argument, space)
         shape = comm.bcast(shape if whole is None else tuple(whole.shape) if isinstance(whole, Tensor) else ())
-        is_field = shape[-domain.num_dims :] == domain.global_shape
-        boxes.append(field_box(domain, shape) if is_field else None)
+        is_field = space.points_in(shape) == space.global_shape
+        boxes.append(field_box(space, shape) if is_field else None)
         blocks.append(deal(whole, boxes[-1], comm) if is_field else argument)
         wholes.append(whole)
     return blocks, wholes, boxes
@@ -219,14 +221,18 @@ def _forward(local: Trial) -> tuple[PlainLayer, ...]:
     return tuple(dict.fromkeys(called))
 
 
-def _output_box(domain: Domain, domain_out: Domain | None, shape: Sequence[int], got: Tensor | None) -> Box | None:
+def _output_box(space: Space, domain_out: Domain | None, shape: Sequence[int], got: Tensor | None) -> Box | None:
     """Where this rank's output must lie in the whole one; None if every rank must have the whole one."""
-    if agree(got is not None and tuple(got.shape) == tuple(shape), domain.world_comm) or not shape:
+    if agree(got is not None and tuple(got.shape) == tuple(shape), space.world_comm) or not shape:
         return None
-    end = tuple(shape[-domain.num_dims :])
+    points = space.points_in(shape)
     try:
-        if domain_out is None or domain_out.global_shape != end:
-            domain_out = domain.with_shape(end)
-        return field_box(domain_out, shape)
+        if domain_out is not None and domain_out.global_shape == points:
+            return field_box(domain_out, shape)
+        if points == space.global_shape:
+            return field_box(space, shape)
+        if isinstance(space, Domain):
+            return field_box(space.with_shape(points), shape)
     except (TopologyError, ShapeError):
-        return (samples(domain, shape[0]), *(slice(0, n) for n in shape[1:]))
+        pass
+    return (samples(space, shape[0]), *(slice(0, n) for n in shape[1:]))

@@ -13,7 +13,7 @@ RANKS = pytest.mark.parallel([1, 2, 3, 4, 6])
 
 
 def mask_of(layer, batch=2):
-    return layer(torch.ones(batch, 3, *layer.domain.local_shape))
+    return layer(torch.ones(batch, 3, *layer.space.local_shape))
 
 
 @RANKS

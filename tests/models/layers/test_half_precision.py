@@ -84,7 +84,7 @@ def compare(comm, grid, channels, ours, theirs, dtype, autocast, batch=2):
     with decompose(grid, comm) as domain:
         layer = ours(domain) if autocast else ours(domain).to(dtype)
         layer.load_state_dict(serial.state_dict())
-        where = {"output": layer.domain_out.index, "input": domain.index}
+        where = {"output": getattr(layer, "domain_out", domain).index, "input": domain.index}
         got = run(layer, x[domain.index], cotangent, where["output"], autocast and dtype)
     torchs_own, truth = (
         run(m, *a, ..., c) for m, a, c in ((serial, (x, cotangent), autocast and dtype), (exact, (x.double(), cotangent.double()), False))

@@ -133,7 +133,7 @@ def test_mistakes_are_named_alike_on_every_rank(comm):
         with pytest.raises(ShapeError, match="domain.scatter"):
             layers.BatchNorm2d(domain, 4)(torch.zeros(1, 4, 7, 7))
     if comm.size == 1:
-        with decompose(Grid((1, 1)), comm) as domain, pytest.raises(ShapeError, match="more than one cell"):
+        with decompose(Grid((1, 1)), comm) as domain, pytest.raises(ShapeError, match="more than one point"):
             layers.InstanceNorm2d(domain, 4)
 
 

@@ -194,13 +194,13 @@ def test_several_arguments_and_outputs(comm, field):
 @RANKS
 def test_what_cannot_be_verified_is_named_on_every_rank(comm, field):
     with decompose(Grid((13, 12)), comm) as domain:
-        with pytest.raises(ConfigError, match="no domain"):
+        with pytest.raises(ConfigError, match="no space"):
             hpcml.verify(nn.Conv2d(2, 2, 3), field)
-        with pytest.raises(ShapeError, match="no argument ends in"):
+        with pytest.raises(ShapeError, match="no argument has all points"):
             hpcml.verify(Net(domain), field[..., 1:, :])
         with pytest.raises(ShapeError, match="expected 2 channels"):
             hpcml.verify(Net(domain), field[:, :1])
-        assert not hpcml.verify(nn.Conv2d(2, 2, 3, padding=1), field, domain=domain).ok
+        assert not hpcml.verify(nn.Conv2d(2, 2, 3, padding=1), field, space=domain).ok
     if comm.size > 1:
         with decompose(Grid((13, 12)), comm, data=comm.size) as domain, pytest.raises(ShapeError, match="data groups"):
             hpcml.verify(Net(domain), field[:1])

@@ -1,4 +1,4 @@
-"""The domains that a model holds."""
+"""The spaces that a model holds."""
 
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hpcml.fields.domain import Domain
+from hpcml.parallel.space import Space
 
 
-def domains_of(model: nn.Module) -> list[Domain]:
-    """Every domain that a model holds, in the order of its attributes, alike on every rank.
+def spaces_of(model: nn.Module) -> list[Space]:
+    """Every space that a model holds, in the order of its attributes, alike on every rank.
 
     Searched are the attributes of modules and of plain objects, and the elements of lists, tuples, sets and dicts; not the variables that
     a function has captured.
@@ -22,11 +22,11 @@ def domains_of(model: nn.Module) -> list[Domain]:
     return list(_walk(model, set()))
 
 
-def _walk(thing: Any, seen: set[int]) -> Iterator[Domain]:
+def _walk(thing: Any, seen: set[int]) -> Iterator[Space]:
     if id(thing) in seen or isinstance(thing, Tensor | str | bytes | int | float | complex | type | ModuleType | FunctionType | None):
         return
     seen.add(id(thing))
-    if isinstance(thing, Domain):
+    if isinstance(thing, Space):
         yield thing
         return
     inner: list[Any] = []
