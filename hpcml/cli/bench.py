@@ -20,6 +20,7 @@ BENCHMARKS = {
     "halo": ("hpcml.cli.benchmarks.halo", 2, "exchange of ghost cells, against raw contiguous messages of the same bytes"),
     "halo-conv": ("hpcml.cli.benchmarks.halo_conv", 2, "3x3 convolution of a field over 2 ranks, against that of a rank's part alone"),
     "kernels": ("hpcml.cli.benchmarks.kernels", 1, "the kernels on the CPU, against NumPy and torch on one thread"),
+    "memory": ("hpcml.cli.benchmarks.memory", 4, "what autograd keeps of an FNO and a U-Net on 1, 2 and 4 ranks, against torch's layers"),
     "unet": ("hpcml.cli.benchmarks.unet", 2, "training step of a U-Net on 2 ranks, against the same on one"),
     "link": ("hpcml.cli.benchmarks.link", 2, "latency and bandwidth of messages by size, by every back end"),
 }
