@@ -18,9 +18,10 @@ author = "The hpcml developers"
 project_copyright = "2026, the hpcml developers"
 version = release = hpcml.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "formulas"]
 exclude_patterns = ["_build", "examples"]
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = f"hpcml {version}"
 
 default_role = "py:obj"

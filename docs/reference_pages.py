@@ -1,12 +1,14 @@
 """Reference pages that are read off the package itself, so that they can neither lag behind nor be forgotten.
 
-One page per sub-package, from its docstrings; one for the command, from its parsers; one for the case file, from its schema.
+One page per package that offers names, each under the shortest name by which it is imported; modules without such names have a section
+where another page speaks of them. One page for the command, from its parsers; one for the case file, from its schema.
 """
 
 import argparse
 import importlib
 import io
 import pkgutil
+import re
 import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -21,25 +23,60 @@ def write(folder: Path) -> None:
     """Write all pages into a folder of their own."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for package in pkgutil.iter_modules(hpcml.__path__):
-        if package.ispkg and package.name != "cli":
-            (folder / f"{package.name}.rst").write_text(_package(f"hpcml.{package.name}"))
+    offered = _offered()
+    spoken_of = _spoken_of(folder.parents[1], offered)
+    for package in sorted({*offered, *(name.rpartition(".")[0] for name in spoken_of)}):
+        modules = [name for name in spoken_of if name.rpartition(".")[0] == package]
+        path = folder / f"{package.removeprefix('hpcml.')}.rst"
+        path.write_text(_page(package, offered.get(package, {}), modules))
     (folder / "command.rst").write_text(_heading("The command hpcml") + "\n".join(_usages(build_parser())))
     (folder / "case.rst").write_text(_heading("The case file") + "\n".join(_tables(with_built_in(Case).model_json_schema())))
+
+
+def _offered() -> dict[str, dict[str, str]]:
+    """What each package offers: by name, the shortest full name of the same thing."""
+    packages = ["hpcml", *(module.name for module in pkgutil.walk_packages(hpcml.__path__, "hpcml.") if module.ispkg)]
+    offered: dict[str, dict[str, str]] = {}
+    shortest: dict[int, str] = {}
+    for package in sorted(packages, key=lambda name: name.count(".")):
+        loaded = importlib.import_module(package)
+        names = sorted(hpcml._HOMES) if loaded is hpcml else getattr(loaded, "__all__", [])
+        if names:
+            offered[package] = {name: shortest.setdefault(id(getattr(loaded, name)), f"{package}.{name}") for name in names}
+    return offered
+
+
+def _spoken_of(docs: Path, offered: dict[str, dict[str, str]]) -> list[str]:
+    """Modules that some page imports from or points to, and that of the errors; not those whose names a package offers."""
+    homes = {getattr(getattr(importlib.import_module(package), name), "__module__", "") for package in offered for name in offered[package]}
+    text = "\n".join(path.read_text() for path in docs.rglob("*.md"))
+    names = {"hpcml.core.errors", *re.findall(r"\bhpcml(?:\.[a-z_0-9]+)+", text)}
+    root = Path(hpcml.__file__).parents[1]
+    return sorted(name for name in names - homes if root.joinpath(*name.split(".")).with_suffix(".py").exists())
 
 
 def _heading(text: str, underline: str = "=") -> str:
     return f"{text}\n{underline * len(text)}\n\n"
 
 
-def _package(name: str) -> str:
-    package = importlib.import_module(name)
-    modules = [module.name for module in pkgutil.walk_packages(package.__path__, f"{name}.")]
-    return _heading(name) + "\n".join([f".. automodule:: {name}\n", *(_module(module) for module in modules)])
+def _page(package: str, offered: dict[str, str], modules: list[str]) -> str:
+    """The package, what it offers, and the modules of it that are imported from by themselves."""
+    entries = [_entry(package, name, home) for name, home in offered.items()]
+    return _heading(package) + "\n".join([f".. automodule:: {package}\n", *entries, *map(_module, modules)])
+
+
+def _entry(package: str, name: str, home: str) -> str:
+    full = f"{package}.{name}"
+    if home != full:
+        return f"* ``{full}`` is :py:obj:`{home}`\n"
+    thing = getattr(importlib.import_module(package), name)
+    if not isinstance(thing, type):
+        return f".. {'autofunction' if callable(thing) and hasattr(thing, '__qualname__') else 'autodata'}:: {full}\n"
+    return f".. auto{'exception' if issubclass(thing, Exception) else 'class'}:: {full}\n   :members:\n"
 
 
 def _module(name: str) -> str:
-    return _heading(name.partition(".")[2], "-") + f".. automodule:: {name}\n   :members:\n"
+    return _heading(name, "-") + f".. automodule:: {name}\n   :members:\n"
 
 
 def _usages(parser: argparse.ArgumentParser) -> list[str]:
