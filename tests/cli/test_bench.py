@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from hpcml.cli import bench
+from hpcml.cli.benchmarks import halo, halo_conv, unet
 from hpcml.cli.main import main
 from hpcml.kernels.description import describe_kernels
 
@@ -37,17 +38,32 @@ def test_the_wrong_number_of_ranks_is_named(mpiexec):
     assert result.returncode != 0 and "mpiexec -n 2 hpcml bench halo-conv" in result.stderr
 
 
-def test_halo_conv_gives_its_figures(mpiexec):
-    shorten = "import hpcml.cli.benchmarks.halo_conv as b, hpcml.cli.main as m; b.STEPS = {64: (2, 1)}"
-    result = mpiexec(2, "-c", f"{shorten}; m.main(['bench', 'halo-conv', '--json'])")
-    assert result.returncode == 0, result.stderr
-    figures = json.loads(result.stdout.splitlines()[-1])
-    assert set(figures) == {"ratio_64", "message_ratio_64", "machine"} and figures["machine"]["processor"]
-    assert figures["ratio_64"] > 0 and figures["message_ratio_64"] > 0
+@pytest.mark.parallel([2])
+def test_halo_conv_gives_its_figures(comm, capsys, monkeypatch):
+    monkeypatch.setattr(halo_conv, "STEPS", {64: (2, 1)})
+    assert main(["bench", "halo-conv", "--json"]) == 0
+    if comm.rank == 0:
+        figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert set(figures) == {"ratio_64", "message_ratio_64", "machine"} and figures["machine"]["processor"]
+        assert figures["ratio_64"] > 0 and figures["message_ratio_64"] > 0
 
 
-def test_unet_gives_its_figures(mpiexec):
-    shorten = "import hpcml.cli.benchmarks.unet as b, hpcml.cli.main as m; b.SAMPLES = {32: 1}; b.CHANNELS = 2"
-    result = mpiexec(2, "-c", f"{shorten}; m.main(['bench', 'unet', '--json'])")
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout.splitlines()[-1])["ratio_32"] > 0
+@pytest.mark.parallel([2])
+def test_unet_gives_its_figures(comm, capsys, monkeypatch):
+    monkeypatch.setattr(unet, "SAMPLES", {32: 1})
+    monkeypatch.setattr(unet, "CHANNELS", 2)
+    assert main(["bench", "unet", "--json"]) == 0
+    if comm.rank == 0:
+        assert json.loads(capsys.readouterr().out.splitlines()[-1])["ratio_32"] > 0
+
+
+@pytest.mark.parallel([2])
+def test_halo_compares_in_one_run_and_draws(comm, shared_path, capsys, monkeypatch):
+    monkeypatch.setattr(halo, "CASES", {(8, 8): 6})
+    assert main(["bench", "halo", "--json", "--plot", str(shared_path / "halo.png")]) == 0
+    if comm.rank == 0:
+        figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert {"vs_limit", "geomean", "worst", "vs_gloo"} <= set(figures) and all(
+            v > 0 for name, v in figures.items() if name != "machine"
+        )
+        assert (shared_path / "halo.png").read_bytes().startswith(b"\x89PNG")

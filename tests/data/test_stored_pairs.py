@@ -36,7 +36,7 @@ def opened(path, comm, grid=None, **options):
     return open_pairs(str(path), case.Dataset(kind="dataset", path=str(path), **options), grid, case.Ranks(), comm, torch.float32)
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_they_are_the_pairs_of_the_same_fields_in_memory(stride, comm, shared_path, values):
     pairs = opened(shared_path / "a.hdf5", comm, stride=stride)

@@ -26,7 +26,7 @@ def test_modes_are_the_low_ones_of_the_whole_field(comm, rng, shape):
         assert comm.allreduce(modes[0].numel()) == math.prod([*(2 * ((n - 1) // 3) + 1 for n in shape[:-1]), (shape[-1] - 1) // 3 + 1])
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 3])
 def test_the_inverse_and_the_derivative(comm):
     with decompose(Grid((12, 15), EXTENT), comm) as domain:
         transform, k = Dealiased(domain), 2 * math.pi / EXTENT

@@ -53,7 +53,7 @@ def test_order_of_convergence(comm, order):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.1)  # the next term of the error is below 5 % of the first here
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 3])
 def test_exact_on_polynomials_inside(comm):
     """Stencils of order p differentiate polynomials of degree p without error, away from the ends of a grid that is not periodic."""
     grid = Grid((12, 11), extent=(3.0, 2.0), periodic=False)

@@ -11,7 +11,7 @@ from hpcml.fields import Grid, decompose
 from hpcml.models import FNO, UNet
 from hpcml.models.layers import Conv2d
 
-MANY = pytest.mark.parallel([2, 3, 4])
+MANY = pytest.mark.parallel([2, 3])
 
 
 def reinitialised(comm, module):

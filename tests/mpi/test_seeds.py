@@ -31,7 +31,7 @@ def test_the_numbers_never_change():
     assert [x.hex() for x in z.tolist()] == ["-0x1.513af5fda2472p-4", "0x1.18b7eb8cb7506p-3", "-0x1.a2a8209d71babp+0"]
 
 
-@pytest.mark.parallel([1, 2, 3, 4, 6])
+@pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("draw", [bits, uniform, normal])
 def test_ranks_draw_the_numbers_of_their_indices(comm, draw):
     whole = draw(7, "field", torch.arange(1003))

@@ -27,7 +27,7 @@ def case_of(equation="shallow_water", ranks=None, **tables):
     return complete_config({"grid": grid, "equation": {"name": equation}, "data": data} | rest, Case, "test")
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("equation", ["shallow_water", "darcy"])
 def test_it_is_made_once_and_is_the_same_on_any_ranks(world, shared_path, tmp_path, monkeypatch, equation):
     case = case_of(equation)

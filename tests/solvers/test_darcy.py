@@ -9,7 +9,7 @@ from hpcml.fields import Grid, decompose
 from hpcml.solvers import DarcySolver
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("shape", [(31,), (13, 17), (7, 9, 8)], ids=str)
 def test_the_residual_vanishes_and_ranks_do_not_show(comm, shape):
     with decompose(Grid(shape, periodic=False), comm) as domain:

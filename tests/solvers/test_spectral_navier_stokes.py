@@ -11,7 +11,7 @@ from hpcml.solvers import SpectralNavierStokes
 STIRRED = NavierStokes(viscosity=1e-3, drag=0.1, forcing=0.5, stirring=(0, 4))
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("shape", [(24, 24), (27, 20)], ids=str)
 def test_ranks_do_not_show(comm, shape):
     with decompose(Grid(shape), comm) as domain:

@@ -8,7 +8,7 @@ from hpcml.core.errors import ShapeError
 from hpcml.fields import Grid, decompose
 from hpcml.training.loss import h1, mse, relative_l2
 
-RANKS = pytest.mark.parallel([1, 2, 3, 4, 6])
+RANKS = pytest.mark.parallel([1, 2, 3, 4])
 TIGHT = {"rtol": 1e-12, "atol": 1e-15}  # float64 sums in another order
 
 
@@ -115,7 +115,7 @@ def test_mistakes_are_named(comm):
             relative_l2(domain, torch.zeros(1, 1, 9, 9), torch.zeros(1, 1, 9, 9))
 
 
-@pytest.mark.parallel([1, 2, 4])
+@pytest.mark.parallel([1, 2])
 @pytest.mark.parametrize(("ours", "serial"), CASES, ids=["mse", "relative_l2", "h1"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
 def test_a_loss_is_float64_whatever_the_fields_are(comm, rng, ours, serial, dtype):
@@ -129,7 +129,7 @@ def test_a_loss_is_float64_whatever_the_fields_are(comm, rng, ours, serial, dtyp
         torch.testing.assert_close(value, expected, **TIGHT)
 
 
-@pytest.mark.parallel([1, 2, 4])
+@pytest.mark.parallel([1, 2])
 @pytest.mark.parametrize(("ours", "serial"), CASES, ids=["mse", "relative_l2", "h1"])
 @pytest.mark.parametrize("unit", [1e-30, 1e30])
 def test_units_whose_squares_leave_float32(comm, rng, ours, serial, unit):
@@ -146,7 +146,7 @@ def test_units_whose_squares_leave_float32(comm, rng, ours, serial, unit):
         assert float((block.grad.double() - p.grad[domain.index]).abs().max()) <= 1e-7 * scale
 
 
-@pytest.mark.parallel([1, 2, 4])
+@pytest.mark.parallel([1, 2])
 @pytest.mark.parametrize("loss", [relative_l2, h1])
 def test_the_error_of_a_zero_target_is_absolute(comm, rng, loss):
     """One of two samples has a zero target: its norm counts as that of ones."""

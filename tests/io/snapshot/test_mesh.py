@@ -68,7 +68,7 @@ def assert_holds(path, num_dims, steps):
                 assert np.array_equal(plain[name][step], expected.astype(plain[name].dtype))
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("num_dims", [2, 3])
 def test_what_ranks_write_is_there_whole(num_dims, comm, shared_path, layout):
     write(shared_path / "run.h5", num_dims, comm, 2, layout=layout)

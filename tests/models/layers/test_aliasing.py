@@ -30,7 +30,7 @@ SAME, COPY = (
 )
 
 
-@pytest.mark.parallel([1, 2, 4])
+@pytest.mark.parallel([1, 2])
 @pytest.mark.parametrize("name", [*SAME, *COPY])
 def test_memory_is_shared_as_torch_shares_it(comm, name):
     with decompose(Grid((8, 8)), comm) as domain:

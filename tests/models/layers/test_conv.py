@@ -68,7 +68,7 @@ def test_a_halo_wider_than_a_block(check):
     check((9,), lambda domain: layers.Conv1d(domain, 1, 2, **arguments), nn.Conv1d(1, 2, **arguments))
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("mode", ["zeros", "circular"])
 def test_second_derivatives(comm, mode):
     """Gradients of |d/dx sum tanh(conv x)|^2, as a physics loss has them."""

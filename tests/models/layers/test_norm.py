@@ -11,7 +11,7 @@ from hpcml.parallel import global_sum
 
 TIGHT = 1e-12  # the bar for float64, relative to the largest entry
 SHAPES = {1: (13,), 2: (7, 9), 3: (5, 6, 4)}
-RANKS = pytest.mark.parallel([1, 2, 3, 4, 6])
+RANKS = pytest.mark.parallel([1, 2, 3])
 
 
 def assert_close(a, b, bound=TIGHT):
@@ -148,7 +148,7 @@ def test_one_rank_runs_torch_itself(comm, rng):
 EXTREMES = [("BatchNorm2d", (4,)), ("GroupNorm", (2, 4)), ("InstanceNorm2d", (4, 1e-5, 0.1, True)), ("LayerNorm", "CS")]
 
 
-@pytest.mark.parallel([1, 2, 4])
+@pytest.mark.parallel([1, 2])
 @pytest.mark.parametrize(("name", "args"), EXTREMES, ids=[name for name, _ in EXTREMES])
 @pytest.mark.parametrize("unit", [1e-30, 1e30])
 def test_units_whose_squares_leave_float32(comm, rng, name, args, unit):
@@ -194,7 +194,7 @@ def test_a_data_group_may_have_no_sample(comm, rng):
         assert_close(ours.running_var, theirs.running_var)
 
 
-@pytest.mark.parallel([1, 2, 4])
+@pytest.mark.parallel([1, 2])
 @pytest.mark.parametrize(("name", "args"), EXTREMES, ids=[name for name, _ in EXTREMES])
 def test_a_norm_keeps_its_input_and_no_more(comm, rng, name, args):
     with decompose(Grid((16, 12)), comm) as domain:

@@ -8,7 +8,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.fields import Grid, decompose
 
 
-@pytest.mark.parallel([1, 2, 3, 4, 6])
+@pytest.mark.parallel([1, 2, 3, 4])
 @pytest.mark.parametrize(
     ("shape", "shifts", "dims"),
     [
