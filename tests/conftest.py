@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 import zlib
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import hypothesis
@@ -44,6 +44,7 @@ hypothesis.settings.load_profile("ranks" if LAUNCH.size > 1 else "serial")
 def pytest_configure(config):
     config.stash[STDERR] = os.dup(2)  # what pytest captures is lost when a rank dies
     config.addinivalue_line("markers", "parallel(sizes): the test runs on each of these numbers of ranks, selected by parallel[size]")
+    config.addinivalue_line("markers", "gpu: the test wants a GPU, or the device that stands in for one in $HPCML_TEST_DEVICE")
     for size in range(1, 9):
         config.addinivalue_line("markers", f"parallel[{size}]: the test on {size} ranks")
     if config.option.timeout is None:
@@ -88,8 +89,19 @@ def pytest_collection_modifyitems(config, items):
     def size_of(item):
         return item.callspec.params["_ranks"] if item.get_closest_marker("parallel") else 1
 
-    config.hook.pytest_deselected(items=[item for item in items if size_of(item) != LAUNCH.size])
-    items[:] = [item for item in items if size_of(item) == LAUNCH.size]
+    wants_gpu = {item for item in items if item.get_closest_marker("gpu")}
+    chosen = [item for item in items if size_of(item) == LAUNCH.size and (item not in wants_gpu or _gpu() is not None)]
+    config.hook.pytest_deselected(items=sorted({*items} - {*chosen}, key=items.index))
+    items[:] = chosen
+
+
+@cache
+def _gpu():
+    """The device of tests that want a GPU; None where there is none."""
+    import torch
+
+    name = os.environ.get("HPCML_TEST_DEVICE") or ("cuda" if torch.cuda.is_available() else None)
+    return torch.device(name) if name else None
 
 
 def pytest_collection_finish(session):
@@ -154,6 +166,12 @@ def pytest_timeout_set_timer(item, settings):
     item.cancel_timeout = timer.cancel
     timer.start()
     return True
+
+
+@pytest.fixture
+def gpu():
+    """Device of a test that is marked as one that wants a GPU."""
+    return _gpu()
 
 
 @pytest.fixture

@@ -17,6 +17,11 @@ from typing import Any
 BENCHMARKS = {
     "checkpoint": ("hpcml.cli.benchmarks.checkpoint", 2, "saving a state on 1 and 2 ranks, against torch and h5py"),
     "fft": ("hpcml.cli.benchmarks.fft", 2, "Fourier transform over 2 ranks against torch.fft on one, and bytes of a spectral convolution"),
+    "gpu": (
+        "hpcml.cli.benchmarks.gpu",
+        2,
+        "what 2 ranks make of one GPU, against what it could do, torch and neuraloperator",
+    ),
     "halo": ("hpcml.cli.benchmarks.halo", 2, "exchange of ghost cells, against raw contiguous messages of the same bytes"),
     "halo-conv": ("hpcml.cli.benchmarks.halo_conv", 2, "3x3 convolution of a field over 2 ranks, against that of a rank's part alone"),
     "kernels": ("hpcml.cli.benchmarks.kernels", 1, "the kernels on the CPU, against NumPy and torch on one thread"),

@@ -6,8 +6,10 @@ import torch
 from hpcml.kernels.compiler import find_compiler
 from hpcml.kernels.device import cupy_found
 
+ON_GPU = [pytest.param("cuda", marks=pytest.mark.gpu)] if cupy_found() else []
 
-@pytest.fixture(params=["twin", *(["host"] if find_compiler() else []), *(["cuda"] if cupy_found() else [])])
+
+@pytest.fixture(params=["twin", *(["host"] if find_compiler() else []), *ON_GPU])
 def backend(request, monkeypatch):
     if request.param == "twin":
         monkeypatch.setenv("HPCML_KERNELS", "twin")

@@ -105,8 +105,8 @@ def test_wrong_dtypes_are_named():
             draw(0, "u", torch.arange(3), torch.int64)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("draw", [bits, uniform, normal])
-def test_the_gpu_draws_the_same_bits(draw):
+def test_the_gpu_draws_the_same_bits(draw, gpu):
     index = torch.arange(N)
-    assert torch.equal(draw(7, "field", index.cuda()).cpu(), draw(7, "field", index))
+    assert torch.equal(draw(7, "field", index.to(gpu)).cpu(), draw(7, "field", index))

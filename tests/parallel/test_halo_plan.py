@@ -20,7 +20,7 @@ from hpcml.topology.process_grid import choose_dims
 
 BACKENDS = ["shared", "mpi", "staged", *(["datatype"] if datatypes_possible() else [])]
 ON_GPU = ["shared", "mpi", "staged", "one-shot", "nccl"] if torch.cuda.is_available() and cupy_found() else []
-WAYS = [*((name, "cpu") for name in BACKENDS), *((name, "cuda") for name in ON_GPU)]
+WAYS = [*((name, "cpu") for name in BACKENDS), *(pytest.param(name, "cuda", marks=pytest.mark.gpu) for name in ON_GPU)]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.complex64]
 SHAPES = [(9,), (9, 5), (7, 4, 5)]
 OUTSIDE = 99.0  # what a cell outside the grid holds, and a ghost that nobody fills
