@@ -16,6 +16,7 @@ INSIDE = {
     "mpi.gpu_probe": "processes of their own, with a time limit",
     "mpi.threads": "within World",
     "world": "once in the life of a process: tests/mpi/test_patience.py",
+    "Decomposition.of": "the split within decompose",
     "fields.pencils": "within fftn and LowModes",
     "fields.transpose": "within fftn and LowModes",
     "equations.padded": "the halo in the tendencies",
@@ -45,18 +46,22 @@ INSIDE = {
     "Surrogate": "its network's calls, and nothing else",
     "training.case_device": "within commands, once",
     "training.check_case": "before `hpcml train`, once",
+    "training.comparison": "within Trainer.fit",
     "training.evaluation": "`hpcml evaluate`, a command of its own, made of losses, datasets and agreements",
     "training.experiment": "within commands",
     "training.fine_tuning": "restore, once in a command",
     "training.generate": "`hpcml data generate`, a command of its own, made of solvers and GrowingDataset",
     "training.held_out": "open_dataset, and agreements",
+    "training.mean_loss": "within Trainer.evaluate",
     "training.rollout_case": "`hpcml rollout`, a command of its own, made of solvers and SnapshotWriter",
     "training.run_log": "within commands, once",
     "training.run_directory": "an agreement, once",
     "training.simulated_data": "as training.generate",
     "training.simulation": "solvers, and agreements",
+    "training.step_losses": "within Trainer.fit and Trainer.evaluate",
     "training.stored_pairs": "open_dataset, and agreements",
     "training.tensor_files": "agreements",
+    "training.training_state": "restore within Trainer.fit",
     "training.train_case": "`hpcml train`, a command of its own",
     "load": "restore, and what makes a network",
     "training.saves": "within Trainer.fit",
@@ -67,8 +72,8 @@ INSIDE = {
 }
 """Names, or whole modules of hpcml, and what they belong to."""
 QUIET = {
-    "Blocked", "Compression", "Description", "Domain", "Equation", "Field", "Geometry", "Grid", "Layout", "Location", "Meaning", "RK4",
-    "Restored", "Rows", "SSP_RK3", "Series", "SnapshotFile", "Solver", "Tableau", "UniformGrid", "build_equation", "build_solver",
+    "Blocked", "Compression", "Decomposition", "Description", "Domain", "Equation", "Field", "Geometry", "Grid", "Layout", "Location", "Meaning", "RK4",
+    "Restored", "Rows", "SSP_RK3", "Series", "SnapshotFile", "Solver", "Space", "Tableau", "UniformGrid", "build_equation", "build_solver",
     "find_snapshots", "follow", "mpi_library", "open_snapshots", "traffic",
 }  # fmt: skip
 """Offered, and speak to nobody: descriptions, readers of one process, what is abstract, what only makes."""
