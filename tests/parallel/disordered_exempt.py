@@ -72,8 +72,8 @@ INSIDE = {
 }
 """Names, or whole modules of hpcml, and what they belong to."""
 QUIET = {
-    "Blocked", "Compression", "Decomposition", "Description", "Domain", "Equation", "Field", "Geometry", "Grid", "Layout", "Location", "Meaning", "RK4",
-    "Restored", "Rows", "SSP_RK3", "Series", "SnapshotFile", "Solver", "Space", "Tableau", "UniformGrid", "build_equation", "build_solver",
-    "find_snapshots", "follow", "mpi_library", "open_snapshots", "traffic",
+    "Blocked", "Compression", "Decomposition", "Description", "Domain", "Equation", "Field", "Geometry", "Grid", "Layout", "Location",
+    "Meaning", "RK4", "Restored", "Rows", "SSP_RK3", "Series", "SnapshotFile", "Solver", "Space", "Tableau", "UniformGrid",
+    "build_equation", "build_solver", "find_snapshots", "follow", "mpi_library", "open_snapshots", "traffic",
 }  # fmt: skip
 """Offered, and speak to nobody: descriptions, readers of one process, what is abstract, what only makes."""
