@@ -85,6 +85,8 @@ class Dataset(Section):
     """Names of the fields to predict, default all that vary in time."""
     stride: CountOrZero = 1
     """Times from input to target; 0 pairs fields of one time, as in steady problems."""
+    layout: Annotated[Choice, Named("layout")] | None = None
+    """A layout of your own, ``module:name``; by default files say themselves which of the known ones they have."""
     memory: CountOrZero = 1024
     """MiB of what a rank has read that it keeps, so as not to read it again."""
 
@@ -157,6 +159,10 @@ class Output(Section):
     """Where run directories are made."""
     rollout_steps: Count = 20
     """Steps of the network that a rollout takes."""
+    rollout: Annotated[Choice, Named("postprocess")] | None = None
+    """Post-processing of your own, ``module:name``, of every step of a roll-out."""
+    evaluation: Annotated[Choice, Named("postprocess")] | None = None
+    """Post-processing of your own of what is predicted for held-out data."""
 
 
 class Snapshots(Section):

@@ -117,11 +117,11 @@ def _completed(
                 except ConfigError as error:
                     raise ConfigError(f"{source}: {prefix}{key}.name: {error}") from error
                 fields[key] = _field(section, field, partial(section, name=name))
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            inner, table = _completed(field.annotation, chosen if isinstance(chosen, dict) else {}, source, importing, f"{prefix}{key}.")
+        elif (within := _section_of(field, chosen)) is not None:
+            inner, table = _completed(within, chosen if isinstance(chosen, dict) else {}, source, importing, f"{prefix}{key}.")
             if isinstance(chosen, dict):
                 tables[key] = table
-            if inner is not field.annotation:
+            if inner is not within:
                 fields[key] = _field(inner, field, inner)
     return (create_model(schema.__name__, __base__=schema, **fields) if fields else schema), tables
 
@@ -131,6 +131,16 @@ def _field(annotation: Any, field: FieldInfo, default: Callable[[], Section]) ->
     if field.is_required() or field.default is None:
         return annotation, Field(... if field.is_required() else None, description=field.description)
     return annotation, Field(default_factory=default, description=field.description)
+
+
+def _section_of(field: FieldInfo, chosen: Any) -> type[Section] | None:
+    """The section that a field is, or the one of several that its table says it is."""
+    kinds = get_args(field.annotation) if isinstance(field.discriminator, str) else (field.annotation,)
+    sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
+    if not isinstance(field.discriminator, str):
+        return next(iter(sections), None)
+    said = chosen.get(field.discriminator) if isinstance(chosen, dict) else None
+    return next((kind for kind in sections if said in get_args(kind.model_fields[field.discriminator].annotation)), None)
 
 
 def _named_in(field: FieldInfo) -> Named | None:

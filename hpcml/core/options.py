@@ -32,11 +32,14 @@ GIVEN = {
     "loss": set[str](),
     "optimiser": {"params", "lr"},
     "schedule": set[str](),
+    "layout": {"path"},
+    "postprocess": set[str](),
 }
 """By kind, the parameters that the run gives by name; all others are options."""
 
-FIRST = {"loss": 3, "schedule": 1}
-"""By kind, how many first parameters of a function the run gives: ``loss(domain, prediction, target)``, ``schedule(done)``."""
+FIRST = {"loss": 3, "schedule": 1, "postprocess": 1}
+"""By kind, how many first parameters of a function the run gives: ``loss(domain, prediction, target)``, ``schedule(done)``,
+``postprocess(outcome)``."""
 
 
 class Choice(Section):

@@ -39,6 +39,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "lbfgs": "torch.optim:LBFGS",
         "soap": "pytorch_optimizer:SOAP",
     },
+    "layout": {},
+    "postprocess": {},
     "schedule": {
         "constant": "hpcml.training.schedules:constant",
         "cosine": "hpcml.training.schedules:cosine",
@@ -80,8 +82,8 @@ def target_of(kind: str, name: str) -> str:
     if name in names:
         return names[name]
     if not colon or not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
-        expected = ", ".join(f"'{n}'" for n in names)
-        raise ConfigError(f"expected one of {expected}, or 'module:name' of {_article(kind)} of your own, got {name!r}")
+        expected = f"one of {', '.join(map(repr, names))}, or " if names else ""
+        raise ConfigError(f"expected {expected}'module:name' of {_article(kind)} of your own, got {name!r}")
     return name
 
 

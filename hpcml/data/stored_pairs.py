@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hpcml.core import case
 from hpcml.core.errors import ConfigError, TrainingError
+from hpcml.data.own_layout import open_own
 from hpcml.data.samples import Samples
 from hpcml.data.schedule import Batch
 from hpcml.data.stated_grid import with_grid
@@ -216,7 +217,7 @@ def open_pairs(
     -------------
     Collective over comm.
     """
-    dataset = open_dataset(path, comm)
+    dataset = open_dataset(path, comm) if spec.layout is None else open_own(spec.layout, path, comm)
     space = dataset.description  # the same on every rank, and so is what is wrong with it
     try:
         space.check_filled()

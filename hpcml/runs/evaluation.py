@@ -24,6 +24,7 @@ from hpcml.mpi.world import World
 from hpcml.runs.equation_fields import simulated_meaning
 from hpcml.runs.experiment import load_surrogate, open_experiment
 from hpcml.runs.held_out import open_held_out
+from hpcml.runs.outcome import Outcome, PostProcessing
 from hpcml.runs.run_directory import RunDirectory
 from hpcml.runs.simulated_data import simulated_data
 from hpcml.training.relative_error import mean_of_defined, relative_errors
@@ -61,12 +62,12 @@ def evaluate(
     Collective over all ranks; rank 0 writes.
     """
     errors: dict[str, float] = {}
+    found = _errors(case, held_out, state, folder)
     for name, pairs in held_out.items():
-        found = _errors(case, pairs, state)
-        errors[name], undefined = mean_of_defined(found)
+        errors[name], undefined = mean_of_defined(found[name])
         if undefined:
             _log.warning(
-                "%s: %d of %d targets are zero everywhere, where there is no relative error: left out", name, undefined, len(found)
+                "%s: %d of %d targets are zero everywhere, where there is no relative error: left out", name, undefined, len(found[name])
             )
         _log.info("relative L2 error on %s, %s cells: %.4f", name, " x ".join(map(str, pairs.domain.global_shape)), errors[name])
     path = folder / "evaluation.json"
@@ -149,15 +150,27 @@ def trained(directory: RunDirectory, comm: MPI.Intracomm) -> tuple[Mapping[str, 
     return {**restored.state["model"], **({} if mean is None else mean["values"])}, None if saved is None else Meaning.from_state(saved)
 
 
-def _errors(case: Case, pairs: Samples, state: Mapping[str, Any]) -> torch.Tensor:
-    """Of each sample."""
-    model = load_surrogate(case, pairs.domain, state)
-    found = []
-    with torch.no_grad():
-        for samples in torch.arange(pairs.num_samples).split(case.training.batch_size):
-            x, y = pairs.take(samples)
-            found.append(relative_errors(pairs.domain, model(x), y))
-    return torch.cat(found) if found else torch.zeros(0, dtype=torch.float64)
+def _errors(case: Case, held_out: Mapping[str, Samples], state: Mapping[str, Any], folder: Path) -> dict[str, torch.Tensor]:
+    """Of each sample of each set; what was predicted goes to the post-processing of the case on its way."""
+    errors: dict[str, torch.Tensor] = {}
+    with torch.no_grad(), PostProcessing(case.output.evaluation) as process:
+        for name, pairs in held_out.items():
+            model, channels = load_surrogate(case, pairs.domain, state), _channels(pairs)
+            found = [torch.zeros(0, dtype=torch.float64)]
+            for samples in torch.arange(pairs.num_samples).split(case.training.batch_size):
+                x, y = pairs.take(samples)
+                prediction = model(x)
+                found.append(relative_errors(pairs.domain, prediction, y).cpu())
+                process(Outcome(pairs.domain, folder, name, int(samples[0]), None, channels, y, prediction))
+            errors[name] = torch.cat(found)
+    return errors
+
+
+def _channels(pairs: Samples) -> tuple[str, ...]:
+    """Names of the channels of a target, where they are known."""
+    if pairs.meaning is None:
+        return ()
+    return tuple(channel for field in pairs.meaning.targets for channel in field.channels(pairs.domain.num_dims))
 
 
 def _written(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hpcml.io.files.replace import write_file
 from hpcml.mpi.world import World
 from hpcml.runs.evaluation import trained
 from hpcml.runs.experiment import load_surrogate
+from hpcml.runs.outcome import Outcome, PostProcessing
 from hpcml.runs.run_directory import RunDirectory
 from hpcml.runs.run_log import run_log
 from hpcml.runs.trajectory_writer import TrajectoryWriter
@@ -64,7 +65,8 @@ def rollout_case(folder: Path, world: World, steps: int | None = None, most: int
         state, meaning = trained(directory, world.comm)
         truth = held_out_truth(case, world.comm, steps, most, meaning)
         model = load_surrogate(case, truth.domain, state)
-        errors = _roll_out(directory.snapshots / "rollout.h5", case, truth, NeuralSolver(model, truth.domain))
+        with PostProcessing(case.output.rollout) as process:
+            errors = _roll_out(directory, case, truth, NeuralSolver(model, truth.domain), process)
         with together(world.comm, f"writing {directory.path / 'rollout.json'}"):
             if world.rank == 0:
                 write_file(directory.path / "rollout.json", (json.dumps(_shown(errors), indent=2) + "\n").encode())
@@ -77,16 +79,17 @@ def rollout_case(folder: Path, world: World, steps: int | None = None, most: int
 
 
 @torch.no_grad()
-def _roll_out(path: Path, case: Case, truth: Truth, solver: NeuralSolver) -> dict[str, list[float]]:
+def _roll_out(directory: RunDirectory, case: Case, truth: Truth, solver: NeuralSolver, process: PostProcessing) -> dict[str, list[float]]:
     """Step on beside the truth; write both as they come and keep neither."""
     first = next(truth.states)
     pairs = zip(truth.times, chain([first], truth.states), solver.snapshots(first, len(truth.times) - 1), strict=True)
     variables = {f"{kind}_{channel}": channel for kind in ("truth", "prediction") for channel in truth.channels}
     errors: dict[str, list[float]] = {"model": [], "persistence": []}
-    with TrajectoryWriter(path, case, truth.domain, variables, len(first)) as writer:
+    with TrajectoryWriter(directory.snapshots / "rollout.h5", case, truth.domain, variables, len(first)) as writer:
         for step, (time, true, predicted) in enumerate(pairs):
             if step % case.snapshots.every == 0:
                 writer.write(time, dict(zip(variables, [*true.unbind(1), *predicted.unbind(1)], strict=True)))
+            process(Outcome(truth.domain, directory.path, "rollout", step, time, truth.channels, true, predicted))
             if step:
                 errors["model"].append(_error(truth.domain, predicted, true))
                 errors["persistence"].append(_error(truth.domain, first, true))

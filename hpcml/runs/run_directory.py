@@ -160,9 +160,9 @@ def _goes_on(there: Case, here: Case) -> bool:
 
 
 def _identity(case: Case, goes_on: bool) -> dict[str, Any]:
-    """What makes two cases the same: not how ranks share the work, nor how long they train where the later case does for longer."""
+    """What makes two cases the same: not how ranks share the work, what is made of results, nor how long a later case trains, if longer."""
     training = {"epochs", "updates"} if goes_on else set[str]()
-    return {**case.model_dump(mode="json", exclude={"ranks": True, "training": training})}
+    return {**case.model_dump(mode="json", exclude={"ranks": True, "training": training, "output": True})}
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any], table: str = "") -> Iterator[str]:

@@ -47,6 +47,28 @@ def adamw(
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
 
 
+def lay_out(optimiser: torch.optim.Optimizer) -> None:
+    """Have the matrices that an optimiser keeps lie row by row, as they do after a restart.
+
+    A factorisation may leave them column by column, and products of the same numbers in another order of memory differ in their last bits.
+
+    Communication
+    -------------
+    Local.
+    """
+
+    def in_rows(value: Any, parameter: Any) -> Any:
+        if isinstance(value, list):
+            return [in_rows(element, parameter) for element in value]
+        if isinstance(value, torch.Tensor) and not value.is_contiguous() and value.shape != parameter.shape:
+            return value.contiguous()
+        return value
+
+    for parameter, state in optimiser.state.items():
+        for key, value in state.items():
+            state[key] = in_rows(value, parameter)
+
+
 def build_optimiser(model: nn.Module, choice: Choice, learning_rate: float) -> torch.optim.Optimizer:
     """Optimiser of everything in a model that asks for a gradient.
 

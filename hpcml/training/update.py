@@ -11,6 +11,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.data.stream import Part
 from hpcml.parallel.space import Space
 from hpcml.training.loss import Loss
+from hpcml.training.optimiser import lay_out
 from hpcml.training.step_losses import step_losses
 
 
@@ -91,6 +92,7 @@ class Update:
         if not self._several:
             self.scaler.step(self.optimiser)
             self.scaler.update()
+            lay_out(self.optimiser)
             return
         known = [loss]
 

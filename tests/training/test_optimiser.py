@@ -5,7 +5,7 @@ import torch
 
 from hpcml.core.errors import ConfigError
 from hpcml.core.options import Choice
-from hpcml.training.optimiser import build_optimiser
+from hpcml.training.optimiser import build_optimiser, lay_out
 
 
 class RealAndComplex(torch.nn.Module):
@@ -42,3 +42,14 @@ def test_any_of_torchs_takes_its_options_and_leaves_alone_what_is_frozen():
         build_optimiser(model, Choice(name="torch.optim:SGD", momentum=-1), 0.1)
     with pytest.raises(ConfigError, match="training.optimiser = 'collections:Counter' makes Counter, which is no torch.optim.Optimizer"):
         build_optimiser(model, Choice(name="collections:Counter"), 0.1)
+
+
+def test_matrices_that_an_optimiser_keeps_lie_as_they_do_after_a_restart():
+    parameter = torch.nn.Parameter(torch.zeros(3, 2).t())
+    optimiser = torch.optim.SGD([parameter], lr=0.1)
+    mean, turned = torch.zeros_like(parameter), torch.arange(9.0).view(3, 3).t()
+    optimiser.state[parameter] = {"mean": mean, "bases": [turned, None], "step": 3}
+    lay_out(optimiser)
+    state = optimiser.state[parameter]
+    assert state["mean"] is mean and state["step"] == 3 and state["bases"][1] is None  # what goes element by element stays
+    assert state["bases"][0].is_contiguous() and torch.equal(state["bases"][0], turned)

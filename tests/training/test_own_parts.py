@@ -5,16 +5,18 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mpi4py import MPI
 
 from hpcml.core.case import Case
-from hpcml.core.errors import ConfigError, TrainingError
+from hpcml.core.errors import ConfigError, HpcmlError, TrainingError
 from hpcml.core.named import complete_config
 from hpcml.core.options import Choice
 from hpcml.fields import Grid, decompose
 from hpcml.models.factory import build_network
+from hpcml.runs.experiment import open_experiment
 from hpcml.runs.rollout_case import rollout_case
 from hpcml.runs.train_case import train_case
 from hpcml.topology.block import block_range
@@ -49,6 +51,35 @@ class Decay(Equation):
         return 1.0 / self.rate
 
 
+def errors(outcome):
+    from hpcml.training.relative_error import relative_errors
+
+    found = relative_errors(outcome.domain, outcome.prediction, outcome.truth).mean()
+    if outcome.domain.comm.rank == 0:
+        with (outcome.folder / "errors.txt").open("a") as file:
+            print(outcome.source, *outcome.channels, float(found), file=file)
+
+
+class Nothing:
+    def __init__(self, path):
+        pass
+
+
+class Gone:
+    def __init__(self, path):
+        raise OSError("the tape is gone")
+
+
+class Turned(Arrays):
+    def read(self, trajectory, time, cells):
+        return super().read(trajectory, time, cells).swapaxes(1, 2)
+
+
+class Torn(Arrays):
+    def read(self, trajectory, time, cells):
+        raise OSError("the tape is torn")
+
+
 class Outside(Net):
     """With a parameter whose gradient nobody sums."""
 
@@ -76,7 +107,7 @@ def local(domain, prediction, target):
 def mine(comm, shared_path, monkeypatch):
     """The how-to's module, and more, where Python finds it; and its tables of a case."""
     if comm.rank == 0:
-        (shared_path / "mine.py").write_text(re.search(r"```python\n(.*?)```", HOWTO, re.S)[1] + MORE)
+        (shared_path / "mine.py").write_text("".join(re.findall(r"```python\n(.*?)```", HOWTO, re.S)) + MORE)
     comm.Barrier()
     monkeypatch.syspath_prepend(str(shared_path))
     return tomllib.loads(re.search(r"```toml\n(.*?)```", HOWTO, re.S)[1])
@@ -100,6 +131,61 @@ def test_they_train_restart_and_roll_out(world, shared_path, mine):
     assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
     assert train_case(case, run, world) == errors  # finished: nothing is done again
     assert len(rollout_case(run, world)["model"]) == 2
+
+
+@pytest.fixture
+def arrays(comm, shared_path, mine, monkeypatch):
+    """A case of the how-to's second half, and its files."""
+    monkeypatch.chdir(shared_path)
+    if comm.rank == 0:
+        for split, count in (("train", 3), ("test", 2)):
+            (shared_path / "arrays" / split).mkdir(parents=True)
+            for number in range(count):
+                first = np.random.default_rng(number + 5 * count).standard_normal((12, 10))
+                np.save(shared_path / "arrays" / split / f"u_{number}.npy", np.stack([first * 0.5**time for time in range(4)]))
+    comm.Barrier()
+    tables = tomllib.loads(re.findall(r"```toml\n(.*?)```", HOWTO, re.S)[1])
+    tables["output"] |= {"evaluation": "mine:errors", "rollout_steps": 3}
+    return tables | {"model": {"name": "mine:Net", "width": 4}, "training": {"epochs": 1, "batch_size": 3, "steps": 2, "dtype": "float64"}}
+
+
+@pytest.mark.parallel([1, 2])
+def test_own_files_are_learned_from_and_own_results_written(world, shared_path, arrays):
+    run = shared_path / "run"
+    errors = train_case(complete_config(arrays, Case, "case"), run, world)
+    rolled = rollout_case(run, world)
+    arrays["output"]["rollout"]["file"] = "again.csv"
+    assert train_case(complete_config(arrays, Case, "case"), run, world) == errors  # another output is no other case
+    rollout_case(run, world)
+    if world.rank == 0:
+        told = [line.split() for line in (run / "errors.txt").read_text().splitlines()]
+        assert [line[:2] for line in told] == [["arrays/test", "u"]] * 4  # two evaluations of six pairs, three at a time
+        assert (float(told[0][2]) + float(told[1][2])) / 2 == pytest.approx(errors["arrays/test"])
+        table = [row.split(",") for row in (run / "energy.csv").read_text().splitlines()]
+        assert [row[0] for row in table[1:]] == ["0.0", "0.1", "0.2", "0.30000000000000004"] and len(rolled["model"]) == 3
+        start = [np.load(shared_path / "arrays" / "test" / f"u_{n}.npy")[0] for n in range(2)]
+        assert float(table[1][1]) == pytest.approx(sum((u**2).sum() for u in start))
+        assert (run / "again.csv").read_text() == (run / "energy.csv").read_text()
+
+
+@pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize(
+    ("layout", "words"),
+    [
+        ({"name": "mine:Arrays", "intervall": 0.1}, r"unknown key data\.layout\.intervall: did you mean data\.layout\.interval\?"),
+        ("mine:Arays", "data.layout.name: 'mine:Arays': mine has no 'Arays'"),
+        ("the-well", r"data\.layout: expected 'module:name' of a layout of your own, got 'the-well'"),
+        ("mine:Net", r"data\.layout\.domain is missing"),
+        ("mine:Gone", "data.layout = 'mine:Gone' cannot open arrays/train: OSError: the tape is gone"),
+        ("mine:Nothing", "expected an attribute description, which is a hpcml.io.dataset.Description, and a method read"),
+        ("mine:Turned", r"reads trajectory 0, time 0 of arrays/train as float64 of \(1, 10, 1?.*\): expected real numbers \(channel, "),
+        ("mine:Torn", "reads trajectory 0, time 0 of arrays/train: OSError: the tape is torn"),
+    ],
+)
+def test_what_a_layout_gets_wrong_is_told_on_every_rank(world, arrays, layout, words):
+    arrays["data"]["layout"] = layout
+    with pytest.raises(HpcmlError, match=words):
+        open_experiment(complete_config(arrays, Case, "case"), world.comm).surrogate()
 
 
 @pytest.mark.parallel([2])
