@@ -16,6 +16,7 @@ from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
 from hpcml.fields.pencils import ADJOINT_NORM, Pencils
 from hpcml.mpi.call import named_call
+from hpcml.parallel.recent import Recent
 
 
 @named_call
@@ -167,7 +168,8 @@ def _pencils(domain: Domain, real: bool, rows: int) -> Pencils:
         dims = tuple(range(domain.num_dims))
         return domain.once(("fft", real), lambda tag: Pencils(domain.comm, shape, process_dims, dims, kept, real, tag))
     shape, kept, process_dims = (rows, *shape), (rows, *kept), (1, *process_dims)
-    return domain.once(("fft", real, rows), lambda tag: Pencils(domain.comm, shape, process_dims, (1,), kept, real, tag, home=True))
+    several: Recent[Pencils] = domain.once(("fft", real), lambda _: Recent())
+    return several.get(rows, lambda: Pencils(domain.comm, shape, process_dims, (1,), kept, real, rows, home=True))
 
 
 def _check(t: Tensor, domain: Domain, norm: str, what: str) -> None:

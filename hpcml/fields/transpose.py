@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hpcml.parallel.exchange import Exchange
 from hpcml.parallel.layout import Layout, Range
+from hpcml.parallel.recent import Recent
 
 Box = tuple[Range, ...]
 
@@ -39,20 +40,15 @@ class Transpose:
         held, wanted = source.box(comm.rank), target.box(comm.rank)
         self.outgoing = {peer: box for peer in range(comm.size) if (box := _shared(held, target.box(peer)))}
         self.incoming = {peer: box for peer in range(comm.size) if (box := _shared(wanted, source.box(peer)))}
-        self._passages: dict[tuple[int, torch.dtype], Passage] = {}
+        self._passages: Recent[Passage] = Recent()
 
     def passage(self, rows: int, dtype: torch.dtype, device: torch.device) -> "Passage":
         """Buffers for ``rows`` fields; made at the first call."""
-        key = rows, dtype
-        if key not in self._passages:
-            self._passages[key] = Passage(self, rows, dtype, device)
-        return self._passages[key]
+        return self._passages.get((rows, dtype), lambda: Passage(self, rows, dtype, device))
 
     def close(self) -> None:
         """Free all persistent requests."""
-        for passage in self._passages.values():
-            passage.exchange.close()
-        self._passages.clear()
+        self._passages.close()
 
 
 class Passage:
@@ -71,6 +67,10 @@ class Passage:
             self.arrivals.append(self._parts(buffers.recv, plan.incoming, plan.incoming.get(rank), rank))
             peers = {peer: box for peer, box in plan.incoming.items() if peer != rank}
             self.unpacked.append([(self.moved[_index(box)], _as_box(buffers.recv[p], rows, box)) for p, box in peers.items()])
+
+    def close(self) -> None:
+        """Free the requests."""
+        self.exchange.close()
 
     def put(self, cells: Tensor, first_row: int, dim: int, start: int) -> None:
         """Hand over cells (rows, *local) of this rank's source box: all but a run of rows, and of one dim, from where they start."""

@@ -12,9 +12,8 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError
 from hpcml.mpi.call import current_call, user_line
+from hpcml.mpi.message_tags import ROLL_CALL
 
-TAG = 32767
-"""The largest that MPI guarantees: no exchange uses it."""
 LISTEN_S = 0.6
 """Ranks that wait look for messages twenty times in a second."""
 MOST_TOLD = 64
@@ -67,7 +66,7 @@ def said_since(moment: float) -> list[Waiting]:
     Local: takes what has arrived.
     """
     heard: list[Waiting] = []
-    while (message := MPI.COMM_WORLD.improbe(tag=TAG)) is not None:
+    while (message := MPI.COMM_WORLD.improbe(tag=ROLL_CALL)) is not None:
         said: Waiting = message.recv()
         if said.moment >= moment:
             heard.append(said)
@@ -101,7 +100,7 @@ def call_roll(
     me, missing = MPI.COMM_WORLD.rank, world_ranks(comm, awaited)
     own = Waiting(me, f"{_call(what)}{user_line()}", missing, began, time.time())
     others = [rank for rank in world_ranks(comm, range(min(comm.size, MOST_TOLD))) if rank != me]
-    _sent.extend(MPI.COMM_WORLD.isend(own, rank, TAG) for rank in dict.fromkeys((*others, *missing, *(said.rank for said in heard))))
+    _sent.extend(MPI.COMM_WORLD.isend(own, rank, ROLL_CALL) for rank in dict.fromkeys((*others, *missing, *(said.rank for said in heard))))
     known = {said.rank: said for said in heard}
     until = time.monotonic() + LISTEN_S
     while time.monotonic() < until:

@@ -12,11 +12,9 @@ from mpi4py import MPI
 
 from hpcml.core import stop_request
 from hpcml.mpi.call import named_call
+from hpcml.mpi.message_tags import STOP
 from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.reductions import all_max
-
-_WORD = 8586
-"""Tag of the word that a rank has been asked to stop."""
 
 
 class StopSignal:
@@ -82,8 +80,8 @@ class StopSignal:
         Collective over ``group``: one number; and an empty message to every other rank, once. `settle` ends it.
         """
         if self._received and not self._word:
-            self._word = [self._comm.isend(None, rank, _WORD) for rank in range(self._comm.size) if rank != self._comm.rank]
-        while self._comm.size > 1 and self._comm.iprobe(tag=_WORD):
+            self._word = [self._comm.isend(None, rank, STOP) for rank in range(self._comm.size) if rank != self._comm.rank]
+        while self._comm.size > 1 and self._comm.iprobe(tag=STOP):
             self._hear()
         return bool(all_max(int(self._received or self._heard > 0), group))
 
@@ -103,7 +101,7 @@ class StopSignal:
         return self.agreed()
 
     def _hear(self) -> None:
-        self._comm.recv(tag=_WORD)
+        self._comm.recv(tag=STOP)
         self._heard += 1
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -123,7 +123,8 @@ class Exchange:
         sizes = [{peer: n * dtype.itemsize for peer, n in sorted(counts.items()) if n} for counts in (send, recv)]
         own = torch.empty(sizes[0].pop(self.rank, 0), dtype=torch.uint8, device=device)
         sizes[1].pop(self.rank, None)
-        self._transports: list[Transport] = connect(comm, sizes[0], sizes[1], device, f"{what}, plan {tag}", backend, in_place)
+        self._transports: list[Transport]
+        self._transports, self._free = connect(comm, sizes[0], sizes[1], device, f"{what}, plan {tag}", backend, in_place)
         self.shared = next((t for t in self._transports if isinstance(t, SharedTransport)), None)
         self.in_place = next((t for t in self._transports if isinstance(t, DatatypeTransport)), None)
         self._others = [t for t in self._transports if t is not self.shared]
@@ -226,6 +227,7 @@ class Exchange:
             self._closed = True
             for transport in self._transports:
                 transport.close()
+            self._free()
 
     def _set_out(self) -> int:
         """Number of the step that begins."""

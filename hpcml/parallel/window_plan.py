@@ -11,6 +11,7 @@ from torch import Tensor
 from hpcml.core.errors import ShapeError
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.packed_exchange import PackedExchange, Place, Side
+from hpcml.parallel.recent import Recent
 from hpcml.parallel.transfers import Box, Index, transfers
 
 
@@ -45,7 +46,7 @@ class WindowPlan:
     Communication
     -------------
     Construction: local. Calls: neighbors; one message per peer for all tensors of the call together, packed contiguous; deterministic.
-    Buffers are made, and the neighbors told, at the first call with new leading shapes, and used again afterwards.
+    Buffers are made, and the neighbors told, at the first call with new leading shapes, and used again while these are among the last few.
     """
 
     def __init__(self, comm: MPI.Intracomm, source: Layout, target: Layout, boundary: Sequence[str], tag: int = 0) -> None:
@@ -59,7 +60,7 @@ class WindowPlan:
         self.own = self.incoming.pop(comm.rank, [])
         self.outgoing.pop(comm.rank, None)
         self.whole = next((b for b in self.own if b.shape == self.source_shape and not b.flipped and not b.repeated), None)
-        self._bound: dict[tuple[object, ...], _Bound] = {}
+        self._bound: Recent[_Bound] = Recent()
 
     def forward(self, tensors: Sequence[Tensor], fill: float = 0.0, meanwhile: Callable[[], None] | None = None) -> list[Tensor]:
         """Read this rank's window of every tensor.
@@ -128,9 +129,7 @@ class WindowPlan:
 
     def close(self) -> None:
         """Free all persistent requests."""
-        for bound in self._bound.values():
-            bound.exchange.close()
-        self._bound.clear()
+        self._bound.close()
 
     def _add_own(self, window: Tensor, consume: bool) -> Tensor:
         if self.whole is None:
@@ -145,16 +144,16 @@ class WindowPlan:
 
     def _bind(self, tensors: Sequence[Tensor], expected: tuple[int, ...], adjoint: bool) -> "_Bound":
         key = (adjoint, tensors[0].dtype, tensors[0].device, *(t.shape for t in tensors))
-        bound = self._bound.get(key)
-        if bound is None:
-            for t in tensors:
-                if tuple(t.shape[t.dim() - len(expected) :]) != expected or t.dtype != tensors[0].dtype:
-                    raise ShapeError(
-                        f"rank {self.comm.rank} of {self.comm.size} expected tensors of one dtype that end in its local shape {expected}, "
-                        f"got {tuple(t.shape)} {t.dtype}: pass this rank's block, as domain.scatter gives it"
-                    )
-            bound = self._bound[key] = _Bound(self, tensors, len(expected), adjoint)
-        return bound
+        return self._bound.get(key, lambda: self._made(tensors, expected, adjoint))
+
+    def _made(self, tensors: Sequence[Tensor], expected: tuple[int, ...], adjoint: bool) -> "_Bound":
+        for t in tensors:
+            if tuple(t.shape[t.dim() - len(expected) :]) != expected or t.dtype != tensors[0].dtype:
+                raise ShapeError(
+                    f"rank {self.comm.rank} of {self.comm.size} expected tensors of one dtype that end in its local shape {expected}, "
+                    f"got {tuple(t.shape)} {t.dtype}: pass this rank's block, as domain.scatter gives it"
+                )
+        return _Bound(self, tensors, len(expected), adjoint)
 
 
 class _Bound:
@@ -185,6 +184,11 @@ class _Bound:
         """Receive and unpack."""
         if self.exchange.routes:
             self.packed.wait(self._side(self.packed.landing, tensors))
+
+    def close(self) -> None:
+        """Free requests and buffers."""
+        self.exchange.close()
+        self._sides.clear()
 
     def _side(self, make: Callable[[Sequence[Tensor]], Side], tensors: Sequence[Tensor]) -> Side:
         key = make.__name__, *(t.stride() for t in tensors)

@@ -1,18 +1,19 @@
 """The transports of an exchange: each pair of ranks by the best way that both can go."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from mpi4py import MPI
 
 from hpcml.mpi.call import user_line
+from hpcml.mpi.message_tags import MessageTags
 from hpcml.parallel.transport.choice import asked_backend, choose_backend
 from hpcml.parallel.transport.datatypes import DatatypeTransport
 from hpcml.parallel.transport.greeting import Offer, describe_call, greet
 from hpcml.parallel.transport.ipc import DeviceMemory, IpcTransport
-from hpcml.parallel.transport.message_tags import next_tag
 from hpcml.parallel.transport.messages import MessageTransport
 from hpcml.parallel.transport.process import Process
 from hpcml.parallel.transport.segment import Segment
@@ -58,7 +59,7 @@ class Transport(Protocol):
 
 def connect(
     comm: MPI.Intracomm, send: Sizes, recv: Sizes, device: torch.device, what: str, backend: str | None, in_place: bool
-) -> list[Transport]:
+) -> tuple[list[Transport], Callable[[], None]]:
     """Make the transports of an exchange.
 
     Parameters
@@ -78,8 +79,10 @@ def connect(
 
     Returns
     -------
-    list of Transport
+    transports : list of Transport
         Shared memory last.
+    free : callable
+        Frees what they have in common, when all are closed.
 
     Communication
     -------------
@@ -95,18 +98,23 @@ def connect(
     process = Process.own()
     opens = on_gpu.offer if on_gpu else None
     call, place = describe_call(what), user_line()
-    offers = {peer: Offer(process, call=call, sizes=(send.get(peer, 0), recv.get(peer, 0)), place=place) for peer in peers}
+    all_tags = MessageTags.of(comm)
+    tag = all_tags.take()
+    offers = {peer: Offer(process, call=call, sizes=(send.get(peer, 0), recv.get(peer, 0)), place=place, tag=tag) for peer in peers}
     if memory is not None:
         offers |= {p: replace(offers[p], segment=memory.handle, starts=begin, device=opens) for p, begin in starts.items()}
     try:
         theirs, shared = greet(comm, offers)
+    except BaseException:
+        all_tags.free(tag)
+        raise
     finally:
         if memory is not None:
             memory.shut()
     otherwise = "mpi" if device.type == "cpu" else "staged"
     ways = {peer: otherwise if way == "shared" and peer not in shared else way for peer, way in ways.items()}
     watch = Watch(comm, {peer: offer.process for peer, offer in theirs.items()}, what)
-    tags = {peer: next_tag(comm, peer) for peer in peers}
+    tags = {peer: (tag, offer.tag) for peer, offer in theirs.items()}
     transports: list[Transport] = []
     for way in ("mpi", "staged", "one-shot"):
         if chosen := [peer for peer in peers if ways[peer] == way]:
@@ -119,7 +127,7 @@ def connect(
         transports.append(NcclTransport(comm, send, recv, device))
     if shared and memory is not None:
         transports.append(_shared(memory, on_gpu, {p: (*starts[p], send.get(p, 0)) for p in shared}, shared, theirs, recv, watch, device))
-    return transports
+    return transports, partial(all_tags.free, tag)
 
 
 def _shared(

@@ -21,8 +21,8 @@ class DatatypeTransport(MessageTransport):
         Ranks are counted in it.
     peers : sequence of int
         Those that are reached so.
-    tags : mapping of int to int
-        Of the messages with each peer.
+    tags : mapping of int to (int, int)
+        Of the messages from each peer and to it.
     watch : Watch
         Looks after the neighbors.
 
@@ -38,7 +38,7 @@ class DatatypeTransport(MessageTransport):
 
     way = "datatype"
 
-    def __init__(self, comm: MPI.Intracomm, peers: Sequence[int], tags: Mapping[int, int], watch: Watch) -> None:
+    def __init__(self, comm: MPI.Intracomm, peers: Sequence[int], tags: Mapping[int, tuple[int, int]], watch: Watch) -> None:
         self.peers = peers
         self.send, self.recv = ({},), ({},)
         self._comm, self._tags, self._watch = comm, tags, watch
@@ -56,10 +56,10 @@ class DatatypeTransport(MessageTransport):
         """Let the messages come from fields at these addresses, and go there."""
         self.close()
         self._peers, self._num_receives = [*self._taken, *self._given], len(self._taken)
-        ways = [self._comm.Recv_init] * len(self._taken) + [self._comm.Send_init] * len(self._given)
-        for make, peer, pieces in zip(ways, self._peers, [*self._taken.values(), *self._given.values()], strict=True):
+        ways = [(self._comm.Recv_init, 0)] * len(self._taken) + [(self._comm.Send_init, 1)] * len(self._given)
+        for (make, way), peer, pieces in zip(ways, self._peers, [*self._taken.values(), *self._given.values()], strict=True):
             cells = _all(pieces, addresses)
-            self._requests.append(make([MPI.BOTTOM, 1, cells], peer, self._tags[peer]))
+            self._requests.append(make([MPI.BOTTOM, 1, cells], peer, self._tags[peer][way]))
             cells.Free()  # the request keeps it
 
 

@@ -9,13 +9,11 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError
 from hpcml.mpi.call import current_call
+from hpcml.mpi.message_tags import GREETING
 from hpcml.mpi.patience import give_up, wait
 from hpcml.parallel.transport.ipc import DeviceOffer
 from hpcml.parallel.transport.process import Process
 from hpcml.parallel.transport.segment import Handle, Segment
-
-TAG = 32766
-"""Of all greetings, so that two ranks that are about to exchange different things meet and say so. `MessageTags` gives the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,8 @@ class Offer:
         Bytes that it sends to the other, and that it expects.
     place : str
         The caller's line, for errors.
+    tag : int
+        Of the messages that it expects.
     """
 
     process: Process
@@ -47,6 +47,7 @@ class Offer:
     call: str = ""
     sizes: tuple[int, int] = (0, 0)
     place: str = ""
+    tag: int = 0
 
 
 def greet(comm: MPI.Intracomm, offers: Mapping[int, Offer]) -> tuple[dict[int, Offer], dict[int, Segment]]:
@@ -86,12 +87,12 @@ def greet(comm: MPI.Intracomm, offers: Mapping[int, Offer]) -> tuple[dict[int, O
 
 def _swap(comm: MPI.Intracomm, messages: Mapping[int, Any], offers: Mapping[int, Offer]) -> dict[int, Any]:
     """A message to each peer and from each, in the order of the peers."""
-    pending = [comm.isend(message, peer, TAG) for peer, message in messages.items()]
+    pending = [comm.isend(message, peer, GREETING) for peer, message in messages.items()]
     heard: dict[int, Any] = {}
 
     def done() -> bool:
         for peer in messages:
-            if peer not in heard and (message := comm.improbe(source=peer, tag=TAG)) is not None:
+            if peer not in heard and (message := comm.improbe(source=peer, tag=GREETING)) is not None:
                 heard[peer] = message.recv()
         return len(heard) == len(messages) and bool(MPI.Request.Testall(pending))
 

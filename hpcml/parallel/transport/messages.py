@@ -38,8 +38,8 @@ class MessageTransport:
         Where kernels pack and unpack.
     way : str
         ``mpi``, ``staged`` or ``one-shot``.
-    tags : mapping of int to int
-        Of the messages with each peer.
+    tags : mapping of int to (int, int)
+        Of the messages from each peer and to it.
     watch : Watch
         Looks after the neighbors.
 
@@ -60,7 +60,7 @@ class MessageTransport:
         recv: Mapping[int, int],
         device: torch.device,
         way: str,
-        tags: Mapping[int, int],
+        tags: Mapping[int, tuple[int, int]],
         watch: Watch,
     ) -> None:
         self.way, self._watch, self._staged = way, watch, way == "staged"
@@ -74,8 +74,8 @@ class MessageTransport:
         self.recv: tuple[dict[int, Any], ...] = (ends[1],)
         self._event = torch.cuda.Event() if device.type == "cuda" else None
         self._peers, self._num_receives = [*recv, *send], len(recv)
-        receives = [comm.Recv_init([_visible(wire), MPI.BYTE], peer, tags[peer]) for peer, wire in whole[1].items()]
-        sends = [comm.Send_init([_visible(wire), MPI.BYTE], peer, tags[peer]) for peer, wire in whole[0].items()]
+        receives = [comm.Recv_init([_visible(wire), MPI.BYTE], peer, tags[peer][0]) for peer, wire in whole[1].items()]
+        sends = [comm.Send_init([_visible(wire), MPI.BYTE], peer, tags[peer][1]) for peer, wire in whole[0].items()]
         self._requests: list[MPI.Prequest] = [*receives, *sends]
 
     def sign(self, step: int, number: int) -> None:
