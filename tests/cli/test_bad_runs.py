@@ -52,10 +52,10 @@ FAULTS = {cut_short: "rank-00001.h5 holds .* bytes, .* were written", flip_a_bit
 
 
 @pytest.mark.parametrize("spoil", FAULTS, ids=lambda spoil: spoil.__name__)
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(spoil, trained, mpiexec, tmp_path):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(spoil, trained, alone, tmp_path):
     shutil.copytree(trained / "run", tmp_path / "run")
     spoil(newest(tmp_path / "run"))
-    done = mpiexec(1, "-m", "hpcml", "train", trained / "case.toml", "--run", tmp_path / "run")
+    done = alone("train", trained / "case.toml", "--run", tmp_path / "run")
     said = done.stdout + done.stderr
     assert done.returncode == 0 and "resuming after update 5 " in done.stdout, said
     assert len(re.findall(FAULTS[spoil], said)) == 1 and "skipped" in said, said

@@ -27,13 +27,13 @@ def digests(folder):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, mpiexec, small_case):
+def made(tmp_path_factory, alone, small_case):
     """The dataset, made on one rank."""
     folder = tmp_path_factory.mktemp("made")
     waves = {"trajectories": 8, "held_out": 2, "interval": 0.02}
     tables = {"grid": small_case["grid"], "equation": {"name": "shallow_water"}, "data": small_case["data"] | waves}
     (folder / "case.toml").write_text(tomli_w.dumps(tables))
-    done = hpcml(mpiexec, 1, "data", "generate", folder / "case.toml", "--out", folder / "waves")
+    done = alone("data", "generate", folder / "case.toml", "--out", folder / "waves")
     assert done.returncode == 0 and "complete: " in done.stdout, done.stderr
     return folder
 
@@ -91,19 +91,19 @@ def learned(made, mpiexec, small_case):
     return made / "run", done.stdout
 
 
-def test_it_is_trained_on_and_every_rank_reads_its_share(learned, mpiexec):
+def test_it_is_trained_on_and_every_rank_reads_its_share(learned, alone):
     run, text = learned
     assert "rank 0 read 0.05 MB, 50.0 % of the 0.10 MB of waves" in text, text  # once, through two epochs and all statistics
     (error,) = json.loads((run / "evaluation.json").read_text())["relative_l2"].values()
     assert 0 < error < 1
     (run / "evaluation.json").unlink()
-    done = hpcml(mpiexec, 1, "evaluate", run)
+    done = alone("evaluate", run)
     assert done.returncode == 0, done.stderr
     (again,) = json.loads((run / "evaluation.json").read_text())["relative_l2"].values()
     assert again == pytest.approx(error, rel=1e-9)  # float64 sums in another order
 
 
-def test_what_learned_from_it_is_rolled_out_beside_it_in_either_layout(made, learned, mpiexec):
+def test_what_learned_from_it_is_rolled_out_beside_it_in_either_layout(made, learned, mpiexec, alone):
     run, _ = learned
     valid = made / "waves" / "data" / "valid"
     done = hpcml(mpiexec, 2, "rollout", run, "--steps", "3")
@@ -120,9 +120,9 @@ def test_what_learned_from_it_is_rolled_out_beside_it_in_either_layout(made, lea
         assert all(np.array_equal(found[0], file[f"truth_{name}"][0]) for name, found in predicted.items())
     shutil.copytree(run, made / "other")
     config = made / "other" / "config.toml"
-    assert hpcml(mpiexec, 1, "data", "convert", valid, made / "valid.h5", "--to", "pdebench").returncode == 0
+    assert alone("data", "convert", valid, made / "valid.h5", "--to", "pdebench").returncode == 0
     config.write_text(config.read_text().replace(str(valid), str(made / "valid.h5")))
-    done = hpcml(mpiexec, 1, "rollout", made / "other", "--steps", "3", "--trajectories", "1")
+    done = alone("rollout", made / "other", "--steps", "3", "--trajectories", "1")
     assert done.returncode == 0, done.stderr
     with h5py.File(made / "other" / "snapshots" / "rollout.h5") as file:
         names = [name for name in file if name.startswith("prediction_")]
@@ -131,45 +131,61 @@ def test_what_learned_from_it_is_rolled_out_beside_it_in_either_layout(made, lea
     assert errors["model"][0] < 1 and len(errors["persistence"]) == 3
 
 
-def test_a_rollout_beyond_what_is_stored_is_refused_once(learned, mpiexec):
-    done = hpcml(mpiexec, 2, "rollout", learned[0], "--steps", "4")
-    assert done.returncode == 2 and done.stderr.count("has 4 times, enough to compare 3 steps") == 1, done.stderr
-
-
-def test_a_run_is_measured_on_other_files_on_any_number_of_ranks_and_refuses_what_means_something_else(made, learned, mpiexec, tmp_path):
-    """Permuted fields and a finer step are the same data; another box is not."""
-    run, valid = learned[0], made / "waves" / "data" / "valid"
-    (error,) = json.loads((run / "evaluation.json").read_text())["relative_l2"].values()
+@pytest.fixture(scope="module")
+def others(made, learned):
+    """Files beside what it has learned from: of permuted fields, of another box, of other times, of values that are no numbers."""
+    folder, valid = made / "others", made / "waves" / "data" / "valid"
+    folder.mkdir()
     with open_dataset(valid) as dataset:
         space = dataset.description
         order = [*space.channels_of(["momentum"]), *space.channels_of(["depth"])]
-        for name, changes in (("same", {}), ("other", {"coordinates": tuple(tuple(2 * c for c in row) for row in space.coordinates)})):
+        for name, changes in (("same", {}), ("box", {"coordinates": tuple(tuple(2 * c for c in row) for row in space.coordinates)})):
             permuted = replace(space, fields=space.fields[::-1], **changes)
-            with create_dataset(tmp_path / f"{name}.HDF5", "the-well", permuted) as copy:
+            with create_dataset(folder / f"{name}.HDF5", "the-well", permuted) as copy:
                 for trajectory in range(2):
                     copy.write(trajectory, 0, dataset.read(trajectory, channels=order))
-    done = hpcml(mpiexec, 2, "evaluate", run, "--data", tmp_path / "same.HDF5")
-    assert done.returncode == 0, done.stderr
-    errors = json.loads((run / "evaluation.json").read_text())["relative_l2"]
-    assert errors == {str(valid): error, str(tmp_path / "same.HDF5"): pytest.approx(error, rel=1e-9)}  # float64 sums in another order
-    done = hpcml(mpiexec, 2, "evaluate", run, "--data", tmp_path / "same.HDF5", tmp_path / "other.HDF5")
-    assert done.returncode == 2 and done.stderr.count("other.HDF5 does not go with ") == 1, done.stderr
-    assert done.stderr.count("the box along x should be 0 to 1, got 0 to 2") == 1, done.stderr
+    for name in ("times", "nan"):
+        shutil.copy(valid / "waves.hdf5", folder / f"{name}.hdf5")
+        with h5py.File(folder / f"{name}.hdf5", "r+") as file:
+            if name == "times":
+                file["dimensions/time"][:] = file["dimensions/time"][()] * 50
+            file["t0_fields/depth"][0, 1, 3:5, 6:10] = np.nan
+    return folder
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--set", "data.test=['OTHER']"], "OTHER does not go with "),
-    (["--set", "data.path=OTHER"], "OTHER: 8 values are not finite, the first of depth in trajectory 0, time 1, cell "),
-])  # fmt: skip
-def test_data_that_are_of_no_use_are_told_once_and_before_training(words, message, made, learned, mpiexec, tmp_path):
-    other = tmp_path / "other.hdf5"
-    shutil.copy(made / "waves" / "data" / "valid" / "waves.hdf5", other)
-    with h5py.File(other, "r+") as file:
-        if "data.test" in words[1]:
-            file["dimensions/time"][:] = file["dimensions/time"][()] * 50
-        file["t0_fields/depth"][0, 1, 3:5, 6:10] = np.nan
-    words = [word.replace("OTHER", str(other)) for word in words]
-    done = hpcml(mpiexec, 2, "train", made / "learn.toml", "--run", tmp_path / "run", *words, "--set", "data.inputs=[]")
-    assert done.returncode == 2 and done.stderr.count("hpcml: error:") == 1, done.stderr
-    assert done.stderr.count(message.replace("OTHER", str(other))) == 1 and "resuming" not in done.stdout, done.stderr
-    assert not (tmp_path / "run" / "metrics.csv").exists()
+@pytest.fixture(scope="module")
+def answers(made, learned, others, said):
+    """Of two ranks, to what they are asked to do with these files."""
+    train = ("train", made / "learn.toml", "--run", others / "run", "--set", "data.inputs=[]", "--set")
+    return said(
+        2,
+        {
+            "beyond": ("rollout", learned[0], "--steps", "4"),
+            "same": ("evaluate", learned[0], "--data", others / "same.HDF5"),
+            "box": ("evaluate", learned[0], "--data", others / "same.HDF5", others / "box.HDF5"),
+            "times": (*train, f"data.test=['{others}/times.hdf5']"),
+            "nan": (*train, f"data.path={others}/nan.hdf5"),
+        },
+    )
+
+
+def test_permuted_fields_are_the_same_data_on_any_number_of_ranks(made, learned, others, answers):
+    assert answers["same"] == ["status 0"] * 2
+    errors = json.loads((learned[0] / "evaluation.json").read_text())["relative_l2"]
+    error = errors[str(made / "waves" / "data" / "valid")]
+    assert errors[str(others / "same.HDF5")] == pytest.approx(error, rel=1e-9)  # float64 sums in another order
+
+
+REFUSED = {
+    "beyond": "has 4 times, enough to compare 3 steps",
+    "box": "box.HDF5 does not go with ",
+    "times": "times.hdf5 does not go with ",
+    "nan": "nan.hdf5: 8 values are not finite, the first of depth in trajectory 0, time 1, cell ",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_of_no_use_is_refused_on_every_rank_before_anything_is_computed(name, answers, others):
+    assert all(REFUSED[name] in text for text in answers[name]), answers[name]
+    assert name != "box" or all("the box along x should be 0 to 1, got 0 to 2" in text for text in answers[name])
+    assert not (others / "run" / "metrics.csv").exists()

@@ -10,12 +10,13 @@ import torch
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, mpiexec, small_case):
+def runs(tmp_path_factory, mpiexec, alone, small_case):
     """Folder with the case, trained on one rank and on two."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "case.toml").write_text(tomli_w.dumps(small_case | {"output": {"rollout_steps": 3}}))
     for ranks in (1, 2):
-        done = hpcml(mpiexec, ranks, "train", folder / "case.toml", "--run", folder / str(ranks))
+        words = ("train", folder / "case.toml", "--run", folder / str(ranks))
+        done = alone(*words) if ranks == 1 else hpcml(mpiexec, ranks, *words)
         assert done.returncode == 0, done.stderr
     return folder
 
@@ -35,7 +36,7 @@ def test_two_ranks_train_what_one_rank_trains(runs):
     assert left >= {"config.toml", "environment.json", "log", "metrics.csv", "checkpoints", "evaluation.json"}
 
 
-def test_it_rolls_out_on_another_number_of_ranks_and_is_drawn(runs, mpiexec):
+def test_it_rolls_out_on_another_number_of_ranks_and_is_drawn(runs, mpiexec, alone):
     done = hpcml(mpiexec, 3, "rollout", runs / "2")
     assert done.returncode == 0 and "persistence" in done.stdout, done.stderr
     errors = json.loads((runs / "2" / "rollout.json").read_text())
@@ -45,7 +46,7 @@ def test_it_rolls_out_on_another_number_of_ranks_and_is_drawn(runs, mpiexec):
         assert file["time"][:] == pytest.approx([0, 0.05, 0.1, 0.15]) and file.attrs["complete"]
         truth, prediction = (torch.from_numpy(file[f"{name}_vorticity"][-1]) for name in ("truth", "prediction"))
     assert float((prediction - truth).norm() / truth.norm()) == pytest.approx(errors["model"][-1])
-    assert hpcml(mpiexec, 1, "export", runs / "2").returncode == 0
+    assert alone("export", runs / "2").returncode == 0
     assert (runs / "2" / "rollout.png").read_bytes()[:4] == b"\x89PNG" and (runs / "2" / "rollout.gif").read_bytes()[:3] == b"GIF"
 
 
@@ -68,30 +69,10 @@ BAD = {
 }
 
 
-MISTAKES = """
-import json, sys
-import hpcml.mpi
-from hpcml.cli.main import main
-from hpcml.core.errors import HpcmlError
-comm = hpcml.mpi.world().comm
-for name, words in json.loads(sys.argv[1]).items():
-    try:
-        said = f"status {main(words)}"
-    except HpcmlError as error:
-        said = str(error)
-    everyone = comm.allgather(said)
-    if comm.rank == 0:
-        print("SAID", json.dumps([name, everyone]), flush=True)
-"""
-
-
 @pytest.fixture(scope="module")
-def mistakes(runs, mpiexec):
-    """What each rank raises for each mistake, made one after the other on one launch."""
+def mistakes(runs, said):
     train = {name: ["train", f"{runs}/case.toml", "--run", f"{runs}/{name}", *words] for name, (words, _) in BAD.items()}
-    done = mpiexec(2, "-c", MISTAKES, json.dumps(train))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return dict(json.loads(line[5:]) for line in done.stdout.splitlines() if line.startswith("SAID "))
+    return said(2, train)
 
 
 @pytest.mark.parametrize("name", BAD)
