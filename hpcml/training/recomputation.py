@@ -1,6 +1,6 @@
 """Compute parts of a model again in the backward pass, instead of keeping what they computed in the forward pass."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatchcase
 from types import TracebackType
@@ -12,6 +12,9 @@ from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from hpcml.core.errors import ConfigError
 
+LONG = 3
+"""Blocks of a list from which on the last is kept: it is the first that the backward pass needs, so keeping it adds nothing to the peak."""
+
 
 def recompute(model: nn.Module, parts: Iterable[str] = ()) -> list[nn.Module]:
     """Let the blocks of a model keep nothing but what they are given; the backward pass computes the rest again, block by block.
@@ -22,8 +25,9 @@ def recompute(model: nn.Module, parts: Iterable[str] = ()) -> list[nn.Module]:
         Anybody's. Its state dict stays as it is.
     parts : iterable of str
         Names as in ``model.named_modules()``, ``*`` for any part, as in "network.blocks.*". By default the blocks are found: of the first
-        level of the model that has several parts those that have parts themselves, where elements of a ModuleList or ModuleDict count as
-        parts of the model; if there are none, the whole level is one block.
+        level of the model that has several parts those that have parts themselves, where the elements of a list of blocks (a ModuleList, a
+        ModuleDict, or an `nn.Sequential` of several blocks) count as parts of the model, but for the last of a list of three or more: it is
+        needed as soon as the backward pass begins. If there are none, the whole level is one block.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def recompute(model: nn.Module, parts: Iterable[str] = ()) -> list[nn.Module]:
     --------
     >>> model = nn.ModuleList(nn.Sequential(nn.Linear(2, 2), nn.GELU(), nn.Linear(2, 2)) for _ in range(3))
     >>> len(recompute(model)), len(recompute(model, ["0", "1"]))
-    (3, 2)
+    (2, 2)
     """
     blocks = _named(model, tuple(parts)) or list(dict.fromkeys(_blocks(model)))
     for block in blocks:
@@ -71,19 +75,29 @@ def _named(model: nn.Module, patterns: tuple[str, ...]) -> list[nn.Module]:
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:
-    parts = list(_parts(model))
-    if len(parts) == 1 and any(parts[0].children()):
-        return _blocks(parts[0])
-    return [part for part in parts if any(part.children())] or [model]
+    """Parts of the first level that has several, if they have parts themselves."""
+    children = list(model.children())
+    if len(children) == 1 and any(children[0].children()):
+        return _blocks(children[0])
+    if _is_list(model):
+        return _elements(model)
+    return [block for child in children for block in (_elements(child) if _is_list(child) else [child] * _is_block(child))] or [model]
 
 
-def _parts(model: nn.Module) -> Iterator[nn.Module]:
-    """Children; a list is never called, its elements are."""
-    for child in model.children():
-        if isinstance(child, nn.ModuleList | nn.ModuleDict):
-            yield from _parts(child)
-        else:
-            yield child
+def _is_block(module: nn.Module) -> bool:
+    return any(module.children())
+
+
+def _is_list(module: nn.Module) -> bool:
+    several = isinstance(module, nn.Sequential) and sum(map(_is_block, module)) > 1
+    return several or isinstance(module, nn.ModuleList | nn.ModuleDict)
+
+
+def _elements(blocks: nn.Module) -> list[nn.Module]:
+    """Blocks of a list without the last, whose activations are all there when the backward pass comes to it: it is its first."""
+    inner = filter(_is_block, blocks.children())
+    found = [block for child in inner for block in (_elements(child) if _is_list(child) else [child])]
+    return found[:-1] if len(found) >= LONG else found
 
 
 class _Recomputed:
