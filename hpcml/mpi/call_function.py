@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from functools import wraps
-from inspect import signature
 from typing import Any
 
 import torch
+from torch._functorch.utils import unwrap_dead_wrappers
 
 from hpcml.mpi.call import current_call, resumed
 
@@ -18,9 +18,14 @@ class CallFunction(torch.autograd.Function):
         super().__init_subclass__(**kwargs)
         first = "setup_context" if "setup_context" in cls.__dict__ else "forward"
         setattr(cls, first, staticmethod(_noting(cls.__dict__[first].__func__)))
-        forward: Any = cls.forward
-        forward.__signature__ = signature(forward)  # else torch works it out anew at every call, for ten microseconds
         cls.backward = staticmethod(_resuming(cls.__dict__["backward"].__func__))  # type: ignore[method-assign]
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Call it. Torch binds the arguments to the signature of ``forward`` first, by sixty calls of Python: none has defaults here."""
+        if torch._C._are_functorch_transforms_active():
+            return super().apply(*args)
+        return super(torch.autograd.Function, cls).apply(*unwrap_dead_wrappers(args))  # type: ignore[misc]
 
 
 def _noting(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,6 @@
 """Functions that bear the name of their call cost torch no search at every call."""
 
-import inspect
+import sys
 
 import torch
 
@@ -23,8 +23,14 @@ class Doubled(CallFunction):
         return 2 * cotangent
 
 
-def test_the_signature_that_torch_asks_for_is_kept():
-    assert inspect.signature(Doubled.forward) is inspect.signature(Doubled.forward)
+def test_a_call_is_few_calls_of_python():
+    x, made = torch.ones(2, requires_grad=True), []
+    sys.setprofile(lambda frame, event, _: made.append(frame.f_code.co_qualname) if event == "call" else None)
+    try:
+        Doubled.apply(x)
+    finally:
+        sys.setprofile(None)
+    assert len(made) < 12, made  # torch's own way to call one makes some fifty more
 
 
 def test_the_outermost_name_is_that_of_the_call():

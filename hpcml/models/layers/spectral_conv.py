@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hpcml.fields.domain import Domain
 from hpcml.fields.low_modes import low_modes
 from hpcml.models.layers.autocast import is_autocast, no_autocast
+from hpcml.models.layers.mode_product import multiply_modes
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_wide, share_parameters
 from hpcml.models.layers.reach import check_field
@@ -96,14 +97,6 @@ class SpectralConv(nn.Module):
         autocast = is_autocast(x.device)
         with no_autocast(x.device):
             u = x.to(torch.promote_types(x.dtype, torch.float32))
-            matrices = torch.view_as_complex(weight.to(torch.promote_types(weight.dtype, torch.float32)))
-            y = transform.cells(multiply_modes(transform.modes(u), matrices[transform.block]))
+            y = transform.cells(multiply_modes(transform.modes(u), weight, transform.block))
             y = y + bias[0].view(-1, *(1,) * self.domain.num_dims) if bias else y
             return y if autocast else y.to(x.dtype)  # autocast leaves the output of a Fourier transform in float32
-
-
-def multiply_modes(s: Tensor, weight: Tensor) -> Tensor:
-    """sum_i s[b, i, k] weight[i, o, k], one matrix product per mode."""
-    modes = s.shape[2:]
-    product = s.flatten(2).permute(2, 0, 1) @ weight.flatten(2).permute(2, 0, 1)
-    return product.permute(1, 2, 0).unflatten(2, modes)
