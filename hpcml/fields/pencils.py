@@ -90,6 +90,8 @@ class Pencils:
         self.there.append(None)
         self.back.append(None)
         self.layout_out, self.process_dims_out = layout, path[-1][1]
+        self._in_columns = {dims: transformable(dims, self.shape, self.kept, self.real) for dims, _, _ in self.stages}
+        self._counts: dict[tuple[object, ...], Tensor] = {}
 
     @uncompiled
     def modes(self, x: Tensor, norm: str) -> Tensor:
@@ -123,10 +125,13 @@ class Pencils:
         """Each mode times how often it counts in a real array (power 1) or over it (-1): twice if its conjugate is not stored."""
         if not self.real:
             return s
-        low, high = self.layout_out.box(self.comm.rank)[-1]
-        modes = torch.arange(low, high, device=s.device)
-        twice = (modes > 0) & (2 * modes < self.shape[-1])
-        return s * torch.where(twice, 2.0**power, 1.0).to(s.dtype.to_real())
+        key = power, s.dtype, s.device
+        if key not in self._counts:
+            low, high = self.layout_out.box(self.comm.rank)[-1]
+            modes = torch.arange(low, high, device=s.device)
+            twice = (modes > 0) & (2 * modes < self.shape[-1])
+            self._counts[key] = torch.where(twice, 2.0**power, 1.0).to(s.dtype.to_real())
+        return s * self._counts[key]
 
     def close(self) -> None:
         """Free all persistent requests."""
@@ -135,14 +140,13 @@ class Pencils:
                 move.close()
 
     def _stage(
-        self, here: Tensor | Passage, dims: Sequence[int], shape_out: tuple[int, ...], norm: str, move: Transpose | None, back: bool
+        self, here: Tensor | Passage, dims: tuple[int, ...], shape_out: tuple[int, ...], norm: str, move: Transpose | None, back: bool
     ) -> Tensor | Passage:
         """Transform along dims what is here, or arrives; into the messages of the transpose that follows, or a result."""
         like = here.moved if isinstance(here, Passage) else here
         dtype = like.dtype.to_complex() if dims and not back else like.dtype
         dtype = dtype.to_real() if back and self.real and len(self.shape) - 1 in dims else dtype
-        in_columns = like.device.type == "cpu" and transformable(dims, self.shape, self.kept, self.real)
-        if not in_columns or dtype.to_complex() not in column_functions():
+        if like.device.type != "cpu" or not self._in_columns[dims] or dtype.to_complex() not in column_functions():
             op = partial(self._to_cells if back else self._to_modes, dims=dims, norm=norm)
             return _run(_whole(here), dims, shape_out, dtype, op, move)
         passage = None if move is None else move.passage(len(like), dtype, like.device)
@@ -150,7 +154,7 @@ class Pencils:
         target = [out] if passage is None else passage.leaving
         source = here.arrive() if isinstance(here, Passage) else [here.resolve_conj().resolve_neg().contiguous()]
         scale = math.prod(self.shape[d] for d in dims) ** -_SCALED[norm][back]
-        if tuple(dims) == (0,):
+        if dims == (0,):
             transform_columns(source, target, back, scale)
         elif back:
             transform_slabs(out, source, back, scale)
@@ -186,7 +190,7 @@ _How = tuple[Pencils, str]
 def _rows(operator: Callable[[Tensor, str], Tensor], t: Tensor, norm: str, num_dims: int) -> tuple[Tensor]:
     """Whatever leads the array is one run of rows."""
     y = operator(t.flatten(0, -num_dims - 1), norm)
-    return (y.unflatten(0, t.shape[:-num_dims]),)
+    return (y.view(*t.shape[:-num_dims], *y.shape[1:]) if t.dim() > num_dims + 1 else y,)
 
 
 def _forth(how: _How, x: Tensor) -> tuple[Tensor]:
