@@ -6,6 +6,7 @@
 Matrices are brought together mode by mode before they are multiplied: as they lie, torch takes each apart by itself.
 """
 
+import math
 from types import EllipsisType
 from typing import Any
 
@@ -95,8 +96,9 @@ def _product(s: Tensor, w: Tensor) -> Tensor:
 
 def _by_mode(t: Tensor) -> Tensor:
     """(a, b, *k) as (modes, a, b), contiguous; turned over as a matrix, which torch does block by block."""
-    a, b = t.shape[:2]
-    return t.resolve_conj().reshape(a * b, t[0, 0].numel()).t().contiguous().view(-1, a, b)
+    a, b, *modes = t.shape
+    count = math.prod(modes)
+    return t.resolve_conj().reshape(a * b, count).t().contiguous().view(count, a, b)
 
 
 def _by_channel(t: Tensor, modes: torch.Size) -> Tensor:

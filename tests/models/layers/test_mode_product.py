@@ -42,6 +42,14 @@ def test_batches_of_torch_func(batched):
     assert torch.allclose(ours, torch.func.vmap(by_einsum, batched)(s, weight), rtol=1e-14)
 
 
+def test_no_sample_and_no_mode():
+    s, weight = drawn()
+    assert multiply_modes(s[:0], weight, BLOCK).shape == (0, 4, 2, 3)
+    none = (..., slice(1, 1), slice(0, 3))
+    (gradient,) = torch.autograd.grad(multiply_modes(s[:, :, :0], weight, none).abs().sum(), weight)
+    assert not gradient.any()
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_bits_of_a_mode_do_not_hang_on_its_neighbors(batch):
     s, weight = torch.randn(batch, 8, 6, 5, dtype=torch.complex64), torch.randn(8, 8, 6, 5, 2)
