@@ -3,9 +3,9 @@
 Nothing heavy is imported until it is used: ``hpcml.Grid`` or ``hpcml.models`` loads what it needs at its first mention.
 """
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+
+from hpcml.core.lazy import lazily
 
 __version__ = "0.1.0"
 
@@ -18,19 +18,5 @@ _HOMES = {
     "load": "hpcml.runs.load",
     "verify": "hpcml.models.verification.verify",
 }
-_PACKAGES = frozenset(entry.parent.name for entry in Path(__file__).parent.glob("*/__init__.py"))
-
-
-def __getattr__(name: str) -> Any:
-    """Import what ``hpcml.NAME`` stands for (PEP 562): a public name from its home, or a sub-package."""
-    if name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
-        globals()[name] = value
-        return value
-    if name in _PACKAGES:
-        return import_module(f"hpcml.{name}")
-    raise AttributeError(f"hpcml has no {name!r}; it has {', '.join(sorted(_PACKAGES | set(_HOMES)))}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_PACKAGES})
+_PACKAGES = {path.parent.name: f"hpcml.{path.parent.name}" for path in Path(__file__).parent.glob("*/__init__.py")}
+__getattr__, __dir__ = lazily(__name__, _HOMES | _PACKAGES)

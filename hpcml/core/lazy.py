@@ -14,7 +14,7 @@ def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any]
     package : str
         Its ``__name__``.
     homes : mapping of str to str
-        By name, the module that it is in.
+        By name, the module that it is in; ``hpcml.models.layers`` for ``layers`` of ``hpcml.models`` is the module itself.
 
     Communication
     -------------
@@ -29,8 +29,9 @@ def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any]
 
     def get(name: str) -> Any:
         if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}; it offers {', '.join(sorted(homes))}")
-        value = getattr(import_module(homes[name]), name)
+            raise AttributeError(f"{package} has no {name!r}; it has {', '.join(sorted(homes))}")
+        module = import_module(homes[name])
+        value = module if homes[name] == f"{package}.{name}" else getattr(module, name)
         setattr(sys.modules[package], name, value)
         return value
 

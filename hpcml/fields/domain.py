@@ -123,8 +123,8 @@ class Domain(Space):
         """
         return self.once((key, boundary), lambda tag: WindowPlan(self.comm, self.layout, target(), boundary, tag))
 
-    def halo_plan(self, widths: Sequence[tuple[int, int]], boundary: Sequence[str] | None = None) -> WindowPlan:
-        """Plan that widens this rank's block by (lower, upper) ghost cells along each dim; see `halo`."""
+    def ghost_window(self, widths: Sequence[tuple[int, int]], boundary: Sequence[str] | None = None) -> WindowPlan:
+        """Plan that reads the window of this rank's block and (lower, upper) ghost cells along each dim; see `halo`."""
         widths = tuple(widths)
         return self.plan(("halo", widths), lambda: self.layout.widened(widths), self.boundary if boundary is None else tuple(boundary))
 
@@ -155,7 +155,7 @@ class Domain(Space):
         Neighbours, one message per neighbour; backward sends the ghosts' gradients to their owners.
         """
         each = ((widths, widths),) * self.num_dims if isinstance(widths, int) else widths
-        return window(self.halo_plan(each, (boundary,) * self.num_dims if isinstance(boundary, str) else boundary), *fields, fill=fill)
+        return window(self.ghost_window(each, (boundary,) * self.num_dims if isinstance(boundary, str) else boundary), *fields, fill=fill)
 
     @named_call
     def scatter(self, x: Tensor | None, root: int = 0) -> Tensor:

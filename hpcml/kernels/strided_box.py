@@ -1,4 +1,4 @@
-"""Bytes of a strided box in one canonical form, whatever described it: a NumPy or torch view, or a nest of MPI datatypes.
+"""Bytes of a strided box in one canonical form, whichever NumPy or torch view described it.
 
 The bytes are those of nested loops, the last index running fastest:
 

@@ -3,9 +3,10 @@
 Nothing is imported until it is used, so ``import hpcml.mpi`` starts neither MPI nor torch.
 """
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hpcml.core.lazy import lazily
 
 if TYPE_CHECKING:
     from hpcml.mpi.agreement import agree, agree_on_error, raise_together
@@ -27,25 +28,11 @@ __all__ = [
     "start_sum",
     "world",
 ]
-_HOMES = {
-    "StopSignal": "stop_signal",
-    "World": "world",
-    "mpi_library": "world",
-    "agree": "agreement",
-    "agree_on_error": "agreement",
-    "raise_together": "agreement",
-} | dict.fromkeys(("InPlaceSum", "all_max", "all_min", "all_sum", "start_sum"), "reductions")
-_MODULES = frozenset(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-
-
-def __getattr__(name: str) -> Any:
-    """Import what ``hpcml.mpi.NAME`` stands for (PEP 562)."""
-    if name in _HOMES:
-        return getattr(import_module(f"hpcml.mpi.{_HOMES[name]}"), name)
-    if name in _MODULES:  # `world` too: that module can be called
-        return import_module(f"hpcml.mpi.{name}")
-    raise AttributeError(f"hpcml.mpi has no {name!r}; it has {', '.join(sorted(_MODULES | set(_HOMES)))}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_MODULES})
+_HOMES = {path.stem: f"hpcml.mpi.{path.stem}" for path in Path(__file__).parent.glob("[a-z]*.py")} | {  # `world` too, which can be called
+    "StopSignal": "hpcml.mpi.stop_signal",
+    "World": "hpcml.mpi.world",
+    "mpi_library": "hpcml.mpi.world",
+    **dict.fromkeys(("agree", "agree_on_error", "raise_together"), "hpcml.mpi.agreement"),
+    **dict.fromkeys(("InPlaceSum", "all_max", "all_min", "all_sum", "start_sum"), "hpcml.mpi.reductions"),
+}
+__getattr__, __dir__ = lazily(__name__, _HOMES)

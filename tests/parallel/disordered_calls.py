@@ -15,7 +15,6 @@ from mpi4py import MPI
 from hpcml import Grid, decompose, equations, parallel
 from hpcml.fields import difference, fft
 from hpcml.fields.low_modes import low_modes
-from hpcml.fields.partial_halo import PartialHalo
 from hpcml.models import FNO, UNet, layers
 from hpcml.training import loss
 
@@ -165,7 +164,7 @@ def cells(setting):
 
 
 def window_adjoint(setting):
-    wide = setting.domain().halo_plan(((1, 1), (1, 1)))
+    wide = setting.domain().ghost_window(((1, 1), (1, 1)))
     y = torch.ones(1, *wide.target_shape, requires_grad=True)
     return lambda: parallel.window_adjoint(wide, y)[0]
 
@@ -187,9 +186,6 @@ FUNCTIONS = {
     "ifftn": function(lambda d, x: fft.ifftn(d, fft.fftn(d, x)).abs(), "fftn"),
     "LowModes.modes": made(modes, "LowModes.modes", differentiable=True),
     "LowModes.cells": made(cells, "LowModes.cells", differentiable=True),
-    "PartialHalo": made(
-        lambda s: (lambda p: lambda: p(s.field()))(PartialHalo(s.domain(), 1, every=1)), "PartialHalo", differentiable=True
-    ),
     "derivative": function(lambda d, x: difference.derivative(x, d, 0), "derivative"),
     "gradient": function(lambda d, x: difference.gradient(x, d)[0], "gradient"),
     "divergence": function(lambda d, x: difference.divergence(x, d), "divergence"),
@@ -201,7 +197,7 @@ FUNCTIONS = {
     "sum_reduce": function(lambda d, x: parallel.sum_reduce(d.comm, x[..., 0, 0]), "sum_reduce"),
     "global_sum": function(lambda d, x: parallel.global_sum(d.comm, x[..., 0, 0])[0], "global_sum", local=("backward",)),
     "replicated": function(lambda d, x: parallel.replicated(d.comm, x[..., 0, 0])[0], "replicated", local=("forward",)),
-    "window": function(lambda d, x: parallel.window(d.halo_plan(((1, 1), (1, 1))), x)[0], "window of", "window backward"),
+    "window": function(lambda d, x: parallel.window(d.ghost_window(((1, 1), (1, 1))), x)[0], "window of", "window backward"),
     "window_adjoint": made(window_adjoint, "window_adjoint", differentiable=True),
     "AdvectionDiffusion": tendency(equations.AdvectionDiffusion(velocity=(1.0, 1.0)), 1),
     "Burgers": tendency(equations.Burgers(), 2),

@@ -3,7 +3,6 @@
 INSIDE = {
     "parallel.transport": "carries what plans exchange, whose cases fill it",
     "parallel.packed_exchange": "as parallel.transport",
-    "parallel.ghosts": "the messages of RelaxedHalo",
     "parallel.link": "measures for `hpcml tune`, a command of its own",
     "pair": "makes operators; the cases are those of the operators",
     "sum_together": "the sum in replicated and global_sum",

@@ -7,7 +7,6 @@ from hpcml.data.moments import moments
 from hpcml.linear import conjugate_gradients, red_black_sor
 from hpcml.models import layers
 from hpcml.parallel import Exchange, HaloPlan
-from hpcml.parallel.relaxed_halo import Freshness, RelaxedHalo
 from hpcml.training.relative_error import relative_errors
 from tests.parallel.disordered_calls import SIDES, made, plain
 
@@ -57,12 +56,6 @@ def deep_halo(setting):
     u, halo = plan(setting)
     deep = parallel.DeepHalo(halo)
     return lambda: deep.step(u)
-
-
-def relaxed_halo(setting):
-    domain = setting.domain()
-    halo = RelaxedHalo(setting.comm, domain.layout, [(1, 1), (0, 0)], domain.boundary, Freshness(order=1), every=2)
-    return lambda: halo.run(setting.field().detach(), lambda w: w[:, :, 1:-1], 4)
 
 
 def exchange(setting):
@@ -119,10 +112,9 @@ PARALLEL = {
     "HaloPlan.begin_accumulate": made(halo_plan("begin_accumulate", "end"), "halo"),
     "HaloPlan": plain(plan, "halo"),
     "DeepHalo": made(deep_halo, "halo"),
-    "RelaxedHalo": made(relaxed_halo, "ghosts", "maximum"),
     "Exchange.wait": made(exchange, "four numbers"),
     "Exchange": plain(exchange, "four numbers"),
-    "WindowPlan": plain(lambda s: s.domain().halo_plan(((1, 1), (1, 1))).forward([s.field().detach()]), "window"),
+    "WindowPlan": plain(lambda s: s.domain().ghost_window(((1, 1), (1, 1))).forward([s.field().detach()]), "window"),
     "adjoint_error": plain(adjoint_test, "sum of"),
     "build": plain(lambda s: layers.Conv2d(s.domain(), 2, 2, 3), "Conv2d "),
     "decompose": plain(lambda s: decompose(Grid(SIDES[2]), s.comm, data=s.comm.size), "Split"),

@@ -1,10 +1,9 @@
-"""Layers on a domain: each is the serial torch layer on one rank and its exact equal on many.
+"""Layers on a domain, or on any space: each is the serial torch layer on one rank and its exact equal on many.
 
-A layer is constructed as torch's is, after the domain of its input, and tells the domain of its output as ``domain_out``.
+A layer is constructed as torch's is, after the domain or space of its input. Those of grids tell the domain of the output: ``domain_out``.
 """
 
-from importlib import import_module
-from typing import Any
+from hpcml.core.lazy import lazily
 
 _MODULES = {
     "conv": ("Conv1d", "Conv2d", "Conv3d"),
@@ -24,15 +23,6 @@ _MODULES = {
     "norm_layer": ("LayerNorm",),
     "pointwise": ("Pointwise",),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+_HOMES = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = lazily(__name__, _HOMES)
