@@ -89,9 +89,13 @@ def pytest_collection_modifyitems(config, items):
     def size_of(item):
         return item.callspec.params["_ranks"] if item.get_closest_marker("parallel") else 1
 
-    wants_gpu = {item for item in items if item.get_closest_marker("gpu")}
-    chosen = [item for item in items if size_of(item) == LAUNCH.size and (item not in wants_gpu or _gpu() is not None)]
-    config.hook.pytest_deselected(items=sorted({*items} - {*chosen}, key=items.index))
+    def runs_here(item):
+        return size_of(item) == LAUNCH.size and (item.get_closest_marker("gpu") is None or _gpu() is not None)
+
+    chosen, others = [], []
+    for item in items:
+        (chosen if runs_here(item) else others).append(item)
+    config.hook.pytest_deselected(items=others)
     items[:] = chosen
 
 
