@@ -6,7 +6,7 @@
 //
 // Types    REAL: float, double
 // Layout   u is (outer, cells + 2 ghosts, inner) with 1 ghost cell for upwind and 3 for WENO, results are (outer, cells + 1, inner), both
-//          contiguous; faces = (cells + 1) inner, and neighbours along the dim lie inner elements apart, so that one loop serves every dim.
+//          contiguous; faces = (cells + 1) inner, and neighbors along the dim lie inner elements apart, so that one loop serves every dim.
 // Launch   any grid and block: grid-stride, x over faces, y over outer.
 // Aliasing results must not overlap u or speed.   Determinism: bit-exact.   Twin: flux_twin.upwind_flux_twin and so on.
 #include "grid_stride.h"

@@ -1,4 +1,4 @@
-// Nearest-neighbour stencils: 5 points in two dims, 7 points in three, and diffusion with a coefficient that varies from cell to cell.
+// Nearest-neighbor stencils: 5 points in two dims, 7 points in three, and diffusion with a coefficient that varies from cell to cell.
 //
 //   five_point    out = centre u + near_y (u_j-1 + u_j+1) + near_x (u_i-1 + u_i+1)
 //   seven_point   out = centre u + near_z (u_k-1 + u_k+1) + near_y (u_j-1 + u_j+1) + near_x (u_i-1 + u_i+1)
@@ -45,7 +45,7 @@ extern "C" __global__ void seven_point(REAL* __restrict__ out, const REAL* __res
             }
 }
 
-// Flux through the two faces of a cell across one dim, whose neighbours lie s elements away.
+// Flux through the two faces of a cell across one dim, whose neighbors lie s elements away.
 #define FACES(u, a, i, s)                                                        \
     ((REAL)0.5 * (AT(a, i) + AT(a, (i) + (s))) * (AT(u, (i) + (s)) - AT(u, i))   \
      - (REAL)0.5 * (AT(a, (i) - (s)) + AT(a, i)) * (AT(u, i) - AT(u, (i) - (s))))

@@ -50,7 +50,7 @@ def derivative(u: Tensor, domain: Domain, dim: int, order: int = 2, boundary: Se
 
     Communication
     -------------
-    Neighbours along the dim, one message each; ``order / 2`` layers of cells.
+    Neighbors along the dim, one message each; ``order / 2`` layers of cells.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def gradient(u: Tensor, domain: Domain, order: int = 2, boundary: Sequence[str] 
 
     Communication
     -------------
-    Neighbours, one message each.
+    Neighbors, one message each.
     """
     weights, dims = _weights(FIRST, order), tuple(range(domain.num_dims))
     wide = _wide(u, domain, order, boundary, dims)
@@ -103,7 +103,7 @@ def divergence(v: Tensor, domain: Domain, order: int = 2, boundary: Sequence[str
 
     Communication
     -------------
-    Neighbours, one message each.
+    Neighbors, one message each.
     """
     if v.shape[1] != domain.num_dims:
         raise ShapeError(f"the divergence of a field of {domain.num_dims} dims needs as many components, got {v.shape[1]} channels")
@@ -119,7 +119,7 @@ def laplacian(u: Tensor, domain: Domain, order: int = 2, boundary: Sequence[str]
 
     Communication
     -------------
-    Neighbours, one message each.
+    Neighbors, one message each.
     """
     weights, dims = _weights(SECOND, order), tuple(range(domain.num_dims))
     wide = _wide(u, domain, order, boundary, dims)

@@ -152,7 +152,7 @@ class Domain(Space):
 
         Communication
         -------------
-        Neighbours, one message per neighbour; backward sends the ghosts' gradients to their owners.
+        Neighbors, one message per neighbor; backward sends the ghosts' gradients to their owners.
         """
         each = ((widths, widths),) * self.num_dims if isinstance(widths, int) else widths
         return window(self.ghost_window(each, (boundary,) * self.num_dims if isinstance(boundary, str) else boundary), *fields, fill=fill)

@@ -169,7 +169,11 @@ def _pencils(domain: Domain, real: bool, rows: int) -> Pencils:
         return domain.once(("fft", real), lambda tag: Pencils(domain.comm, shape, process_dims, dims, kept, real, tag))
     shape, kept, process_dims = (rows, *shape), (rows, *kept), (1, *process_dims)
     several: Recent[Pencils] = domain.once(("fft", real), lambda _: Recent())
-    return several.get(rows, lambda: Pencils(domain.comm, shape, process_dims, (1,), kept, real, rows, home=True))
+    pencils = several.get(rows)
+    if pencils is None:
+        return several.add(rows, Pencils(domain.comm, shape, process_dims, (1,), kept, real, rows, home=True))
+    several.move_to_end(rows)
+    return pencils
 
 
 def _check(t: Tensor, domain: Domain, norm: str, what: str) -> None:

@@ -44,7 +44,12 @@ class Transpose:
 
     def passage(self, rows: int, dtype: torch.dtype, device: torch.device) -> "Passage":
         """Buffers for ``rows`` fields; made at the first call."""
-        return self._passages.get((rows, dtype), lambda: Passage(self, rows, dtype, device))
+        key = rows, dtype
+        passage = self._passages.get(key)
+        if passage is None:
+            return self._passages.add(key, Passage(self, rows, dtype, device))
+        self._passages.move_to_end(key)
+        return passage
 
     def close(self) -> None:
         """Free all persistent requests."""

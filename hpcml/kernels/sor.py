@@ -27,7 +27,7 @@ def sor_half_sweep(u: Array, f: Array, centre: float, near: Sequence[float], ome
     centre : float
         Diagonal of the operator, not zero; for the Laplacian -2 sum_d 1 / dx_d^2.
     near : sequence of float
-        Weight of the neighbours across each spatial dim: two or three of them.
+        Weight of the neighbors across each spatial dim: two or three of them.
     omega : float
         Relaxation, 0 < omega < 2; 1 is Gauss-Seidel.
     colour : int

@@ -1,4 +1,4 @@
-"""Nearest-neighbour stencils in two and three dims, with constant and with variable coefficients."""
+"""Nearest-neighbor stencils in two and three dims, with constant and with variable coefficients."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ DIFFUSION = {
 
 
 def star_stencil(out: Array, u: Array, centre: float, near: Sequence[float]) -> None:
-    """Weighted sum of every cell and its nearest neighbours.
+    """Weighted sum of every cell and its nearest neighbors.
 
         out_i = centre u_i + sum_d near_d (u_(i - e_d) + u_(i + e_d))
 
@@ -36,7 +36,7 @@ def star_stencil(out: Array, u: Array, centre: float, near: Sequence[float]) -> 
     centre : float
         Weight of the cell itself.
     near : sequence of float
-        Weight of the two neighbours across each spatial dim: two or three of them.
+        Weight of the two neighbors across each spatial dim: two or three of them.
 
     Raises
     ------

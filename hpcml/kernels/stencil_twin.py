@@ -9,7 +9,7 @@ from hpcml.kernels.arguments import Array
 
 
 def five_point_twin(out: Array, u: Array, *rest: Any) -> None:
-    """Weighted sum of a cell and its four neighbours."""
+    """Weighted sum of a cell and its four neighbors."""
     centre, near_y, near_x = rest[-3:]
     out[...] = (
         centre * u[..., 1:-1, 1:-1] + near_y * (u[..., :-2, 1:-1] + u[..., 2:, 1:-1]) + near_x * (u[..., 1:-1, :-2] + u[..., 1:-1, 2:])
@@ -17,7 +17,7 @@ def five_point_twin(out: Array, u: Array, *rest: Any) -> None:
 
 
 def seven_point_twin(out: Array, u: Array, *rest: Any) -> None:
-    """Weighted sum of a cell and its six neighbours."""
+    """Weighted sum of a cell and its six neighbors."""
     centre, near_z, near_y, near_x = rest[-4:]
     out[...] = (
         centre * u[..., 1:-1, 1:-1, 1:-1]

@@ -38,7 +38,7 @@ def window(plan: WindowPlan, *tensors: Tensor, fill: float = 0.0) -> tuple[Tenso
 
     Communication
     -------------
-    Neighbours, one message per peer for all tensors together; the backward pass sends the same bytes the other way.
+    Neighbors, one message per peer for all tensors together; the backward pass sends the same bytes the other way.
     """
     return _window((plan, fill), *tensors)
 

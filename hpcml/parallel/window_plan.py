@@ -144,7 +144,11 @@ class WindowPlan:
 
     def _bind(self, tensors: Sequence[Tensor], expected: tuple[int, ...], adjoint: bool) -> "_Bound":
         key = (adjoint, tensors[0].dtype, tensors[0].device, *(t.shape for t in tensors))
-        return self._bound.get(key, lambda: self._made(tensors, expected, adjoint))
+        bound = self._bound.get(key)
+        if bound is None:
+            return self._bound.add(key, self._made(tensors, expected, adjoint))
+        self._bound.move_to_end(key)
+        return bound
 
     def _made(self, tensors: Sequence[Tensor], expected: tuple[int, ...], adjoint: bool) -> "_Bound":
         for t in tensors:

@@ -108,12 +108,12 @@ def test_all_fields_share_one_message_and_buffers_are_kept(comm):
     plan = WindowPlan(comm, layout, layout.widened(((1, 1),)), ("periodic",))
     fields = [torch.randn(c, *plan.source_shape) for c in (1, 4)]
     plan.forward(fields)
-    buffers = [b.data_ptr() for bound in plan._bound for half in bound.exchange.halves for b in half.send.values()]
+    buffers = [b.data_ptr() for bound in plan._bound.values() for half in bound.exchange.halves for b in half.send.values()]
     traffic.reset()
     plan.forward(fields)
     assert traffic.messages == len({(comm.rank - 1) % comm.size, (comm.rank + 1) % comm.size})
     assert traffic.bytes == 2 * 5 * 4
-    assert buffers == [b.data_ptr() for bound in plan._bound for half in bound.exchange.halves for b in half.send.values()]
+    assert buffers == [b.data_ptr() for bound in plan._bound.values() for half in bound.exchange.halves for b in half.send.values()]
     plan.close()
 
 
@@ -152,7 +152,7 @@ def test_misuse_is_named(comm):
     with pytest.raises(ShapeError, match=r"local shape \(\d,\), got \(3,\)"):
         plan.forward([torch.zeros(3)])
     plan.forward([torch.zeros(plan.source_shape)])
-    (bound,) = plan._bound
+    (bound,) = plan._bound.values()
     bound.exchange.start()
     with pytest.raises(CommunicationError, match="wait"):
         bound.exchange.start()
