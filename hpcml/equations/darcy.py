@@ -68,7 +68,7 @@ class Darcy(Equation):
 
         Communication
         -------------
-        Neighbours, one message each for the coefficient and for the pressure.
+        Neighbors, one message each for the coefficient and for the pressure.
         """
         coefficient, pressure = state[:, :1], state[:, 1:]
         residual = self.source - minus_divergence(face_weights(coefficient, domain), pressure, domain)
@@ -129,7 +129,7 @@ def face_weights(coefficient: Tensor, domain: Domain) -> list[Tensor]:
 
     Communication
     -------------
-    Neighbours, one message per neighbour.
+    Neighbors, one message per neighbor.
     """
     padded = Padded.of(coefficient, domain, 1)
     weights = []
@@ -150,7 +150,7 @@ def minus_divergence(weights: list[Tensor], pressure: Tensor, domain: Domain) ->
 
     Communication
     -------------
-    Neighbours, one message per neighbour.
+    Neighbors, one message per neighbor.
     """
     padded = Padded.of(pressure, domain, 1, wall="zero")
     if domain.num_dims > 1 and fits_a_kernel(pressure):

@@ -83,7 +83,7 @@ class Equation(ABC):
 
         Communication
         -------------
-        Neighbours, one message per neighbour for all channels together, unless the equation says otherwise.
+        Neighbors, one message per neighbor for all channels together, unless the equation says otherwise.
         """
 
     def exact(self, domain: Domain, time: float) -> Tensor:

@@ -26,7 +26,7 @@ class Padded:
 
     Communication
     -------------
-    `of` exchanges with the neighbours; all else is local.
+    `of` exchanges with the neighbors; all else is local.
     """
 
     values: Tensor
@@ -41,7 +41,7 @@ class Padded:
 
         Communication
         -------------
-        Neighbours, one message per neighbour.
+        Neighbors, one message per neighbor.
         """
         boundary = tuple("periodic" if periodic else wall for periodic in domain.grid.periodic)
         return cls(domain.halo(field, widths=width, boundary=boundary)[0], domain.grid.spacing, width)

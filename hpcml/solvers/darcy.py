@@ -29,7 +29,7 @@ class DarcySolver(Solver):
 
     Communication
     -------------
-    Collective over domain.comm: in each iteration one exchange with the neighbours and two all-reduces. Not differentiable.
+    Collective over domain.comm: in each iteration one exchange with the neighbors and two all-reduces. Not differentiable.
 
     Examples
     --------

@@ -60,7 +60,7 @@ class RungeKutta(Solver):
 
     Communication
     -------------
-    Neighbours: the tendency's exchange, once per stage, all channels together.
+    Neighbors: the tendency's exchange, once per stage, all channels together.
 
     Examples
     --------

@@ -23,5 +23,5 @@ def test_the_rival_of_sor_relaxes_as_sor_does():
     for colour in (0, 1):
         sor_half_sweep(ours, f, -6.0, (1.0, 1.0, 1.0), 1.5, colour)
     bench._sor_slices(theirs, f, 1.5)
-    # The rival adds the six neighbours in another order and divides: a few units in the last place of values up to 5.
+    # The rival adds the six neighbors in another order and divides: a few units in the last place of values up to 5.
     assert np.abs(ours - theirs).max() < 1e-14

@@ -35,7 +35,7 @@ def test_only_cells_of_the_colour_move_and_to_the_relaxed_value(backend, device)
             if (i - 1 + j - 1) % 2 == 1:
                 target = (f[j - 1, i - 1] - u[j - 1, i] - u[j + 1, i] - u[j, i - 1] - u[j, i + 1]) / -4.0
                 expected[j, i] = u[j, i] + 1.3 * (target - u[j, i])
-    # The loop divides where the kernel multiplies by the inverse, exact for -4, and adds four neighbours in another order.
+    # The loop divides where the kernel multiplies by the inverse, exact for -4, and adds four neighbors in another order.
     assert (moved.cpu() - expected).abs().max() < 1e-14
 
 

@@ -22,7 +22,7 @@ def test_it_is_odd_about_the_median_to_the_bit():
     assert torch.equal(normal_quantile(p), -normal_quantile(1 - p))
 
 
-def test_a_value_does_not_depend_on_its_neighbours():
+def test_a_value_does_not_depend_on_its_neighbors():
     """Vector loops treat their tail apart: a library function may then round another way."""
     p = torch.linspace(1e-12, 1 - 1e-12, 1003, dtype=torch.float64)
     assert torch.equal(normal_quantile(p), torch.stack([normal_quantile(one) for one in p]))

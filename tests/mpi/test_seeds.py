@@ -67,7 +67,7 @@ def test_normal_numbers_have_the_moments_of_the_normal_distribution():
 
 
 @pytest.mark.parametrize("distance", [1, 2, 64, 4096])
-def test_neighbouring_indices_are_uncorrelated(distance):
+def test_neighboring_indices_are_uncorrelated(distance):
     u = uniform(0, "u", torch.arange(N + distance), torch.float64)
     assert abs(correlation(u[:N], u[distance:])) < SIGMAS / math.sqrt(N)
 

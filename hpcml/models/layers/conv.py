@@ -98,7 +98,7 @@ class Conv2d(_Conv, nn.Conv2d):
 
     Communication
     -------------
-    Construction: one broadcast per parameter, so that all ranks start from rank 0's. Forward: one message per neighbour, none where
+    Construction: one broadcast per parameter, so that all ranks start from rank 0's. Forward: one message per neighbor, none where
     windows are blocks. Backward: the same the other way, and one all-reduce of the parameters' gradients, which are those of the whole
     field on every rank.
 

@@ -56,7 +56,7 @@ class Interpolate(nn.Upsample):
 
     Communication
     -------------
-    Neighbours, one message per peer each way; none where every rank's outputs are made of its own inputs.
+    Neighbors, one message per peer each way; none where every rank's outputs are made of its own inputs.
 
     Notes
     -----

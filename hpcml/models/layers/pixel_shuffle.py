@@ -43,7 +43,7 @@ class PixelShuffle(nn.PixelShuffle):
 
     Communication
     -------------
-    Neighbours, one message per peer each way, where r times the blocks of the input are not the blocks of the output.
+    Neighbors, one message per peer each way, where r times the blocks of the input are not the blocks of the output.
     """
 
     def __init__(self, domain: Domain, upscale_factor: int) -> None:
@@ -89,7 +89,7 @@ class PixelUnshuffle(nn.PixelUnshuffle):
 
     Communication
     -------------
-    Neighbours, one message per peer each way, where r times the blocks of the output are not the blocks of the input.
+    Neighbors, one message per peer each way, where r times the blocks of the output are not the blocks of the input.
     """
 
     def __init__(self, domain: Domain, downscale_factor: int) -> None:

@@ -145,7 +145,7 @@ class AvgPool2d(_AvgPool, nn.AvgPool2d):
 
     Communication
     -------------
-    Neighbours, one message per peer each way; none where windows end at the ends of blocks.
+    Neighbors, one message per peer each way; none where windows end at the ends of blocks.
     """
 
     num_dims = 2
@@ -189,7 +189,7 @@ class MaxPool2d(_MaxPool, nn.MaxPool2d):
 
     Communication
     -------------
-    Neighbours, one message per peer each way; none where windows end at the ends of blocks.
+    Neighbors, one message per peer each way; none where windows end at the ends of blocks.
     """
 
     num_dims = 2

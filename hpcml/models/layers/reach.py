@@ -123,7 +123,7 @@ def read_inputs(
 
     Communication
     -------------
-    Neighbours, one message per peer; the backward pass sends the same bytes the other way.
+    Neighbors, one message per peer; the backward pass sends the same bytes the other way.
     """
     check_field(x, domain)
     plan = window_plan(domain, domain_out, reaches, boundary)

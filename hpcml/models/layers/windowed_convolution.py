@@ -134,7 +134,7 @@ def windowed_convolution(
 
     Communication
     -------------
-    Forward: neighbours, one message per peer. Backward: the same bytes the other way, and one all-reduce of the parameters' gradients.
+    Forward: neighbors, one message per peer. Backward: the same bytes the other way, and one all-reduce of the parameters' gradients.
     """
     autocast = is_autocast(x.device)
     if x.is_complex() or (autocast and x.is_cuda):  # there a backward pass of 16 bits is what autocast is for

@@ -134,7 +134,7 @@ class _Complex(nn.Module):
 
 
 @pytest.mark.parallel([2, 3])
-def test_one_message_per_neighbour_and_none_without_a_halo(comm):
+def test_one_message_per_neighbor_and_none_without_a_halo(comm):
     with decompose(Grid((6 * comm.size, 4)), comm, dims=(comm.size, 1)) as domain:
         x = torch.zeros(1, 2, *domain.local_shape)
         halo, pointwise, aligned = (layers.Conv2d(domain, 2, 3, *k) for k in ((3, 1, 1), (1,), (2, 2)))
