@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hpcml.core.errors import ConfigError
+from hpcml.models.layers.activated_map import activated_map, cellwise_map
 from hpcml.models.layers.autocast import is_autocast
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
@@ -79,7 +80,10 @@ class ChannelMLP(nn.Module):
         h = x if channels_last else x.flatten(2)
         with replicated_together(self, self.space.world_comm):
             for k, layer in enumerate(self.layers):
-                h = layer(h if k == 0 else self.activation(h))
+                if k and self.activation is F.gelu and isinstance(layer, _PointwiseMap) and layer.can_activate(h):
+                    h = layer(h, activate=True)
+                else:
+                    h = layer(h if k == 0 else self.activation(h))
         return h if channels_last else h.unflatten(2, x.shape[2:])
 
 
@@ -95,17 +99,21 @@ class _PointwiseMap(nn.Conv1d):
         super().__init__(in_channels, out_channels, 1)
         self._channels_last = channels_last
 
-    def forward(self, input: Tensor) -> Tensor:
+    def can_activate(self, h: Tensor) -> bool:
+        """Whether GELU may be left to this map: in one precision, and where no hook expects what comes after it."""
+        hooks = (self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks)
+        in_one = h.dtype == self.weight.dtype and h.dtype in (torch.float32, torch.float64) and not is_autocast(h.device)
+        return in_one and not self._channels_last and not any(hooks)
+
+    def forward(self, input: Tensor, activate: bool = False) -> Tensor:
         weight, bias = self.weight, self.bias
+        if activate:
+            return activated_map(input, weight, bias)
         autocast = is_autocast(input.device)
         if input.dtype in (torch.float16, torch.bfloat16) and weight.dtype == input.dtype and not autocast and not self._channels_last:
             return super().forward(input)  # adds up the gradients of samples before it rounds
         # Parameters in float32 beside a field of 16 bits: what the ranks' gradients are summed from is not rounded, see `replicated_wide`.
         wide = weight.dtype != input.dtype and not autocast
         h = input.to(weight.dtype) if wide else input
-        if self._channels_last:
-            y = F.linear(h, weight[..., 0], bias)
-        else:  # a product with the matrix of each sample is up to three times as fast as a convolution with a kernel of one cell
-            matrix = weight[..., 0].expand(len(input), -1, -1)
-            y = torch.bmm(matrix, h) if bias is None else torch.baddbmm(bias[:, None], matrix, h)
+        y = F.linear(h, weight[..., 0], bias) if self._channels_last else cellwise_map(h, weight, bias)
         return y.to(input.dtype) if wide else y
