@@ -5,6 +5,11 @@ Nothing is imported until it is used.
 
 from hpcml.core.lazy import lazily
 
-_HOMES = {"FNO": "hpcml.models.fno", "UNet": "hpcml.models.unet", "layers": "hpcml.models.layers"}
-__all__ = ["FNO", "UNet"]
+_HOMES = {
+    "FNO": "hpcml.models.fno",
+    "MeshGraphNet": "hpcml.models.mesh_graph_net",
+    "UNet": "hpcml.models.unet",
+    "layers": "hpcml.models.layers",
+}
+__all__ = ["FNO", "MeshGraphNet", "UNet"]
 __getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -71,7 +71,12 @@ class Space(ABC):
 
     @abstractmethod
     def serial(self) -> Self:
-        """The whole space on this rank alone, its points in the order of their numbers; the same object at every call."""
+        """The whole space on this rank alone, its points in the order of their numbers; the same object at every call.
+
+        Communication
+        -------------
+        Local for a grid; the first time collective where it must be gathered.
+        """
 
     @property
     def comm(self) -> MPI.Intracomm:

@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mpi4py import MPI
 
 from hpcml import Grid, decompose, equations, parallel
 from hpcml.fields import difference, fft
 from hpcml.fields.low_modes import low_modes
-from hpcml.models import FNO, UNet, layers
+from hpcml.graphs import Graph
+from hpcml.models import FNO, MeshGraphNet, UNet, layers
 from hpcml.training import loss
 
 SIDES = {1: (11,), 2: (22, 22), 3: (6, 6, 6)}
@@ -169,7 +171,28 @@ def window_adjoint(setting):
     return lambda: parallel.window_adjoint(wide, y)[0]
 
 
+def ring(setting):
+    """Nodes in a ring that know their neighbors, some on each rank."""
+    size, rank = setting.comm.size, setting.comm.rank
+    nodes = np.arange(3 * rank, 3 * rank + 3)
+    edges = np.stack([np.concatenate([nodes + 1, nodes - 1]) % (3 * size), np.concatenate([nodes, nodes])])
+    return Graph.deal(nodes[:, None].astype(float), edges, setting.comm, np.full(3, rank))
+
+
+def with_ghosts(setting):
+    graph, x = ring(setting), torch.ones(3, 2, requires_grad=True)
+    return lambda: graph.with_ghosts(x)
+
+
+def mesh_network(setting):
+    model = MeshGraphNet(ring(setting), 2, 2, channels=4, steps=1)
+    return lambda: model(torch.ones(3, 2, requires_grad=True))
+
+
 FUNCTIONS = {
+    "Graph.deal": plain(ring, "deal"),
+    "Graph.with_ghosts": made(with_ghosts, "with_ghosts", differentiable=True),
+    "MeshGraphNet": made(mesh_network, "with_ghosts", "MeshGraphNet", "replicated", differentiable=True),
     "FNO": made(network(FNO, modes=3, layers=1), "SpectralConv", "ChannelMLP", "replicated", "check_parameters", differentiable=True),
     "UNet": made(network(UNet, levels=2), "Conv2d", "GroupNorm", "Interpolate", "AvgPool2d", "check_parameters", differentiable=True),
     **losses(),

@@ -17,8 +17,11 @@ from hpcml.training.loss import mse
 from tests.parallel.disorder import CALLS, Case, attempt
 from tests.parallel.disordered_exempt import INSIDE, QUIET
 
-PACKAGES = "models", "models.layers", "parallel", "fields", "io", "io.checkpoint", "io.dataset", "mpi", "linear", "solvers", "equations"
-MODULES = "models", "parallel", "fields", "io", "mpi", "linear", "solvers", "equations", "training"
+PACKAGES = (
+    *("data", "equations", "fields", "graphs", "io", "io.checkpoint", "io.dataset", "linear", "models", "models.layers", "mpi", "parallel"),
+    *("solvers", "topology", "training"),
+)
+MODULES = "data", "equations", "fields", "graphs", "io", "linear", "models", "mpi", "parallel", "runs", "solvers", "topology", "training"
 
 
 def exported():

@@ -52,6 +52,8 @@ class ChannelMLP(nn.Module):
     Forward: local. Backward: one all-reduce over space.world_comm for all parameters together.
     """
 
+    shares_gradients = True
+
     def __init__(
         self,
         space: Space,

@@ -52,6 +52,8 @@ class Pointwise(nn.Module):
     torch.Size([2, 5, 8, 8])
     """
 
+    shares_gradients = True
+
     def __init__(self, space: Space, module: nn.Module, channels_last: bool = False) -> None:
         super().__init__()
         if isinstance(module, nn.Linear | nn.Bilinear) and not channels_last and space.channel_dim == 1:

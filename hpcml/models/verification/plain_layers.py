@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn import modules
 
-from hpcml.models.layers.channel_mlp import ChannelMLP
-from hpcml.models.layers.pointwise import Pointwise
-
 
 @dataclass(frozen=True, slots=True)
 class PlainLayer:
@@ -108,10 +105,10 @@ def advice(layer: nn.Module) -> str | None:
 
 
 def plain_layers(model: nn.Module) -> Iterator[tuple[nn.Module, PlainLayer]]:
-    """Torch layers of a model for which there is `advice`, except within `Pointwise` and `ChannelMLP`, which share their gradients."""
+    """Torch layers of a model for which there is `advice`, except within modules that say ``shares_gradients``, `Pointwise` for one."""
     wrapped: set[int] = set()
     for name, layer in model.named_modules():
-        if isinstance(layer, Pointwise | ChannelMLP):
+        if getattr(layer, "shares_gradients", False):
             wrapped.update(id(inner) for inner in layer.modules())
         instead = None if id(layer) in wrapped else advice(layer)
         if instead is not None:

@@ -95,6 +95,8 @@ def verify(
     comm = space.world_comm
     blocks, wholes, boxes = _deal_arguments(arguments, space)
     local = Trial(copy.deepcopy(model), blocks, dtype)
+    for each in spaces_of(model):
+        each.serial()  # some gather themselves
     alone = Trial(serial_twin(model), wholes, dtype) if comm.rank == 0 else None
     known = {id(d): d for d in (space, *spaces_of(model))}
     with raise_together(comm), without(list(known.values())):

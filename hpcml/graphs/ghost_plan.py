@@ -1,0 +1,111 @@
+"""Values of nodes that other ranks own, fetched for the edges that begin there, and their gradients brought back.
+
+ghosts = F x        row g of F x is row owner(g) of x on the rank that owns it
+F* y                each owner adds up what all ranks have for its node, rank by rank in ascending order
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from hpcml.parallel.exchange import Exchange
+from hpcml.parallel.linear import pair, uncompiled
+from hpcml.parallel.recent import Recent
+
+
+class GhostPlan:
+    """Who sends which rows to whom.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        The ranks.
+    send : mapping of int to Tensor
+        For each rank that needs some, the places of the rows among this rank's own, int64.
+    recv : mapping of int to int
+        Rows that each rank sends; ghosts lie rank by rank in ascending order.
+    num_nodes : int
+        Rows that this rank owns.
+    tag : int
+        Number of the plan, the same on all ranks; it has the next one too.
+
+    Communication
+    -------------
+    `ghosts` and its gradients: one message to each neighbor, of its ghosts' bytes and no more.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, send: Mapping[int, Tensor], recv: Mapping[int, int], num_nodes: int, tag: int = 0) -> None:
+        self._comm, self.num_nodes, self._tag = comm, num_nodes, tag
+        self.send, self.recv = dict(sorted(send.items())), dict(sorted(recv.items()))
+        self._exchanges: Recent[Exchange] = Recent()
+
+    @property
+    def num_ghosts(self) -> int:
+        """Rows that others own."""
+        return sum(self.recv.values())
+
+    @uncompiled
+    def ghosts(self, x: Tensor) -> Tensor:
+        """Rows of the ghosts.
+
+        Parameters
+        ----------
+        x : Tensor
+            (node, ...): this rank's own rows.
+
+        Returns
+        -------
+        Tensor
+            (ghost, ...); differentiable any number of times.
+        """
+        return _fetch(self, x)[0]
+
+    def exchange(self, row: int, dtype: torch.dtype, device: torch.device, back: bool) -> Exchange:
+        """Messages for rows of so many numbers, towards the ghosts or back; made once for each of the last kinds."""
+        key = row, dtype, device, back
+        exchange = self._exchanges.get(key)
+        if exchange is None:
+            return self._exchanges.add(key, self._made(row, dtype, device, back))
+        self._exchanges.move_to_end(key)
+        return exchange
+
+    def close(self) -> None:
+        """Free requests and shared memory."""
+        self._exchanges.close()
+
+    def _made(self, row: int, dtype: torch.dtype, device: torch.device, back: bool) -> Exchange:
+        out, into = {peer: row * len(of) for peer, of in self.send.items()}, {peer: row * n for peer, n in self.recv.items()}
+        sizes = (into, out) if back else (out, into)
+        return Exchange(self._comm, *sizes, dtype, device, self._tag + back, what="ghosts of a graph", shared_by_calls=True)
+
+
+def _forward(plan: GhostPlan, x: Tensor) -> Sequence[Tensor]:
+    row = math.prod(x.shape[1:])
+    exchange = plan.exchange(row, x.dtype, x.device, back=False)
+    half = exchange.halves[exchange.half]
+    for peer, places in plan.send.items():
+        torch.index_select(x.reshape(len(x), row), 0, places, out=half.send[peer].view(-1, row))
+    exchange.start()
+    exchange.wait()
+    came = [half.recv[peer].view(-1, row) for peer in plan.recv]
+    return (torch.cat([x.new_empty(0, row), *came]).view(plan.num_ghosts, *x.shape[1:]),)
+
+
+def _adjoint(plan: GhostPlan, y: Tensor) -> Sequence[Tensor]:
+    row = math.prod(y.shape[1:])
+    exchange = plan.exchange(row, y.dtype, y.device, back=True)
+    half = exchange.halves[exchange.half]
+    for (peer, count), rows in zip(plan.recv.items(), y.reshape(len(y), row).split(list(plan.recv.values())), strict=True):
+        half.send[peer].view(count, row).copy_(rows)
+    exchange.start()
+    exchange.wait()
+    x = y.new_zeros(plan.num_nodes, row)
+    for peer, places in plan.send.items():
+        x[places] += half.recv[peer].view(-1, row)
+    return (x.view(plan.num_nodes, *y.shape[1:]),)
+
+
+_fetch, _bring_back = pair(_forward, _adjoint, batch=(1, 1))

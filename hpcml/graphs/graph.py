@@ -1,0 +1,253 @@
+"""A graph whose nodes are dealt to ranks, with the edges that end at them."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from hpcml.core.errors import ShapeError
+from hpcml.graphs.aggregation import aggregate, softmax, take_rows
+from hpcml.graphs.ghost_plan import GhostPlan
+from hpcml.kernels.segment import Edges
+from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.call import named_call
+from hpcml.mpi.patient_comm import patient
+from hpcml.mpi.reductions import all_sum
+from hpcml.mpi.world import World
+from hpcml.parallel.decomposition import Decomposition
+from hpcml.parallel.space import Space
+from hpcml.topology.bisection import recursive_bisection
+from hpcml.topology.curve import space_filling_curve
+from hpcml.topology.directory import Directory, send_rows
+
+Partitioner = Callable[[np.ndarray, np.ndarray, int, MPI.Intracomm], np.ndarray]
+PARTITIONERS: Mapping[str, Partitioner] = {"bisection": recursive_bisection, "curve": space_filling_curve}
+
+
+class Graph(Space):
+    """One rank's part of a graph; made by `Graph.deal`. A `hpcml.parallel.space.Space`, whose points are the nodes.
+
+    Nodes and edges have global numbers, in the order in which the ranks gave them. A rank owns some nodes and all edges that end at them;
+    both lie in an order that depends on the graph alone: nodes by number, edges by the node at which they end, then by that at which they
+    begin, then by number. So sums over the edges of a node are sums in one order, whoever owns it.
+
+    Attributes
+    ----------
+    nodes, edges : Tensor
+        int64: global numbers of this rank's nodes and edges.
+    ghosts : Tensor
+        int64: global numbers of the nodes of other ranks at which this rank's edges begin.
+    edge_index : Tensor
+        int64, (2, edge): where each edge begins, among own nodes and then ghosts, and where it ends, among own nodes.
+    positions : Tensor
+        float64, (node, dim): of this rank's nodes.
+    num_edges_global : int
+        Of all ranks.
+
+    Notes
+    -----
+    Fields are ([sample,] node, channel), values on edges ([sample,] edge, channel).
+    """
+
+    channel_dim = -1
+
+    def __init__(
+        self, shared: Decomposition, nodes: np.ndarray, positions: np.ndarray, ends: np.ndarray, edges: np.ndarray, owners: Directory
+    ) -> None:
+        comm, own = shared.comm, np.sort(nodes)
+        super().__init__(shared, "graph", (len(own),), (owners.total,))
+        order = np.lexsort((edges, ends[:, 0], ends[:, 1]))
+        begins, ends = ends[order].T
+        foreign = np.setdiff1d(begins, own)
+        ranks = owners.ask(foreign)
+        by_rank = np.lexsort((foreign, ranks))
+        ghosts, ranks = foreign[by_rank], ranks[by_rank]
+        known = np.concatenate([own, ghosts])
+        sorter = np.argsort(known)
+        places = sorter[np.searchsorted(known, begins, sorter=sorter)], np.searchsorted(own, ends)
+        self.nodes, self.edges, self.ghosts, self.positions, self.edge_index = (
+            torch.from_numpy(array).to(self.device)
+            for array in (own, edges[order], ghosts, positions[np.argsort(nodes)], np.stack(places).astype(np.int64))
+        )
+        self.index, self.point_index = (..., self.nodes, slice(None)), self.nodes
+        self.num_edges_global = all_sum(len(edges), comm)
+        each = torch.arange(len(edges), device=self.device)
+        self._begins = Edges.between(self.edge_index[0], each, len(known), len(each))
+        self._ends, self._into = Edges.between(self.edge_index[1], each, len(own), len(each)), Edges.into(self.edge_index[1], len(own))
+        send, recv = _messages(own, ghosts, ranks, comm)
+        to = {peer: places.to(self.device) for peer, places in send.items()}
+        self._plan: GhostPlan = self.once("ghosts", lambda tag: GhostPlan(comm, to, recv, len(own), tag))
+
+    @classmethod
+    @named_call
+    def deal(
+        cls,
+        positions: np.ndarray,
+        edges: np.ndarray,
+        world: World | MPI.Intracomm,
+        method: str | np.ndarray = "bisection",
+        data: int = 1,
+        device: torch.device | str | None = None,
+    ) -> "Graph":
+        """Deal nodes and edges to the ranks.
+
+        Parameters
+        ----------
+        positions : ndarray
+            (node, 1 to 3): those of the nodes that this rank has read; numbered through the ranks of a group. There may be none.
+        edges : ndarray
+            int64, (2, edge): global numbers of the nodes at which the edges that this rank has read begin and end; any edges, repeated ones
+            too, none at all.
+        world : World or MPI.Intracomm
+            All ranks.
+        method : str or ndarray
+            ``bisection``, ``curve``, or for each node given here the rank of its group that is to own it.
+        data, device
+            As for `hpcml.fields.decompose`; every group has the whole graph.
+
+        Raises
+        ------
+        ShapeError
+            On every rank: other shapes, positions that are not finite, edges of nodes that do not exist, an unknown method.
+
+        Communication
+        -------------
+        Collective. No rank ever holds more than its share and its ghosts; see `hpcml.topology.directory`.
+
+        Examples
+        --------
+        >>> graph = Graph.deal(np.array([[0.0], [1.0], [2.0]]), np.array([[0, 2], [1, 1]]), MPI.COMM_SELF)
+        >>> graph.edge_index.tolist(), graph.ghosts.tolist()
+        ([[0, 2], [1, 1]], [])
+        """
+        shared = Decomposition.of(world, data, device)
+        comm = patient(shared.comm)
+        counts = np.array(comm.allgather((len(positions), np.shape(edges)[-1])))
+        first, first_edge = counts[: comm.rank].sum(0).tolist()
+        total = int(counts[:, 0].sum())
+        with raise_together(comm):
+            points, ends = _checked_graph(positions, edges, total)
+            partitioner = _partitioner(method, len(points), comm.size)
+        numbers = np.arange(first, first + len(points))
+        parts = partitioner(points, numbers, comm.size, comm)
+        owners = Directory(numbers, parts, total, comm)
+        nodes, places = send_rows(parts, comm, numbers, points)
+        moved, edge_numbers = send_rows(owners.ask(ends[1]), comm, ends.T, np.arange(first_edge, first_edge + ends.shape[1]))
+        return cls(shared, nodes, places, moved, edge_numbers, owners)
+
+    def serial(self) -> "Graph":
+        """The whole graph on this rank alone, nodes and edges by number; the same object at every call.
+
+        Communication
+        -------------
+        The first time collective: the whole graph comes to every rank.
+        """
+        if "serial" not in self._shared.spaces:
+            ends = torch.cat([self.nodes, self.ghosts])[self.edge_index[0]], self.nodes[self.edge_index[1]]
+            mine = [part.cpu().numpy() for part in (self.nodes, self.positions, torch.stack(ends, 1), self.edges)]
+            nodes, positions, edges, numbers = (np.concatenate(parts) for parts in zip(*patient(self.comm).allgather(mine), strict=True))
+            whole = Graph.deal(positions[np.argsort(nodes)], edges[np.argsort(numbers)].T, MPI.COMM_SELF, device=self.device)
+            self._shared.spaces["serial"] = whole
+        graph: Graph = self._shared.spaces["serial"]
+        return graph
+
+    @named_call
+    def with_ghosts(self, x: Tensor) -> Tensor:
+        """Values of own nodes and then of ghosts, ([sample,] node + ghost, channel), of those of own nodes, ([sample,] node, channel).
+
+        Communication
+        -------------
+        Neighbors, in the gradient too.
+        """
+        return torch.cat([x, self._plan.ghosts(x.movedim(-2, 0)).movedim(0, -2)], -2)
+
+    def at_begins(self, x: Tensor) -> Tensor:
+        """Values of the node at which each edge begins, ([sample,] edge, channel), of those of own nodes.
+
+        Communication
+        -------------
+        Neighbors, in the gradient too.
+        """
+        return _first(take_rows, self.with_ghosts(x), self._begins)
+
+    def at_ends(self, x: Tensor) -> Tensor:
+        """Values of the node at which each edge ends, ([sample,] edge, channel), of those of own nodes.
+
+        Communication
+        -------------
+        Local.
+        """
+        return _first(take_rows, x, self._ends)
+
+    def aggregate(self, messages: Tensor, how: str = "sum") -> Tensor:
+        """What comes to each node along the edges that end there.
+
+        Parameters
+        ----------
+        messages : Tensor
+            ([sample,] edge, channel).
+        how : str
+            ``sum``, ``mean`` or ``max``; a node without an edge gets zeros.
+
+        Raises
+        ------
+        ConfigError
+            For another name.
+
+        Communication
+        -------------
+        Local: a rank owns all edges of its nodes.
+        """
+        return _first(aggregate, messages, self.edge_index[1], self._into, how)
+
+    def softmax(self, scores: Tensor) -> Tensor:
+        """Weights of the edges of their scores, ([sample,] edge, channel): those of the edges that end at a node sum to one.
+
+        Communication
+        -------------
+        Local.
+        """
+        return _first(softmax, scores, self.edge_index[1], self._into)
+
+
+def _first(operation: Callable[..., Tensor], x: Tensor, *how: object) -> Tensor:
+    """Apply what works along the first dim along the last but one."""
+    return operation(x.movedim(-2, 0), *how).movedim(0, -2)
+
+
+def _messages(own: np.ndarray, ghosts: np.ndarray, ranks: np.ndarray, comm: MPI.Intracomm) -> tuple[dict[int, Tensor], dict[int, int]]:
+    """Which own nodes each rank has as ghosts, and how many of its nodes are ghosts here."""
+    asked, asker = send_rows(ranks, comm, ghosts, np.full(len(ghosts), comm.rank))
+    send = {int(peer): torch.from_numpy(np.searchsorted(own, asked[asker == peer])) for peer in np.unique(asker)}
+    return send, {int(peer): int((ranks == peer).sum()) for peer in np.unique(ranks)}
+
+
+def _checked_graph(positions: np.ndarray, edges: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
+    points, ends = np.asarray(positions, np.float64), np.asarray(edges)
+    if points.ndim != 2 or points.shape[1] not in (1, 2, 3):
+        raise ShapeError(f"positions are (node, 1 to 3), got an array of shape {points.shape}")
+    if not np.isfinite(points).all():
+        raise ShapeError(
+            f"node {int(np.flatnonzero(~np.isfinite(points).all(1))[0])} given here lies at {points[~np.isfinite(points).all(1)][0]}"
+        )
+    if ends.ndim != 2 or len(ends) != 2 or (ends.size and ends.dtype.kind not in "iu"):
+        raise ShapeError(f"edges are integers, (2, edge), got {ends.dtype} of shape {ends.shape}")
+    if ends.size and not 0 <= ends.min() <= ends.max() < total:
+        raise ShapeError(f"edges lead from and to nodes {ends.min()} to {ends.max()}: expected global numbers below {total}")
+    return points, ends.astype(np.int64)
+
+
+def _partitioner(method: str | np.ndarray, count: int, size: int) -> Partitioner:
+    """The way of a name, or of a map that says it all."""
+    if isinstance(method, str):
+        if method not in PARTITIONERS:
+            raise ShapeError(f"no way {method!r} to deal a graph: expected {', '.join(PARTITIONERS)} or an array of ranks")
+        return PARTITIONERS[method]
+    parts = np.asarray(method)
+    if parts.shape != (count,) or (count and (parts.dtype.kind not in "iu" or not 0 <= parts.min() <= parts.max() < size)):
+        raise ShapeError(
+            f"a map of {count} nodes to {size} ranks has as many integers from 0 to {size - 1}, got {parts.dtype} {parts.shape}"
+        )
+    return lambda *_: parts.astype(np.int64)

@@ -1,0 +1,67 @@
+"""MeshGraphNet over ranks is MeshGraphNet on one, and is what the paper writes, in plain torch."""
+
+import numpy as np
+import pytest
+import torch
+from mpi4py import MPI
+from scipy.spatial import Delaunay
+
+import hpcml
+from hpcml.data import Pairs
+from hpcml.graphs import Graph
+from hpcml.models.mesh_graph_net import MeshGraphNet
+from hpcml.topology.block import block_range
+from hpcml.training import Trainer
+
+NODES = 60
+POINTS = np.random.default_rng(0).random((NODES, 2))
+EDGES = np.unique(np.concatenate([Delaunay(POINTS).simplices[:, [i, j]] for i in range(3) for j in range(3) if i != j]), axis=0).T
+
+
+@pytest.fixture(params=["bisection", "curve"])
+def graph(comm, request):
+    nodes, edges = block_range(NODES, comm.size, comm.rank), block_range(EDGES.shape[1], comm.size, comm.rank)
+    with Graph.deal(POINTS[nodes.start : nodes.stop], EDGES[:, edges.start : edges.stop], comm, request.param) as dealt:
+        yield dealt
+
+
+def plain(model, x):
+    """The equations, without a split of weights and with torch's own operations."""
+    begin, end = torch.from_numpy(EDGES)
+    along = torch.from_numpy(POINTS)[begin] - torch.from_numpy(POINTS)[end]
+    v, e = model.encode_nodes(x), model.encode_edges(torch.cat([along, along.norm(dim=1, keepdim=True)], 1))
+    for step in model.steps:
+        e = e + step.edges(torch.cat([e, v[begin], v[end]], 1))
+        v = v + step.nodes(torch.cat([v, torch.zeros_like(v).index_add(0, end, e)], 1))
+    return model.decode(v)
+
+
+def test_it_computes_the_equations():
+    torch.manual_seed(0)
+    model = MeshGraphNet(Graph.deal(POINTS, EDGES, MPI.COMM_SELF), 3, 2, channels=8, steps=3).double()
+    x = torch.randn(NODES, 3, dtype=torch.float64)
+    torch.testing.assert_close(model(x), plain(model, x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parametrize("samples", [(), (2,)], ids=["one", "samples"])
+def test_it_is_the_same_over_ranks(graph, samples):
+    torch.manual_seed(graph.comm.rank)  # parameters are those of rank 0
+    model = MeshGraphNet(graph, 3, 2, channels=8, steps=3).double()
+    report = hpcml.verify(model, torch.randn(*samples, NODES, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    assert report.ok, str(report)
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_it_learns_over_ranks_what_it_learns_on_one(graph):
+    def losses(space):
+        torch.manual_seed(0)
+        model = MeshGraphNet(space, 1, 1, channels=8, steps=2).double()
+        x = torch.randn(4, NODES, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        y = x - x.mean(1, keepdim=True) * space.positions.new_tensor(0.5)
+        trainer = Trainer(model, Pairs(space, x[space.index], y[space.index]), learning_rate=1e-2, batch_size=2, schedule="constant")
+        return [trainer.fit(epochs=epochs) for epochs in (1, 2, 5)]
+
+    found, expected = losses(graph), losses(graph.serial())
+    assert found == pytest.approx(expected, rel=1e-9)  # rounding, which five epochs of Adam let grow
+    assert found[-1] < found[0]
