@@ -3,8 +3,8 @@
 T. Pfaff and others, International Conference on Learning Representations 2021, arXiv:2010.03409.
 """
 
-from collections.abc import Iterable
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ class MeshGraphNet(nn.Module):
         self.encode_nodes = _mlp(in_channels, *widths)
         self.encode_edges = _mlp(graph.positions.shape[1] + 1, *widths)
         self.steps = nn.ModuleList(MessageStep(graph, channels, hidden_layers) for _ in range(steps))
-        self.decode = nn.Sequential(*_mlp(channels, *widths[:-1], out_channels)[:-1])  # without the norm
+        self.decode = nn.Sequential(*list(_mlp(channels, *widths[:-1], out_channels))[:-1])  # without the norm
         share_parameters(self, graph.world_comm)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,19 +93,13 @@ class MessageStep(nn.Module):
 
     def forward(self, v: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """Nodes and edges after a round."""
-        graph, (of_edges, *edges), (of_nodes, *nodes) = self.space, self.edges, self.nodes
+        graph, of_edges, of_nodes = self.space, cast(nn.Linear, self.edges[0]), cast(nn.Linear, self.nodes[0])
         on_edge, on_begin, on_end = of_edges.weight.chunk(3, 1)
         first = F.linear(e, on_edge, of_edges.bias) + graph.at_begins(F.linear(v, on_begin)) + graph.at_ends(F.linear(v, on_end))
-        e = e + _through(edges, first)
+        e = e + self.edges[1:](first)
         on_node, on_sum = of_nodes.weight.chunk(2, 1)
         first = F.linear(v, on_node, of_nodes.bias) + F.linear(graph.aggregate(e), on_sum)
-        return v + _through(nodes, first), e
-
-
-def _through(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-    for layer in layers:
-        x = layer(x)
-    return x
+        return v + self.nodes[1:](first), e
 
 
 def _mlp(*widths: int) -> nn.Sequential:
