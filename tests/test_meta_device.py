@@ -5,6 +5,7 @@ The lists derive from what the package exports, so that what is forgotten here f
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from mpi4py import MPI
@@ -17,6 +18,7 @@ from hpcml.core.registry import BUILT_IN, load
 from hpcml.data.moments import moments
 from hpcml.data.samples import Pairs
 from hpcml.fields import Grid, decompose, difference, fft
+from hpcml.graphs import Graph
 from hpcml.models import layers
 from hpcml.models.factory import build_network
 from hpcml.models.surrogate import Surrogate
@@ -93,6 +95,7 @@ MODELS = {
     ],
     "UNet": [lambda d, norm=norm: models.UNet(d, 2, 2, channels=4, levels=2, norm=norm) for norm in ("group", "none")],
 }
+GRAPH_MODELS = {"MeshGraphNet": lambda g: models.MeshGraphNet(g, 2, 2, channels=4, steps=2)}
 EQUATIONS = {
     "AdvectionDiffusion": 2,
     "Burgers": 2,
@@ -108,7 +111,7 @@ ARGUMENTS = {"AdvectionDiffusion": ((1.0, -0.5),), "NavierStokes": (1e-3, 0.1, 0
 
 def run(module, domain, channels=2):
     """Forward and backward, of everything that wants a gradient."""
-    x = torch.empty(2, channels, *domain.local_shape, device=META, requires_grad=True)
+    x = torch.empty(domain.field_shape(2, channels), device=META, requires_grad=True)
     module(x).square().sum().backward()  # makes the tables that are kept, where it likes
     with AllOnMeta():
         y = module(x)
@@ -128,11 +131,20 @@ def test_every_layer():
 
 
 def test_every_model():
-    assert set(MODELS) == set(models.__all__)
+    assert set(MODELS) | set(GRAPH_MODELS) == set(models.__all__)
     for makers in MODELS.values():
         for make, periodic in itertools.product(makers, (True, False)):
             with domain_on_meta(2, periodic) as domain:
                 run(make(domain), domain)
+
+
+def test_every_model_on_a_graph_and_what_graphs_offer():
+    begins, ends = np.arange(5), (np.arange(5) + 2) % 6
+    with Graph.deal(np.eye(6)[:, :2], np.stack([begins, ends]), MPI.COMM_SELF, device=META) as graph:
+        for make in GRAPH_MODELS.values():
+            run(make(graph), graph)
+        for how in ("sum", "mean", "max"):
+            run(lambda x, how=how: graph.aggregate(graph.at_begins(x) * graph.softmax(graph.at_ends(x)), how), graph)
 
 
 def test_every_loss():

@@ -66,16 +66,16 @@ class Graph(Space):
         ghosts, ranks = foreign[by_rank], ranks[by_rank]
         known = np.concatenate([own, ghosts])
         sorter = np.argsort(known)
-        places = sorter[np.searchsorted(known, begins, sorter=sorter)], np.searchsorted(own, ends)
+        places = sorter[np.searchsorted(known, begins, sorter=sorter)].astype(np.int64), np.searchsorted(own, ends).astype(np.int64)
         self.nodes, self.edges, self.ghosts, self.positions, self.edge_index = (
-            torch.from_numpy(array).to(self.device)
-            for array in (own, edges[order], ghosts, positions[np.argsort(nodes)], np.stack(places).astype(np.int64))
+            torch.from_numpy(array).to(self.device) for array in (own, edges[order], ghosts, positions[np.argsort(nodes)], np.stack(places))
         )
         self.index, self.point_index = (..., self.nodes, slice(None)), self.nodes
         self.num_edges_global = all_sum(len(edges), comm)
-        each = torch.arange(len(edges), device=self.device)
-        self._begins = Edges.between(self.edge_index[0], each, len(known), len(each))
-        self._ends, self._into = Edges.between(self.edge_index[1], each, len(own), len(each)), Edges.into(self.edge_index[1], len(own))
+        begin, end = map(torch.from_numpy, places)
+        each = torch.arange(len(edges))
+        lists = Edges.between(begin, each, len(known), len(each)), Edges.between(end, each, len(own), len(each)), Edges.into(end, len(own))
+        self._begins, self._ends, self._into = (Edges(e.first.to(self.device), e.source.to(self.device), e.num_rows) for e in lists)
         send, recv = _messages(own, ghosts, ranks, comm)
         to = {peer: places.to(self.device) for peer, places in send.items()}
         self._plan: GhostPlan = self.once("ghosts", lambda tag: GhostPlan(comm, to, recv, len(own), tag))
