@@ -1,6 +1,7 @@
 """A graph whose nodes are dealt to ranks, with the edges that end at them."""
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -124,12 +125,17 @@ class Graph(Space):
         """
         shared = Decomposition.of(world, data, device)
         comm = patient(shared.comm)
-        counts = np.array(comm.allgather((len(positions), np.shape(edges)[-1])))
-        first, first_edge = counts[: comm.rank].sum(0).tolist()
+        with raise_together(comm):
+            points, ends = _checked_arrays(positions, edges)
+            partitioner = _partitioner(method, len(points), comm.size)
+        counts = np.array(comm.allgather((len(points), ends.shape[1], points.shape[1])))
+        first, first_edge, _ = counts[: comm.rank].sum(0).tolist()
         total = int(counts[:, 0].sum())
         with raise_together(comm):
-            points, ends = _checked_graph(positions, edges, total)
-            partitioner = _partitioner(method, len(points), comm.size)
+            if len(set(counts[:, 2].tolist())) > 1:
+                raise ShapeError(f"positions have as many coordinates on every rank, got {counts[:, 2].tolist()}")
+            if ends.size and not 0 <= ends.min() <= ends.max() < total:
+                raise ShapeError(f"edges lead from and to nodes {ends.min()} to {ends.max()}: expected global numbers below {total}")
         numbers = np.arange(first, first + len(points))
         parts = partitioner(points, numbers, comm.size, comm)
         owners = Directory(numbers, parts, total, comm)
@@ -162,6 +168,16 @@ class Graph(Space):
         Neighbors, in the gradient too.
         """
         return torch.cat([x, self._plan.ghosts(x.movedim(-2, 0)).movedim(0, -2)], -2)
+
+    @cached_property
+    def along(self) -> Tensor:
+        """How each edge lies: the position where it begins less that where it ends, float64, (edge, dim).
+
+        Communication
+        -------------
+        Neighbors, the first time.
+        """
+        return self.at_begins(self.positions) - self.at_ends(self.positions)
 
     def at_begins(self, x: Tensor) -> Tensor:
         """Values of the node at which each edge begins, ([sample,] edge, channel), of those of own nodes.
@@ -224,18 +240,15 @@ def _messages(own: np.ndarray, ghosts: np.ndarray, ranks: np.ndarray, comm: MPI.
     return send, {int(peer): int((ranks == peer).sum()) for peer in np.unique(ranks)}
 
 
-def _checked_graph(positions: np.ndarray, edges: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
+def _checked_arrays(positions: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     points, ends = np.asarray(positions, np.float64), np.asarray(edges)
     if points.ndim != 2 or points.shape[1] not in (1, 2, 3):
         raise ShapeError(f"positions are (node, 1 to 3), got an array of shape {points.shape}")
-    if not np.isfinite(points).all():
-        raise ShapeError(
-            f"node {int(np.flatnonzero(~np.isfinite(points).all(1))[0])} given here lies at {points[~np.isfinite(points).all(1)][0]}"
-        )
+    lost = np.flatnonzero(~np.isfinite(points).all(1))
+    if len(lost):
+        raise ShapeError(f"node {lost[0]} of those given here lies at {points[lost[0]]}")
     if ends.ndim != 2 or len(ends) != 2 or (ends.size and ends.dtype.kind not in "iu"):
         raise ShapeError(f"edges are integers, (2, edge), got {ends.dtype} of shape {ends.shape}")
-    if ends.size and not 0 <= ends.min() <= ends.max() < total:
-        raise ShapeError(f"edges lead from and to nodes {ends.min()} to {ends.max()}: expected global numbers below {total}")
     return points, ends.astype(np.int64)
 
 

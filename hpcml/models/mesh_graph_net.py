@@ -70,8 +70,7 @@ class MeshGraphNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Field ([sample,] node, out_channels) for x of ([sample,] node, in_channels)."""
         check_field(x, self.space, self._in_channels, "MeshGraphNet")
-        positions = self.space.positions
-        along = self.space.at_begins(positions) - self.space.at_ends(positions)
+        along = self.space.along
         with replicated_together(self, self.space.world_comm):
             v, e = self.encode_nodes(x), self.encode_edges(torch.cat([along, along.norm(dim=-1, keepdim=True)], -1).to(x.dtype))
             for step in self.steps:

@@ -37,8 +37,7 @@ def triangulation(dims=2, hops=1):
 def network(graph, layer, x):
     """Two rounds of messages, attention among them, by all that a graph offers."""
     for _ in range(2):
-        along = graph.at_begins(graph.positions) - graph.at_ends(graph.positions)
-        messages = layer(torch.cat([graph.at_begins(x), graph.at_ends(x), along], 1))
+        messages = layer(torch.cat([graph.at_begins(x), graph.at_ends(x), graph.along], 1))
         messages = messages * graph.softmax(messages[:, :1])
         x = x + sum(graph.aggregate(messages, how) for how in ("sum", "mean", "max"))
     return x
@@ -105,6 +104,7 @@ def test_ghosts_are_the_foreign_nodes_at_which_own_edges_begin(comm):
         ({"positions": np.zeros((4, 4))}, r"\(node, 1 to 3\)"),
         ({"edges": np.array([[0], [99]])}, "nodes 0 to 99"),
         ({"edges": np.zeros((2, 1))}, "integers"),
+        ({"edges": np.array(5)}, "integers"),
         ({"method": "metys"}, "bisection, curve"),
         ({"method": np.zeros(3, int)}, "map of 4 nodes"),
         ({"method": np.full(4, 77)}, "from 0 to"),
@@ -141,3 +141,9 @@ def test_samples_are_computed_together_as_one_by_one(comm):
             together = graph.aggregate(graph.at_begins(own) * graph.softmax(graph.at_ends(own)), how)
             one_by_one = [graph.aggregate(graph.at_begins(each) * graph.softmax(graph.at_ends(each)), how) for each in own]
             assert torch.equal(together, torch.stack(one_by_one))
+
+
+@pytest.mark.parallel([2, 3])
+def test_positions_of_another_number_of_coordinates_are_refused(comm):
+    with pytest.raises(ShapeError, match="as many coordinates on every rank"):
+        Graph.deal(np.zeros((2, 2 + (comm.rank == 1))), np.zeros((2, 0), int), comm)

@@ -20,6 +20,7 @@ INSIDE = {
     "fields.transpose": "within fftn and LowModes",
     "topology": "within Graph.deal",
     "Graph": "its `deal`, and `with_ghosts`",
+    "Graph.along": "with_ghosts, once",
     "Graph.at_begins": "with_ghosts, and nothing else",
     "Graph.serial": "a gathering, once, within verify",
     "graphs.ghost_plan": "within Graph.with_ghosts",
