@@ -85,6 +85,6 @@ QUIET = {
     "BlockRange", "Blocked", "Compression", "Decomposition", "Description", "Domain", "Epochs", "Equation", "Field", "Geometry",
     "Grid", "Layout", "Location", "Loss", "Meaning", "Pairs", "ProcessGrid", "RK4", "Restored", "Rows", "SSP_RK3", "Samples",
     "Schedule", "Series", "SnapshotFile", "Solver", "Space", "Stream", "Tableau", "UniformGrid", "block_range", "build_equation",
-    "build_solver", "choose_dims", "find_snapshots", "follow", "mpi_library", "open_snapshots", "owner_of", "recompute", "traffic",
+    "build_solver", "choose_dims", "find_snapshots", "follow", "mpi_library", "open_snapshots", "owners_of", "recompute", "traffic",
 }  # fmt: skip
 """Offered, and speak to nobody: descriptions, readers of one process, what is abstract, what only makes."""

@@ -26,7 +26,7 @@ def test_its_figures_are_there(comm, capsys, monkeypatch):
 
 
 @pytest.mark.parallel([2])
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this is about machines without a GPU, and there is one: the test above measures it")
 def test_without_a_gpu_every_rank_says_so(world):
     with pytest.raises(DeviceError, match="rank 0 computes on the cpu"):
         gpu.run(world)
