@@ -46,6 +46,8 @@ class Graph(Space):
         float64, (node, dim): of this rank's nodes.
     num_edges_global : int
         Of all ranks.
+    owners : Directory
+        Tells the rank of any node.
 
     Notes
     -----
@@ -57,7 +59,7 @@ class Graph(Space):
     def __init__(
         self, shared: Decomposition, nodes: np.ndarray, positions: np.ndarray, ends: np.ndarray, edges: np.ndarray, owners: Directory
     ) -> None:
-        comm, own = shared.comm, np.sort(nodes)
+        comm, own, self.owners = shared.comm, np.sort(nodes), owners
         super().__init__(shared, "graph", (len(own),), (owners.total,))
         order = np.lexsort((edges, ends[:, 0], ends[:, 1]))
         begins, ends = ends[order].T
@@ -123,7 +125,18 @@ class Graph(Space):
         >>> graph.edge_index.tolist(), graph.ghosts.tolist()
         ([[0, 2], [1, 1]], [])
         """
-        shared = Decomposition.of(world, data, device)
+        return cls.deal_within(Decomposition.of(world, data, device), positions, edges, method)
+
+    @classmethod
+    def deal_within(
+        cls, shared: Decomposition, positions: np.ndarray, edges: np.ndarray, method: str | np.ndarray = "bisection"
+    ) -> "Graph":
+        """Deal nodes and edges, see `deal`, to ranks that have communicators already.
+
+        Communication
+        -------------
+        As `deal`.
+        """
         comm = patient(shared.comm)
         with raise_together(comm):
             points, ends = _checked_arrays(positions, edges)

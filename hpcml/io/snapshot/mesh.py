@@ -12,13 +12,23 @@ from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
 
-_KINDS = {"triangle": (4, 3), "quadrilateral": (5, 4), "tetrahedron": (6, 4), "hexahedron": (9, 8)}
-"""XDMF's number of each kind of cell, and its points."""
+_KINDS = {
+    "line": ((2, 2), 2),
+    "triangle": ((4,), 3),
+    "quadrilateral": ((5,), 4),
+    "tetrahedron": ((6,), 4),
+    "pyramid": ((7,), 5),
+    "wedge": ((8,), 6),
+    "hexahedron": ((9,), 8),
+}
+"""How XDMF begins each kind of cell, a line with the number of its points, and how many points follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """One rank's part of a mesh of triangles, quadrilaterals, tetrahedra, hexahedra, in any mixture. A `Geometry`; made by `joined`.
+    """One rank's part of a mesh of lines, triangles, quadrilaterals, tetrahedra, pyramids, wedges, hexahedra, in any mixture. A `Geometry`.
+
+    Made by `joined`.
 
     Values sit at ``points``, where a `Field` says nothing else, or in ``cells``. Points and cells are numbered through the ranks: those of
     rank 0 come first, then those of rank 1. A point that several ranks know is written by one of them, the others refer to its number. The
@@ -31,7 +41,7 @@ class Mesh:
     positions : ndarray
         float64, (point, 2 or 3).
     topology : ndarray
-        int64, for each cell its kind in XDMF's numbers (4, 5, 6, 9) and then its points.
+        int64, for each cell its kind in XDMF's numbers and then its points.
 
     Examples
     --------
@@ -59,8 +69,9 @@ class Mesh:
         points : ndarray
             (point, 2 or 3): the positions of the points that this rank writes; there may be none.
         cells : mapping of str to ndarray
-            For ``triangle``, ``quadrilateral``, ``tetrahedron``, ``hexahedron`` the global numbers of the points, in VTK's order, of each
-            cell that this rank writes, (cell, 3, 4, 4 or 8); there may be none. Values in cells come in this order, kind after kind.
+            For ``line``, ``triangle``, ``quadrilateral``, ``tetrahedron``, ``pyramid``, ``wedge``, ``hexahedron`` the global numbers of the
+            points, in VTK's order, of each cell that this rank writes, (cell, point); there may be none. Values in cells come in this
+            order, kind after kind.
         comm : mpi4py.MPI.Intracomm
             The ranks.
 
@@ -119,14 +130,14 @@ def _positions(points: np.ndarray) -> np.ndarray:
 
 
 def _stream(kind: str, cells: np.ndarray) -> np.ndarray:
-    """Kind and points of each cell, (cell, 1 + points)."""
+    """Kind and points of each cell, (cell, 1 or 2 + points)."""
     if kind not in _KINDS:
         raise ShapeError(f"cells of a mesh are {', '.join(_KINDS)}, got {kind!r}")
-    number, size = _KINDS[kind]
+    begin, size = _KINDS[kind]
     numbers = np.array(cells, np.int64).reshape(-1, size) if len(cells) == 0 else np.array(cells, np.int64)
     if numbers.ndim != 2 or numbers.shape[1] != size:
         raise ShapeError(f"cells of kind {kind} are (cell, {size}), got an array of shape {numbers.shape}")
-    return np.insert(numbers, 0, number, 1)
+    return np.concatenate([np.broadcast_to(np.array(begin), (len(numbers), len(begin))), numbers], 1)
 
 
 def _check_numbers(cells: Mapping[str, np.ndarray], num_points: int, rank: int) -> None:

@@ -100,6 +100,26 @@ def test_vtk_shows_points_cells_and_values_at_their_time(num_dims, comm, shared_
     assert step == 1
 
 
+@pytest.mark.parallel([1, 2])
+def test_vtk_shows_a_cell_of_every_kind(comm, shared_path, read_xdmf):
+    """A line is a polyline to VTK."""
+    sizes = {"line": (4, 2), "triangle": (5, 3), "quadrilateral": (9, 4), "tetrahedron": (10, 4)} | {
+        "pyramid": (14, 5),
+        "wedge": (13, 6),
+        "hexahedron": (12, 8),
+    }
+    mine = sizes if comm.rank == comm.size - 1 else {}
+    mesh = Mesh.joined(np.random.default_rng(comm.rank).random((8, 3)), {kind: [range(size)] for kind, (_, size) in mine.items()}, comm)
+    with SnapshotWriter(shared_path / "run.h5", Series(mesh, [Field("u")]), comm) as snapshots:
+        snapshots.append(0.0, {"u": np.arange(8)})
+    if comm.rank == 0:
+        ((_, grid),) = read_xdmf(shared_path / "run.xdmf")
+        shown = {grid.GetCellType(i): grid.GetCell(i).GetPointIds() for i in range(grid.GetNumberOfCells())}
+        assert {kind: [ids.GetId(i) for i in range(ids.GetNumberOfIds())] for kind, ids in shown.items()} == {
+            kind: list(range(size)) for kind, size in sizes.values()
+        }
+
+
 def test_xarray_has_the_points_as_coordinates(tmp_path, comm):
     pytest.importorskip("xarray")
     write(tmp_path / "run.h5", 2, comm, 2)
@@ -139,7 +159,7 @@ def test_another_numbering_is_not_gone_on_with(tmp_path, comm):
 
 BAD = {
     "no plane": (np.zeros((3, 4)), {}, "2 or 3"),
-    "unknown kind": (np.zeros((3, 2)), {"line": [[0, 1]]}, "got 'line'"),
+    "unknown kind": (np.zeros((3, 2)), {"polygon": [[0, 1]]}, "got 'polygon'"),
     "too few points": (np.zeros((3, 2)), {"triangle": [[0, 1]]}, r"\(cell, 3\)"),
     "no such point": (np.zeros((3, 2)), {"triangle": [[0, 1, 99]]}, "expected global numbers below"),
     "no cells": (np.zeros((3, 2)), {"triangle": []}, "and cells"),

@@ -1,0 +1,236 @@
+"""A mesh dealt to ranks: the graph of its edges, and the cells, each owned by one rank."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mpi4py import MPI
+from torch import Tensor
+
+from hpcml.core.errors import ShapeError
+from hpcml.graphs.cell_kinds import CELL_KINDS
+from hpcml.graphs.graph import Graph
+from hpcml.graphs.mesh import BOUNDARY, NO_LINKS, Mesh, check_corners, checked_cells, checked_points, checked_types
+from hpcml.graphs.mesh_file import read_mesh
+from hpcml.graphs.shared_cells import boundary_of_shares, edges_of_shares
+from hpcml.io.snapshot.mesh import Mesh as SnapshotMesh
+from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.call import named_call
+from hpcml.mpi.patient_comm import patient
+from hpcml.mpi.world import World
+from hpcml.parallel.decomposition import Decomposition
+from hpcml.topology.block import owners_of
+from hpcml.topology.directory import Directory, send_rows
+
+
+@dataclass(frozen=True, eq=False)
+class MeshGraph:
+    """One rank's part of a mesh; made by `read`, by `of` a mesh that one rank has, or by `deal` of parts that ranks have.
+
+    Attributes
+    ----------
+    graph : Graph
+        Nodes and edges: what models are built on. Edges and their numbers are those of `Mesh.edges`, on any number of ranks.
+    cells : mapping of str to ndarray
+        By kind, the global numbers of the nodes at the corners of the cells that this rank owns, int64, (cell, corner). A cell belongs to
+        the rank of the lowest of them; the others may be neither own nor ghosts.
+    cell_numbers : mapping of str to ndarray
+        Numbers of these cells among all of their kind, in the order in which the ranks gave them; int64, ascending.
+    node_types : Tensor
+        int64, (node,): of this rank's nodes, which of ``type_names`` each is.
+    type_names : tuple of str
+        What the types mean.
+    """
+
+    graph: Graph
+    cells: Mapping[str, np.ndarray]
+    cell_numbers: Mapping[str, np.ndarray]
+    node_types: Tensor
+    type_names: tuple[str, ...] = BOUNDARY
+
+    @classmethod
+    @named_call
+    def read(cls, path: Path | str, world: World | MPI.Intracomm, clean: bool = False, **how: Any) -> "MeshGraph":
+        """Read a mesh file on the first rank of each group, see `hpcml.graphs.read_mesh`, and deal it; options of `of` by name.
+
+        Raises
+        ------
+        HpcmlError
+            On every rank, what `read_mesh` and `of` raise.
+
+        Communication
+        -------------
+        Collective. No rank but the first ever holds more than its share.
+        """
+        shared = Decomposition.of(world, how.pop("data", 1), how.pop("device", None))
+        with raise_together(patient(shared.comm)):
+            mesh = read_mesh(path, clean) if shared.comm.rank == 0 else None
+        return cls._of(shared, mesh, **how)
+
+    @classmethod
+    @named_call
+    def of(
+        cls,
+        mesh: Mesh | None,
+        world: World | MPI.Intracomm,
+        method: str | np.ndarray = "bisection",
+        data: int = 1,
+        device: torch.device | str | None = None,
+    ) -> "MeshGraph":
+        """Deal a mesh that the first rank of each group has; the others give None.
+
+        Parameters
+        ----------
+        mesh : Mesh or None
+            Of other ranks it is left alone.
+        world, data, device
+            As for `Graph.deal`.
+        method : str or ndarray
+            As for `Graph.deal`; the first rank gives an array for all nodes.
+
+        Raises
+        ------
+        ShapeError
+            On every rank, where there is no mesh, and as `Graph.deal` does.
+
+        Communication
+        -------------
+        Collective. The first rank sends each of the others a share, and none of these ever holds more.
+
+        Examples
+        --------
+        >>> from hpcml.graphs import structured
+        >>> mesh = MeshGraph.of(structured((3, 3), (1.0, 1.0)), MPI.COMM_SELF)
+        >>> mesh.graph.num_edges_global, mesh.cells["quadrilateral"].shape, mesh.node_types.tolist()
+        (24, (4, 4), [1, 1, 1, 1, 0, 1, 1, 1, 1])
+        """
+        return cls._of(Decomposition.of(world, data, device), mesh, method)
+
+    @classmethod
+    def _of(cls, shared: Decomposition, mesh: Mesh | None, method: str | np.ndarray = "bisection") -> "MeshGraph":
+        comm = patient(shared.comm)
+        with raise_together(comm):
+            if comm.rank == 0 and mesh is None:
+                raise ShapeError("the first rank has no mesh to deal: give it one, and the others None")
+            if comm.rank == 0 and not isinstance(method, str) and np.shape(method) != (len(mesh.points),):  # type: ignore[union-attr]
+                raise ShapeError(f"a map of {len(mesh.points)} nodes is an array of so many ranks, got {np.shape(method)}")  # type: ignore[union-attr]
+        mine = None if comm.rank or mesh is None else (mesh.points, mesh.node_types, mesh.links.T, *mesh.cells.values())
+        names, kinds, ways = comm.bcast(
+            None if mesh is None or comm.rank else (mesh.type_names, tuple(mesh.cells), method if isinstance(method, str) else None)
+        )
+        parts = np.asarray(method) if mine is not None and ways is None else np.zeros(0, np.int64)
+        points, types, links, *cells = _shares(mine, comm)
+        part = ways if ways is not None else _shares((parts,) if mine is not None else None, comm)[0]
+        return cls._deal(shared, points, dict(zip(kinds, cells, strict=True)), types, links.T, part, names)
+
+    @classmethod
+    @named_call
+    def deal(
+        cls,
+        points: np.ndarray,
+        cells: Mapping[str, np.ndarray],
+        world: World | MPI.Intracomm,
+        node_types: np.ndarray | None = None,
+        links: np.ndarray = NO_LINKS,
+        type_names: tuple[str, ...] = BOUNDARY,
+        method: str | np.ndarray = "bisection",
+        data: int = 1,
+        device: torch.device | str | None = None,
+    ) -> "MeshGraph":
+        """Deal a mesh of which each rank has read a part.
+
+        Parameters
+        ----------
+        points, node_types
+            As for `Mesh`, of the nodes that this rank has read; they are numbered through the ranks of a group. If one rank gives no types,
+            none does.
+        cells, links
+            As for `Mesh`, of those that this rank has read, with global numbers of nodes.
+        type_names : tuple of str
+            Alike on all ranks.
+        world, method, data, device
+            As for `Graph.deal`.
+
+        Raises
+        ------
+        ShapeError
+            On every rank, as `Mesh` and `Graph.deal` do.
+
+        Communication
+        -------------
+        Collective. No rank ever holds more than its share, and what it has read.
+        """
+        return cls._deal(Decomposition.of(world, data, device), points, cells, node_types, links, method, type_names)
+
+    @classmethod
+    def _deal(
+        cls,
+        shared: Decomposition,
+        points: np.ndarray,
+        cells: Mapping[str, np.ndarray],
+        types: np.ndarray | None,
+        links: np.ndarray,
+        method: str | np.ndarray,
+        names: tuple[str, ...],
+    ) -> "MeshGraph":
+        comm = patient(shared.comm)
+        with raise_together(comm):
+            points, cells = (
+                checked_points(points),
+                {kind: np.zeros((0, of.corners), np.int64) for kind, of in CELL_KINDS.items()} | (checked_cells(cells)),
+            )
+            if types is not None:
+                checked_types(types := np.asarray(types), len(points), names)
+        counts = np.array(comm.allgather((len(points), types is None, *map(len, cells.values()))))
+        total, before = int(counts[:, 0].sum()), counts[: comm.rank].sum(0)
+        with raise_together(comm):
+            for kind, corners in cells.items():
+                check_corners(kind, corners, total)
+            if len(set(counts[:, 1].tolist())) > 1:
+                raise ShapeError("types of nodes are given by all ranks or by none")
+        numbers = np.arange(before[0], before[0] + len(points))
+        graph = Graph.deal_within(shared, points, edges_of_shares(cells, links, total, comm), method)
+        own = graph.nodes.cpu().numpy()
+        at = (
+            boundary_of_shares(cells, own, total, comm)
+            if types is None
+            else Directory(numbers, types.astype(np.int64), total, comm).ask(own)
+        )
+        dealt, places = {}, {}
+        for (kind, corners), first, count in zip(cells.items(), before[2:], counts[:, 2:].sum(0), strict=True):
+            if count:
+                ranks = graph.owners.ask(corners.min(1, initial=total))
+                came, number = send_rows(ranks, comm, corners, np.arange(first, first + len(corners)))
+                order = np.argsort(number)
+                dealt[kind], places[kind] = came[order], number[order]
+        with raise_together(comm):
+            for kind, corners in dealt.items():
+                check_corners(kind, corners, total)
+        return cls(graph, dealt, places, torch.from_numpy(at).to(graph.device), names)
+
+    def shown(self) -> SnapshotMesh:
+        """Give the mesh for `hpcml.io.SnapshotWriter`; values at nodes, and in cells kind by kind, come in the order that they have here.
+
+        Communication
+        -------------
+        Collective: each cell asks for the numbers of its corners.
+        """
+        graph, comm = self.graph, patient(self.graph.comm)
+        own = graph.nodes.cpu().numpy()
+        first = sum(comm.allgather(len(own))[: comm.rank])
+        places = Directory(own, np.arange(first, first + len(own)), graph.num_points_global, comm)
+        cells = {kind: places.ask(corners.ravel()).reshape(corners.shape) for kind, corners in self.cells.items()}
+        return SnapshotMesh.joined(graph.positions.cpu().numpy(), cells, graph.comm)
+
+
+def _shares(arrays: tuple[np.ndarray, ...] | None, comm: MPI.Intracomm) -> list[np.ndarray]:
+    """Arrays of the first rank, dealt in blocks of rows, one after the other, so that the first rank packs only one at a time."""
+    empty = comm.bcast(None if arrays is None else [array[:0] for array in arrays])
+    shares = []
+    for array in empty if arrays is None else arrays:
+        ranks = owners_of(np.arange(len(array)), len(array), comm.size) if len(array) else np.zeros(0, np.int64)
+        shares += send_rows(ranks, comm, array)
+    return shares
