@@ -21,6 +21,7 @@ from hpcml.fields import Grid, decompose, difference, fft
 from hpcml.graphs import Graph
 from hpcml.models import layers
 from hpcml.models.factory import build_network
+from hpcml.models.physics_attention_net import ATTENTIONS
 from hpcml.models.surrogate import Surrogate
 from hpcml.solvers import NeuralSolver
 from hpcml.training.relative_error import relative_errors
@@ -75,8 +76,13 @@ LAYERS = (
             2,
             [lambda d, p=p: layers.Interpolate(d, size=(7, 9), mode="bilinear", periodic=p) for p in (True, False)],
         ),
+        "LatentAttention": (2, [lambda d: layers.LatentAttention(d, 2, 1, 3)]),
         "LayerNorm": (2, [lambda d: layers.LayerNorm(d, d.global_shape)]),
         "Pad": (2, [lambda d: layers.Pad(d, (1, 2, 0, 1), mode="reflect")]),
+        "PhysicsAttention": (
+            2,
+            [lambda d, adaptive=a, window=w: layers.PhysicsAttention(d, 2, 2, 3, adaptive, window) for a in (True, False) for w in (1, 3)],
+        ),
         "PixelShuffle": (2, [lambda d: layers.PixelShuffle(d, 2)]),
         "PixelUnshuffle": (2, [lambda d: layers.PixelUnshuffle(d, 2)]),
         "Pointwise": (2, [lambda d: layers.Pointwise(d, torch.nn.Linear(2, 3), channels_last=True)]),
@@ -85,7 +91,7 @@ LAYERS = (
         "SpectralConv": (2, [lambda d: layers.SpectralConv(d, 2, 3, 4)]),
     }
 )
-NO_LAYERS = {"roll"}  # a function, called by Roll
+NO_LAYERS = {"coordinates", "roll"}  # functions, called by networks and by Roll
 
 
 MODELS = {
@@ -93,9 +99,16 @@ MODELS = {
         lambda d, norm=norm: models.FNO(d, 2, 2, channels=4, modes=3, layers=2, norm=norm)
         for norm in ("none", "instance", "group", "batch")
     ],
+    "PhysicsAttentionNet": [
+        lambda d, kind=kind: models.PhysicsAttentionNet(d, 2, 2, channels=4, layers=2, heads=2, slices=3, attention=kind, dropout=0.1)
+        for kind in ATTENTIONS
+    ],
     "UNet": [lambda d, norm=norm: models.UNet(d, 2, 2, channels=4, levels=2, norm=norm) for norm in ("group", "none")],
 }
-GRAPH_MODELS = {"MeshGraphNet": lambda g: models.MeshGraphNet(g, 2, 2, channels=4, steps=2)}
+GRAPH_MODELS = {
+    "MeshGraphNet": lambda g: models.MeshGraphNet(g, 2, 2, channels=4, steps=2),
+    **{f"PhysicsAttentionNet {k}": make for k, make in enumerate(MODELS["PhysicsAttentionNet"])},
+}
 EQUATIONS = {
     "AdvectionDiffusion": 2,
     "Burgers": 2,
@@ -131,7 +144,7 @@ def test_every_layer():
 
 
 def test_every_model():
-    assert set(MODELS) | set(GRAPH_MODELS) == set(models.__all__)
+    assert set(MODELS) | {name.partition(" ")[0] for name in GRAPH_MODELS} == set(models.__all__)
     for makers in MODELS.values():
         for make, periodic in itertools.product(makers, (True, False)):
             with domain_on_meta(2, periodic) as domain:

@@ -26,7 +26,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.core.registry import load, target_of
 
 GIVEN = {
-    "model": {"domain", "in_channels", "out_channels"},
+    "model": {"domain", "graph", "space", "in_channels", "out_channels"},
     "equation": set[str](),
     "solver": {"equation", "domain", "dt"},
     "loss": set[str](),

@@ -16,7 +16,11 @@ from typing import Any
 from hpcml.core.errors import ConfigError
 
 BUILT_IN: dict[str, dict[str, str]] = {
-    "model": {"fno": "hpcml.models.fno:FNO", "unet": "hpcml.models.unet:UNet"},
+    "model": {
+        "fno": "hpcml.models.fno:FNO",
+        "unet": "hpcml.models.unet:UNet",
+        "physics_attention": "hpcml.models.physics_attention_net:PhysicsAttentionNet",
+    },
     "equation": {
         "heat": "hpcml.equations.heat:Heat",
         "advection_diffusion": "hpcml.equations.advection_diffusion:AdvectionDiffusion",

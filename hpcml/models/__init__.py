@@ -8,8 +8,9 @@ from hpcml.core.lazy import lazily
 _HOMES = {
     "FNO": "hpcml.models.fno",
     "MeshGraphNet": "hpcml.models.mesh_graph_net",
+    "PhysicsAttentionNet": "hpcml.models.physics_attention_net",
     "UNet": "hpcml.models.unet",
     "layers": "hpcml.models.layers",
 }
-__all__ = ["FNO", "MeshGraphNet", "UNet"]
+__all__ = ["FNO", "MeshGraphNet", "PhysicsAttentionNet", "UNet"]
 __getattr__, __dir__ = lazily(__name__, _HOMES)

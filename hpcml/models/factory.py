@@ -1,4 +1,4 @@
-"""The network that a case names, on a domain."""
+"""The network that a case names, on a domain or another space."""
 
 import torch
 from torch import nn
@@ -6,12 +6,15 @@ from torch import nn
 from hpcml.core.errors import ConfigError
 from hpcml.core.options import Choice, accepts
 from hpcml.core.registry import load
-from hpcml.fields.domain import Domain
 from hpcml.models.replicas import Replicated
+from hpcml.parallel.space import Space
+
+SPACES = ("domain", "graph", "space")
+"""What a network's signature may call where its fields live."""
 
 
 def build_network(
-    choice: Choice, domain: Domain, in_channels: int, out_channels: int, seed: int = 0, dtype: torch.dtype = torch.float32
+    choice: Choice, domain: Space, in_channels: int, out_channels: int, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> nn.Module:
     """Make the network of a case.
 
@@ -19,8 +22,8 @@ def build_network(
     ----------
     choice : Choice
         The table ``[model]``: a name, and options of the class or function that it stands for. That is called with as many of ``domain``,
-        ``in_channels`` and ``out_channels`` as its signature has.
-    domain : Domain
+        ``graph``, ``space``, ``in_channels`` and ``out_channels`` as its signature has; the first three are the same.
+    domain : Space
         Where its fields live.
     in_channels, out_channels : int
         Channels of fields.
@@ -32,14 +35,16 @@ def build_network(
     Raises
     ------
     ConfigError
-        If what is named is no module, or is one that takes no domain, and fields are dealt to several ranks.
+        If what is named is no module, or is one that takes no space, and fields are dealt to several ranks.
 
     Communication
     -------------
     Collective over domain.world_comm: initial parameters are rank 0's.
     """
     kind = load("model", choice.name)
-    given, accepted = {"domain": domain, "in_channels": in_channels, "out_channels": out_channels}, accepts(kind)
+    accepted = accepts(kind)
+    spaces = dict.fromkeys(SPACES if accepted else SPACES[:1], domain)
+    given = {**spaces, "in_channels": in_channels, "out_channels": out_channels}
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -50,11 +55,11 @@ def build_network(
         torch.set_default_dtype(before)
     if not isinstance(network, nn.Module):
         raise ConfigError(f"model.name = {choice.name!r} makes {type(network).__name__}, which is no torch.nn.Module")
-    if accepted is None or "domain" in accepted:
+    if accepted is None or not accepted.isdisjoint(SPACES):
         return network
     if domain.comm.size > 1:
         raise ConfigError(
             f"model.name = {choice.name!r} takes no domain, so it computes on whole fields, and here {domain.comm.size} ranks share each: "
-            "build it from the layers of hpcml.models, with a parameter domain, or let every rank have whole fields by ranks.data"
+            "build it from the layers of hpcml.models, with a parameter domain or space, or let every rank have whole fields by ranks.data"
         )
     return Replicated(network, domain.world_comm)

@@ -131,6 +131,20 @@ class Space(ABC):
         last = first.movedim(1, -1)
         return last if like.dim() == self.num_dims + 2 else last[0]
 
+    def points(self, field: Tensor) -> Tensor:
+        """View of a field as (sample, point, channel), one sample where it has no dim of samples; see `as_field_of`."""
+        if self.channel_dim == 1:
+            return field.flatten(2).transpose(1, 2)
+        flat = field.flatten(-1 - self.num_dims, -2)
+        return flat if flat.dim() == 3 else flat[None]
+
+    def as_field_of(self, points: Tensor, like: Tensor) -> Tensor:
+        """Field, with or without a dim of samples as ``like``, that values (sample, point, channel) are: a view of them."""
+        if self.channel_dim == 1:
+            return points.transpose(1, 2).unflatten(2, self.local_shape)
+        field = points.unflatten(1, self.local_shape)
+        return field if like.dim() == self.num_dims + 2 else field[0]
+
     def global_index(self, leading: Sequence[int] = ()) -> Tensor:
         """Number of every entry of (*leading, *local_shape), as if the whole batch lay in C order on one rank.
 

@@ -32,7 +32,7 @@ def test_a_module_of_the_current_folder_is_found(folder):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("fnoo", "expected one of 'fno', 'unet', or 'module:name' of a model of your own, got 'fnoo'"),
+        ("fnoo", f"expected one of {', '.join(map(repr, known('model')))}, or 'module:name' of a model of your own, got 'fnoo'"),
         ("own_parts:", "'module:name'"),
         ("own parts:Net", "'module:name'"),
         ("nowhere:Net", "there is no module 'nowhere': install it"),

@@ -17,7 +17,7 @@ from hpcml import Grid, decompose, equations, parallel
 from hpcml.fields import difference, fft
 from hpcml.fields.low_modes import low_modes
 from hpcml.graphs import Graph
-from hpcml.models import FNO, MeshGraphNet, UNet, layers
+from hpcml.models import FNO, MeshGraphNet, PhysicsAttentionNet, UNet, layers
 from hpcml.training import loss
 
 SIDES = {1: (11,), 2: (22, 22), 3: (6, 6, 6)}
@@ -116,6 +116,8 @@ LAYERS = {
     "LayerNorm": layer("LayerNorm", (2, *SIDES[2])),
     "ChannelMLP": layer("ChannelMLP", 2, local=("forward",)),
     "Pointwise": layer("Pointwise", torch.nn.Conv2d(2, 2, 1), local=("forward",)),
+    "PhysicsAttention": layer("PhysicsAttention", 2, 1, 3),
+    "LatentAttention": layer("LatentAttention", 2, 1, 3),
     "Dropout": layer("Dropout", local=("forward", "backward")),
     **same_in(1),
     **same_in(2),
@@ -194,6 +196,9 @@ FUNCTIONS = {
     "Graph.with_ghosts": made(with_ghosts, "with_ghosts", differentiable=True),
     "MeshGraphNet": made(mesh_network, "with_ghosts", "MeshGraphNet", "replicated", differentiable=True),
     "FNO": made(network(FNO, modes=3, layers=1), "SpectralConv", "ChannelMLP", "replicated", "check_parameters", differentiable=True),
+    "PhysicsAttentionNet": made(
+        network(PhysicsAttentionNet, layers=1, heads=2, slices=3), "PhysicsAttention", "replicated", "check_parameters", differentiable=True
+    ),
     "UNet": made(network(UNet, levels=2), "Conv2d", "GroupNorm", "Interpolate", "AvgPool2d", "check_parameters", differentiable=True),
     **losses(),
     **losses(data=2),

@@ -26,6 +26,7 @@ PADDING_MODE = 8
 class _Conv(_ConvNd):
     """What the convolutions of 1 to 3 dims share."""
 
+    sums_gradients_itself = True
     domain: Domain
     domain_out: Domain
 

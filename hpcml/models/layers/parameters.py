@@ -80,7 +80,7 @@ def weight_and_bias(layer: Any, comm: MPI.Intracomm) -> tuple[Tensor, Tensor | N
 def replicated_together(module: nn.Module, comm: MPI.Intracomm) -> Iterator[None]:
     """Within this block the layers of a module share one sum over the ranks for all gradients, instead of each asking for its own.
 
-    Only for layers that call `replicated`, not for convolutions of a kernel, which add up their gradients while their halo travels. Layers
+    Layers that say ``sums_gradients_itself`` are left alone: convolutions of a kernel add up theirs while their halo travels. Layers
     with an attribute ``takes_wide`` get 16-bit parameters in float32, see `replicated_wide`.
 
     Communication
@@ -93,6 +93,8 @@ def replicated_together(module: nn.Module, comm: MPI.Intracomm) -> Iterator[None
     places: list[tuple[dict[str, Any], str]] = []
     values, given = [], []
     for part in module.modules():
+        if getattr(part, "sums_gradients_itself", False):
+            continue
         for name, value in part._parameters.items():
             if value is not None:
                 places.append((part._parameters, name))

@@ -1,0 +1,46 @@
+"""Where points lie, as channels of a network's input."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from hpcml.fields.domain import Domain
+from hpcml.graphs.graph import Graph
+from hpcml.parallel.space import Space
+
+
+def coordinates(space: Space) -> Tensor:
+    """Numbers that tell the points of a space apart.
+
+    Parameters
+    ----------
+    space : Space
+        A grid gives, for every dim, where a cell lies in the box, from 0 to 1, or along a periodic dim sine and cosine of its angle; a
+        graph gives its positions, any other space nothing.
+
+    Returns
+    -------
+    Tensor
+        float64, (point, number).
+
+    Communication
+    -------------
+    Local.
+
+    Examples
+    --------
+    >>> from mpi4py import MPI
+    >>> from hpcml.fields import Grid, decompose
+    >>> coordinates(decompose(Grid((2,), periodic=False), MPI.COMM_SELF)).tolist()
+    [[0.25], [0.75]]
+    """
+    if isinstance(space, Graph):
+        return space.positions
+    if not isinstance(space, Domain):
+        return torch.zeros(math.prod(space.local_shape), 0, dtype=torch.float64, device=space.device)
+    channels: list[Tensor] = []
+    for x, length, periodic in zip(space.centres(), space.grid.extent, space.grid.periodic, strict=True):
+        part = x / length
+        channels += [torch.sin(2 * math.pi * part), torch.cos(2 * math.pi * part)] if periodic else [part]
+    return torch.stack([c.expand(space.local_shape).flatten() for c in channels], -1)
