@@ -1,4 +1,4 @@
-"""``hpcml data``: simulate datasets, bring them from one layout to another, show what is in them."""
+"""``hpcml data``: simulate datasets, bring them from one layout to another, show what is in them; try partitions of a mesh."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add ``data generate``, ``data convert`` and ``data show``."""
-    parser = subparsers.add_parser("data", help="simulate datasets, convert them, show what is in them")
+    """Add ``data generate``, ``data convert``, ``data show`` and ``data partition``."""
+    parser = subparsers.add_parser("data", help="simulate datasets, convert them, show what is in them, partition meshes")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     generate = actions.add_parser("generate", help="simulate the trajectories of a case; started again, go on where it stopped")
     add_case_arguments(generate)
@@ -29,6 +29,14 @@ def add_parser(subparsers: Any) -> None:
     show.add_argument("path", type=Path, metavar="FILE", help="file or folder")
     show.add_argument("--values", action="store_true", help="read all values, each rank its own part, and sum them up")
     show.set_defaults(run=_show)
+    partition = actions.add_parser("partition", help="count what dealing a mesh to ranks would cut, move and balance, without them")
+    partition.add_argument("path", type=Path, metavar="MESH", help="file of Gmsh, VTK, STL or PLY")
+    partition.add_argument("--ranks", type=int, nargs="+", required=True, metavar="N", help="numbers of ranks to try")
+    partition.add_argument("--method", nargs="+", default=["bisection"], metavar="NAME", help="bisection (default), curve, metis, kahip")
+    partition.add_argument("--channels", type=int, default=128, metavar="N", help="float32 numbers at each node that travel, default 128")
+    partition.add_argument("--clean", action="store_true", help="drop cells that are there twice or have a corner twice")
+    partition.add_argument("--png", type=Path, metavar="FILE", help="draw the last of them")
+    partition.set_defaults(run=_partition)
 
 
 def _generate(args: argparse.Namespace) -> int:
@@ -84,6 +92,32 @@ def _show(args: argparse.Namespace) -> int:
             lines += [f"  rank {rank} read {count / 1e6:.2f} MB, {100 * count / whole:.1f} %" for rank, count in enumerate(read)]
         if world.rank == 0:
             print("\n".join(lines))
+    return 0
+
+
+def _partition(args: argparse.Namespace) -> int:
+    import hpcml.mpi
+
+    world = hpcml.mpi.world()
+
+    from hpcml.core.errors import ConfigError
+    from hpcml.graphs import PartitionReport, draw_partition, partition, partition_table
+    from hpcml.graphs.mesh_share import MeshShare
+
+    if min(args.ranks) < 1 or args.channels < 1:
+        raise ConfigError(f"ranks and channels are positive numbers, got {args.ranks} and {args.channels}")
+    share = MeshShare.read(args.path, world.comm, args.clean)
+    edges = share.edges(world.comm)
+    reports = []
+    for size in args.ranks:
+        for method in args.method:
+            parts = partition(share.points, edges, size, world.comm, method)
+            reports.append((method, PartitionReport.counted(parts, edges, size, world.comm)))
+    if args.png:
+        draw_partition(args.png, share.points, parts, edges, world.comm)
+    if world.rank == 0:
+        print(f"{args.path}: {share.num_nodes} nodes, {int(reports[0][1].edges.sum())} edges\n")
+        print(partition_table(reports, args.channels))
     return 0
 
 

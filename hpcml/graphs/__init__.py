@@ -10,13 +10,31 @@ if TYPE_CHECKING:
     from hpcml.graphs.mesh_file import read_mesh
     from hpcml.graphs.mesh_graph import MeshGraph
     from hpcml.graphs.mesh_shapes import icosphere, structured, triangulated
+    from hpcml.graphs.partition_picture import draw_partition
+    from hpcml.graphs.partition_report import PartitionReport, partition_table
+    from hpcml.graphs.partitioning import partition
 
 _HOMES = {
     "graph": ("Graph",),
     "mesh": ("Mesh",),
     "mesh_file": ("read_mesh",),
     "mesh_graph": ("MeshGraph",),
+    "partitioning": ("partition",),
+    "partition_picture": ("draw_partition",),
+    "partition_report": ("PartitionReport", "partition_table"),
     "mesh_shapes": ("icosphere", "structured", "triangulated"),
 }
-__all__ = ["Graph", "Mesh", "MeshGraph", "icosphere", "read_mesh", "structured", "triangulated"]
+__all__ = [
+    "Graph",
+    "Mesh",
+    "MeshGraph",
+    "PartitionReport",
+    "draw_partition",
+    "icosphere",
+    "partition",
+    "partition_table",
+    "read_mesh",
+    "structured",
+    "triangulated",
+]
 __getattr__, __dir__ = lazily(__name__, {name: f"hpcml.graphs.{module}" for module, names in _HOMES.items() for name in names})

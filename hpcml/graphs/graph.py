@@ -1,6 +1,6 @@
 """A graph whose nodes are dealt to ranks, with the edges that end at them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from hpcml.core.errors import ShapeError
 from hpcml.graphs.aggregation import aggregate, softmax, take_rows
 from hpcml.graphs.ghost_plan import GhostPlan
+from hpcml.graphs.partitioning import check_method, partition
 from hpcml.kernels.segment import Edges
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
@@ -19,12 +20,7 @@ from hpcml.mpi.reductions import all_sum
 from hpcml.mpi.world import World
 from hpcml.parallel.decomposition import Decomposition
 from hpcml.parallel.space import Space
-from hpcml.topology.bisection import recursive_bisection
-from hpcml.topology.curve import space_filling_curve
 from hpcml.topology.directory import Directory, send_rows
-
-Partitioner = Callable[[np.ndarray, np.ndarray, int, MPI.Intracomm], np.ndarray]
-PARTITIONERS: Mapping[str, Partitioner] = {"bisection": recursive_bisection, "curve": space_filling_curve}
 
 
 class Graph(Space):
@@ -106,7 +102,7 @@ class Graph(Space):
         world : World or MPI.Intracomm
             All ranks.
         method : str or ndarray
-            ``bisection``, ``curve``, or for each node given here the rank of its group that is to own it.
+            Of `hpcml.graphs.partition`, or for each node given here the rank of its group that is to own it.
         data, device
             As for `hpcml.fields.decompose`; every group has the whole graph.
 
@@ -140,7 +136,7 @@ class Graph(Space):
         comm = patient(shared.comm)
         with raise_together(comm):
             points, ends = _checked_arrays(positions, edges)
-            partitioner = _partitioner(method, len(points), comm.size)
+            check_method(method, len(points), comm.size)
         counts = np.array(comm.allgather((len(points), ends.shape[1], points.shape[1])))
         first, first_edge, _ = counts[: comm.rank].sum(0).tolist()
         total = int(counts[:, 0].sum())
@@ -150,11 +146,16 @@ class Graph(Space):
             if ends.size and not 0 <= ends.min() <= ends.max() < total:
                 raise ShapeError(f"edges lead from and to nodes {ends.min()} to {ends.max()}: expected global numbers below {total}")
         numbers = np.arange(first, first + len(points))
-        parts = partitioner(points, numbers, comm.size, comm)
+        parts = partition(points, ends, comm.size, comm, method)
         owners = Directory(numbers, parts, total, comm)
         nodes, places = send_rows(parts, comm, numbers, points)
         moved, edge_numbers = send_rows(owners.ask(ends[1]), comm, ends.T, np.arange(first_edge, first_edge + ends.shape[1]))
         return cls(shared, nodes, places, moved, edge_numbers, owners)
+
+    @property
+    def num_neighbors(self) -> int:
+        """Ranks that own ghosts of this one."""
+        return len(self._plan.recv)
 
     def serial(self) -> "Graph":
         """The whole graph on this rank alone, nodes and edges by number; the same object at every call.
@@ -263,17 +264,3 @@ def _checked_arrays(positions: np.ndarray, edges: np.ndarray) -> tuple[np.ndarra
     if ends.ndim != 2 or len(ends) != 2 or (ends.size and ends.dtype.kind not in "iu"):
         raise ShapeError(f"edges are integers, (2, edge), got {ends.dtype} of shape {ends.shape}")
     return points, ends.astype(np.int64)
-
-
-def _partitioner(method: str | np.ndarray, count: int, size: int) -> Partitioner:
-    """The way of a name, or of a map that says it all."""
-    if isinstance(method, str):
-        if method not in PARTITIONERS:
-            raise ShapeError(f"no way {method!r} to deal a graph: expected {', '.join(PARTITIONERS)} or an array of ranks")
-        return PARTITIONERS[method]
-    parts = np.asarray(method)
-    if parts.shape != (count,) or (count and (parts.dtype.kind not in "iu" or not 0 <= parts.min() <= parts.max() < size)):
-        raise ShapeError(
-            f"a map of {count} nodes to {size} ranks has as many integers from 0 to {size - 1}, got {parts.dtype} {parts.shape}"
-        )
-    return lambda *_: parts.astype(np.int64)

@@ -8,6 +8,7 @@ import numpy as np
 
 from hpcml.core.errors import ShapeError
 from hpcml.graphs.cell_kinds import CELL_KINDS
+from hpcml.topology.pairs import both_ways, distinct_pairs
 
 NO_LINKS = np.zeros((2, 0), np.int64)
 BOUNDARY = ("interior", "boundary")
@@ -154,18 +155,6 @@ def pairs_of(cells: Mapping[str, np.ndarray]) -> np.ndarray:
     """The edges of cells as they come, int64, (edge, 2)."""
     parts = [corners[:, edge] for kind, corners in cells.items() for edge in CELL_KINDS[kind].edges]
     return np.concatenate([NO_LINKS.T, *parts])
-
-
-def distinct_pairs(*pairs: np.ndarray) -> np.ndarray:
-    """Each pair once, its lower number first, in ascending order, int64, (pair, 2)."""
-    ordered = np.sort(np.concatenate(pairs), 1)
-    ordered = ordered[np.lexsort((ordered[:, 1], ordered[:, 0]))]
-    return ordered[np.concatenate([[True], (np.diff(ordered, axis=0) != 0).any(1)])[: len(ordered)]]
-
-
-def both_ways(pairs: np.ndarray) -> np.ndarray:
-    """Edges (2, 2 pair): each pair there and, next to it, back."""
-    return np.stack([pairs.ravel(), pairs[:, ::-1].ravel()])
 
 
 def boundary_nodes(cells: Mapping[str, np.ndarray], nodes: int) -> np.ndarray:

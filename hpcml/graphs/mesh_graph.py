@@ -14,7 +14,7 @@ from hpcml.core.errors import ShapeError
 from hpcml.graphs.cell_kinds import CELL_KINDS
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.mesh import BOUNDARY, NO_LINKS, Mesh, check_corners, checked_cells, checked_points, checked_types
-from hpcml.graphs.mesh_file import read_mesh
+from hpcml.graphs.mesh_share import MeshShare, deal_rows
 from hpcml.graphs.shared_cells import boundary_of_shares, edges_of_shares
 from hpcml.io.snapshot.mesh import Mesh as SnapshotMesh
 from hpcml.mpi.agreement import raise_together
@@ -22,7 +22,6 @@ from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.world import World
 from hpcml.parallel.decomposition import Decomposition
-from hpcml.topology.block import owners_of
 from hpcml.topology.directory import Directory, send_rows
 
 
@@ -66,9 +65,7 @@ class MeshGraph:
         Collective. No rank but the first ever holds more than its share.
         """
         shared = Decomposition.of(world, how.pop("data", 1), how.pop("device", None))
-        with raise_together(patient(shared.comm)):
-            mesh = read_mesh(path, clean) if shared.comm.rank == 0 else None
-        return cls._of(shared, mesh, **how)
+        return cls._of(shared, MeshShare.read(path, shared.comm, clean), **how)
 
     @classmethod
     @named_call
@@ -107,24 +104,18 @@ class MeshGraph:
         >>> mesh.graph.num_edges_global, mesh.cells["quadrilateral"].shape, mesh.node_types.tolist()
         (24, (4, 4), [1, 1, 1, 1, 0, 1, 1, 1, 1])
         """
-        return cls._of(Decomposition.of(world, data, device), mesh, method)
+        shared = Decomposition.of(world, data, device)
+        return cls._of(shared, MeshShare.of(mesh, shared.comm), method)
 
     @classmethod
-    def _of(cls, shared: Decomposition, mesh: Mesh | None, method: str | np.ndarray = "bisection") -> "MeshGraph":
+    def _of(cls, shared: Decomposition, share: MeshShare, method: str | np.ndarray = "bisection") -> "MeshGraph":
         comm = patient(shared.comm)
         with raise_together(comm):
-            if comm.rank == 0 and mesh is None:
-                raise ShapeError("the first rank has no mesh to deal: give it one, and the others None")
-            if comm.rank == 0 and not isinstance(method, str) and np.shape(method) != (len(mesh.points),):  # type: ignore[union-attr]
-                raise ShapeError(f"a map of {len(mesh.points)} nodes is an array of so many ranks, got {np.shape(method)}")  # type: ignore[union-attr]
-        mine = None if comm.rank or mesh is None else (mesh.points, mesh.node_types, mesh.links.T, *mesh.cells.values())
-        names, kinds, ways = comm.bcast(
-            None if mesh is None or comm.rank else (mesh.type_names, tuple(mesh.cells), method if isinstance(method, str) else None)
-        )
-        parts = np.asarray(method) if mine is not None and ways is None else np.zeros(0, np.int64)
-        points, types, links, *cells = _shares(mine, comm)
-        part = ways if ways is not None else _shares((parts,) if mine is not None else None, comm)[0]
-        return cls._deal(shared, points, dict(zip(kinds, cells, strict=True)), types, links.T, part, names)
+            if comm.rank == 0 and not isinstance(method, str) and np.shape(method) != (share.num_nodes,):
+                raise ShapeError(f"a map of {share.num_nodes} nodes is an array of so many ranks, got {np.shape(method)}")
+        name = comm.bcast(method if isinstance(method, str) else None)
+        part = name if name is not None else deal_rows((np.asarray(method),) if comm.rank == 0 else None, comm)[0]
+        return cls._deal(shared, share.points, share.cells, share.node_types, share.links, part, share.type_names)
 
     @classmethod
     @named_call
@@ -224,13 +215,3 @@ class MeshGraph:
         places = Directory(own, np.arange(first, first + len(own)), graph.num_points_global, comm)
         cells = {kind: places.ask(corners.ravel()).reshape(corners.shape) for kind, corners in self.cells.items()}
         return SnapshotMesh.joined(graph.positions.cpu().numpy(), cells, graph.comm)
-
-
-def _shares(arrays: tuple[np.ndarray, ...] | None, comm: MPI.Intracomm) -> list[np.ndarray]:
-    """Arrays of the first rank, dealt in blocks of rows, one after the other, so that the first rank packs only one at a time."""
-    empty = comm.bcast(None if arrays is None else [array[:0] for array in arrays])
-    shares = []
-    for array in empty if arrays is None else arrays:
-        ranks = owners_of(np.arange(len(array)), len(array), comm.size) if len(array) else np.zeros(0, np.int64)
-        shares += send_rows(ranks, comm, array)
-    return shares

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpcml.core.errors import ConfigError, ShapeError
-from hpcml.graphs.mesh import NO_LINKS, Mesh, both_ways, checked_points, distinct_pairs, pairs_of
+from hpcml.graphs.mesh import NO_LINKS, Mesh, checked_points, pairs_of
+from hpcml.topology.pairs import both_ways, distinct_pairs
 
 
 def triangulated(points: np.ndarray) -> Mesh:

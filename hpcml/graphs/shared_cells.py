@@ -9,10 +9,11 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.graphs.cell_kinds import CELL_KINDS
-from hpcml.graphs.mesh import both_ways, distinct_pairs, pairs_of
+from hpcml.graphs.mesh import pairs_of
 from hpcml.mpi.reductions import all_max
 from hpcml.topology.block import block_range, owners_of
 from hpcml.topology.directory import Directory, send_rows
+from hpcml.topology.pairs import both_ways, distinct_pairs
 
 
 def edges_of_shares(cells: Mapping[str, np.ndarray], links: np.ndarray, nodes: int, comm: MPI.Intracomm) -> np.ndarray:

@@ -189,3 +189,27 @@ def test_what_is_of_no_use_is_refused_on_every_rank_before_anything_is_computed(
     assert all(REFUSED[name] in text for text in answers[name]), answers[name]
     assert name != "box" or all("the box along x should be 0 to 1, got 0 to 2" in text for text in answers[name])
     assert not (others / "run" / "metrics.csv").exists()
+
+
+def test_partitions_of_a_mesh_are_tried_without_the_ranks(tmp_path, alone, mpiexec):
+    """One line for each, the same on any number of ranks; what cannot be tried is said."""
+    path = tmp_path / "sphere.ply"
+    sources, writers = pytest.importorskip("vtkmodules.vtkFiltersSources"), pytest.importorskip("vtkmodules.vtkIOPLY")
+    sphere, writer = sources.vtkSphereSource(), writers.vtkPLYWriter()
+    sphere.SetThetaResolution(40)
+    sphere.SetPhiResolution(40)
+    writer.SetFileName(str(path))
+    writer.SetInputConnection(sphere.GetOutputPort())
+    assert writer.Write()
+    words = "data", "partition", path, "--ranks", "4", "100", "--method", "bisection", "curve", "--png", tmp_path / "parts.png"
+    done = alone(*words)
+    assert done.returncode == 0, done.stderr
+    title, _, _, *rows = done.stdout.splitlines()
+    assert title == f"{path}: 1522 nodes, 9120 edges" and [row.split()[:2] for row in rows] == [
+        [method, ranks] for ranks in ("4", "100") for method in ("bisection", "curve")
+    ]
+    assert rows[0].split()[4] == "1.001" and (tmp_path / "parts.png").stat().st_size > 10_000
+    assert hpcml(mpiexec, 2, *words[:-2]).stdout == done.stdout
+    for change, said in {("--ranks", "0"): "positive numbers", ("--method", "x"): "expected bisection, curve"}.items():
+        wrong = alone("data", "partition", path, "--ranks", "2", *change)
+        assert wrong.returncode == 2 and said in wrong.stderr

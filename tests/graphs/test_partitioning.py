@@ -1,0 +1,131 @@
+"""Parts of a graph depend on the graph and their number alone, and what is counted of them is what ranks have."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from hpcml.core.errors import ConfigError, ShapeError
+from hpcml.graphs import Graph, PartitionReport, draw_partition, icosphere, partition, partition_table, structured, triangulated
+from hpcml.graphs.partitioning import METHODS
+from hpcml.topology.block import block_range
+
+PACKAGES = {"metis": "pymetis", "kahip": "kahip"}
+
+
+def share(rows, comm):
+    mine = block_range(len(rows), comm.size, comm.rank)
+    return rows[mine.start : mine.stop]
+
+
+def brute_force(parts, edges, num_parts):
+    """What each part has and needs, by sets."""
+    begin, end = parts[edges[0]], parts[edges[1]]
+    ghosts = [{int(edges[0, e]) for e in np.flatnonzero((end == p) & (begin != p))} for p in range(num_parts)]
+    return [
+        [int((parts == p).sum()) for p in range(num_parts)],
+        [int((end == p).sum()) for p in range(num_parts)],
+        [int(((end == p) & (begin != p)).sum()) for p in range(num_parts)],
+        [len(of) for of in ghosts],
+        [len({int(parts[node]) for node in of}) for of in ghosts],
+    ]
+
+
+def as_lists(report):
+    return [of.tolist() for of in (report.nodes, report.edges, report.cut, report.ghosts, report.neighbors)]
+
+
+@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parametrize("method", METHODS)
+def test_parts_and_their_counts_do_not_depend_on_the_ranks(comm, method):
+    if method in PACKAGES:
+        pytest.importorskip(PACKAGES[method])
+    mesh = triangulated(np.random.default_rng(0).random((300, 2)))
+    edges = np.concatenate([mesh.edges()[:, ::-1], [[7, 3, 3], [7, 250, 250]]], 1)  # a node with itself, one way only, and twice
+    whole = partition(mesh.points, edges, 5, comm.Split(comm.rank), method)
+    own = partition(share(mesh.points, comm), share(edges.T, comm).T, 5, comm, method)
+    assert np.array_equal(own, share(whole, comm)) and np.bincount(whole, minlength=5).max() <= 1.05 * 60
+    report = PartitionReport.counted(own, share(edges.T, comm).T, 5, comm)
+    assert as_lists(report) == brute_force(whole, edges, 5)
+
+
+@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parametrize("method", ["bisection", "curve", "metis", "map"])
+def test_a_graph_that_is_dealt_is_what_was_counted(comm, method):
+    if method in PACKAGES:
+        pytest.importorskip(PACKAGES[method])
+    mesh = icosphere(2, multi_mesh=True)
+    points, edges = share(mesh.points, comm), share(mesh.edges().T, comm).T
+    if method == "map":
+        method = share(np.random.default_rng(1).integers(0, max(comm.size - 1, 1), len(mesh.points)), comm)  # the last has no node
+    parts = partition(points, edges, comm.size, comm, method)
+    with Graph.deal(points, edges, comm, method) as graph:
+        assert as_lists(PartitionReport.of(graph)) == as_lists(PartitionReport.counted(parts, edges, comm.size, comm))
+
+
+def test_what_is_derived_is_what_it_says():
+    mesh = structured((9, 9), (1.0, 1.0))
+    parts = (mesh.points[:, 0] > 0.5).astype(np.int64)  # 5 columns of nodes and 4
+    report = PartitionReport.counted(parts, mesh.edges(), 2)
+    assert report.num_parts == 2 and report.ghosts.tolist() == [9, 9] and report.cut.sum() == 18
+    assert report.cut_share == 18 / 288 and report.halo_share == 18 / 81 and report.node_imbalance == 45 / 40.5
+    assert report.edge_imbalance == 161 / 144  # of 5 columns, with the 9 that come from the other side
+    assert report.bytes_received(16, 8).tolist() == [9 * 16 * 8] * 2
+    lines = partition_table([("halves", report), ("again", report)], 1000).splitlines()
+    assert (
+        len(lines) == 3 and len(set(map(len, lines))) == 1 and lines[1].startswith("halves  ") and lines[1].endswith("0.036 MB  0.072 MB")
+    )
+
+
+def test_thousands_of_ranks_are_counted_without_any():
+    """Part sizes differ by one, a part has the neighbors that a part of a plane has, and their number does not grow with that of parts."""
+    mesh = structured((256, 256), (1.0, 1.0))
+    edges = mesh.edges()
+    for num_parts in (64, 1024, 4096):
+        report = PartitionReport.counted(partition(mesh.points, edges, num_parts, comm_self()), edges, num_parts)
+        assert report.nodes.max() - report.nodes.min() == 0 and report.node_imbalance <= 1.05
+        assert report.neighbors.max() == 4 and np.array_equal(report.ghosts, report.cut)
+        side = 256 / num_parts**0.5
+        assert report.ghosts.max() == 4 * side  # squares of the grid
+        assert report.edges.sum() == edges.shape[1]
+
+
+def comm_self():
+    from mpi4py import MPI
+
+    return MPI.COMM_SELF
+
+
+@pytest.mark.parallel([1, 2])
+def test_without_its_package_a_method_is_refused_on_every_rank(comm, monkeypatch):
+    for method, package in PACKAGES.items():
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ConfigError, match=f"needs the package {package}"):
+            partition(np.zeros((4, 2)), np.array([[0], [1]]), 2, comm, method)
+
+
+@pytest.mark.parallel([1, 2])
+def test_graphs_without_edges_and_without_nodes_are_dealt(comm):
+    for method in METHODS:
+        if method in PACKAGES:
+            pytest.importorskip(PACKAGES[method])
+        for count in (0, 1, 3):
+            points = share(np.arange(float(count))[:, None], comm)
+            parts = partition(points, np.zeros((2, 0), np.int64), 2, comm, method)
+            assert parts.shape == (len(points),) and set(parts.tolist()) <= {0, 1}
+    with pytest.raises(ShapeError, match="bisection, curve, metis, kahip"):
+        partition(points, np.zeros((2, 0), np.int64), 2, comm, "spectral")
+
+
+@pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_a_partition_is_drawn_by_the_first_rank(comm, dims, shared_path):
+    image = pytest.importorskip("matplotlib.image")
+    rng = np.random.default_rng(0)
+    points, edges = rng.random((100, dims)), rng.integers(0, 100, (2, 150))
+    own, ends = share(points, comm), share(edges.T, comm).T
+    path = draw_partition(shared_path / "parts.png", own, partition(own, ends, 4, comm), ends, comm)
+    comm.Barrier()
+    picture = image.imread(path)[..., :3]
+    colors = {tuple(pixel) for pixel in np.round(picture.reshape(-1, 3) * 255).astype(int)}
+    assert min(picture.shape[:2]) > 500 and sum(max(color) - min(color) > 150 for color in colors) >= 4  # four bright ones
