@@ -91,6 +91,9 @@ LAYERS = (
         "SpectralConv": (2, [lambda d: layers.SpectralConv(d, 2, 3, 4)]),
     }
 )
+GRAPH_LAYERS = {
+    "GraphAttention": [lambda g: layers.GraphAttention(g, 2, 1), lambda g: layers.GraphAttention(g, 8, 2, rotary=1.0, gated=True)],
+}
 NO_LAYERS = {"coordinates", "roll"}  # functions, called by networks and by Roll
 
 
@@ -107,6 +110,7 @@ MODELS = {
 }
 GRAPH_MODELS = {
     "MeshGraphNet": lambda g: models.MeshGraphNet(g, 2, 2, channels=4, steps=2),
+    "MeshTransformer": lambda g: models.MeshTransformer(g, 2, 2, 8, 2, heads=2, tokens=1, rotary=1.0, gated=True),
     **{f"PhysicsAttentionNet {k}": make for k, make in enumerate(MODELS["PhysicsAttentionNet"])},
 }
 EQUATIONS = {
@@ -135,7 +139,7 @@ def run(module, domain, channels=2):
 
 
 def test_every_layer():
-    assert set(LAYERS) == set(layers.__all__) - NO_LAYERS
+    assert set(LAYERS) | set(GRAPH_LAYERS) == set(layers.__all__) - NO_LAYERS
     for name, (num_dims, makers) in LAYERS.items():
         for make in makers:
             with domain_on_meta(num_dims) as domain:
@@ -156,6 +160,9 @@ def test_every_model_on_a_graph_and_what_graphs_offer():
     with Graph.deal(np.eye(6)[:, :2], np.stack([begins, ends]), MPI.COMM_SELF, device=META) as graph:
         for make in GRAPH_MODELS.values():
             run(make(graph), graph)
+        for make in (make for makers in GRAPH_LAYERS.values() for make in makers):
+            layer = make(graph)
+            run(layer, graph, next(layer.parameters()).shape[1])
         for how in ("sum", "mean", "max"):
             run(lambda x, how=how: graph.aggregate(graph.at_begins(x) * graph.softmax(graph.at_ends(x)), how), graph)
 

@@ -26,7 +26,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.core.registry import load, target_of
 
 GIVEN = {
-    "model": {"domain", "graph", "space", "in_channels", "out_channels"},
+    "model": {"domain", "graph", "space", "in_channels", "out_channels", "along"},  # the last are graphs, which no text can give
     "equation": set[str](),
     "solver": {"equation", "domain", "dt"},
     "loss": set[str](),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from hpcml.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from hpcml.graphs.edge_attention import edge_products, weighted_sum
     from hpcml.graphs.graph import Graph
     from hpcml.graphs.mesh import Mesh
     from hpcml.graphs.mesh_file import read_mesh
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from hpcml.graphs.partitioning import partition
 
 _HOMES = {
+    "edge_attention": ("edge_products", "weighted_sum"),
     "graph": ("Graph",),
     "mesh": ("Mesh",),
     "mesh_file": ("read_mesh",),
@@ -30,11 +32,13 @@ __all__ = [
     "MeshGraph",
     "PartitionReport",
     "draw_partition",
+    "edge_products",
     "icosphere",
     "partition",
     "partition_table",
     "read_mesh",
     "structured",
     "triangulated",
+    "weighted_sum",
 ]
 __getattr__, __dir__ = lazily(__name__, {name: f"hpcml.graphs.{module}" for module, names in _HOMES.items() for name in names})

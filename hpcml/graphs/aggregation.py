@@ -23,7 +23,7 @@ def take_rows(x: Tensor, rows: Edges) -> Tensor:
     -------------
     Local. Deterministic, the gradient included.
     """
-    return gather_sum(x, rows) if _has_kernel(x) else x.index_select(0, rows.source)
+    return gather_sum(x, rows) if has_kernel(x) else x.index_select(0, rows.source)
 
 
 def aggregate(messages: Tensor, ends: Tensor, into: Edges, how: str) -> Tensor:
@@ -67,7 +67,7 @@ def aggregate(messages: Tensor, ends: Tensor, into: Edges, how: str) -> Tensor:
         index = ends.view(-1, *(1,) * (messages.dim() - 1)).expand_as(messages)
         return messages.new_zeros(nodes, *messages.shape[1:]).scatter_reduce(0, index, messages, "amax", include_self=False)
     wide = messages.float() if messages.dtype in (torch.float16, torch.bfloat16) else messages
-    total = gather_sum(wide, into) if _has_kernel(wide) else wide.new_zeros(nodes, *wide.shape[1:]).index_add(0, ends, wide)
+    total = gather_sum(wide, into) if has_kernel(wide) else wide.new_zeros(nodes, *wide.shape[1:]).index_add(0, ends, wide)
     if how == "mean":
         total = total / into.first.diff().clamp(min=1).view(-1, *(1,) * (messages.dim() - 1))
     return total.to(messages.dtype)
@@ -98,5 +98,11 @@ def softmax(scores: Tensor, ends: Tensor, into: Edges) -> Tensor:
     return weights / aggregate(weights, ends, into, "sum").index_select(0, ends)
 
 
-def _has_kernel(x: Tensor) -> bool:
+def has_kernel(x: Tensor) -> bool:
+    """Whether rows of a tensor are summed by a kernel.
+
+    Communication
+    -------------
+    Local.
+    """
     return x.dtype in (torch.float32, torch.float64) and x.device.type in ("cpu", "cuda")

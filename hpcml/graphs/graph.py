@@ -193,6 +193,11 @@ class Graph(Space):
         """
         return self.at_begins(self.positions) - self.at_ends(self.positions)
 
+    @property
+    def degrees(self) -> Tensor:
+        """Edges that end at each of this rank's nodes, int64, (node,)."""
+        return self._into.first.diff()
+
     def at_begins(self, x: Tensor) -> Tensor:
         """Values of the node at which each edge begins, ([sample,] edge, channel), of those of own nodes.
 

@@ -8,9 +8,10 @@ from hpcml.core.lazy import lazily
 _HOMES = {
     "FNO": "hpcml.models.fno",
     "MeshGraphNet": "hpcml.models.mesh_graph_net",
+    "MeshTransformer": "hpcml.models.mesh_transformer",
     "PhysicsAttentionNet": "hpcml.models.physics_attention_net",
     "UNet": "hpcml.models.unet",
     "layers": "hpcml.models.layers",
 }
-__all__ = ["FNO", "MeshGraphNet", "PhysicsAttentionNet", "UNet"]
+__all__ = ["FNO", "MeshGraphNet", "MeshTransformer", "PhysicsAttentionNet", "UNet"]
 __getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from hpcml.core.config import Count, Depth, Positive, Width
 from hpcml.core.errors import ConfigError
-from hpcml.models.layers.coordinates import coordinates
 from hpcml.models.layers.dropout import Dropout
 from hpcml.models.layers.latent_attention import LatentAttention
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.physics_attention import PhysicsAttention
+from hpcml.models.layers.point_coordinates import coordinates
 from hpcml.models.layers.reach import check_field
 from hpcml.models.replicas import compare_at_first_use
 from hpcml.parallel.space import Space

@@ -17,7 +17,7 @@ from hpcml import Grid, decompose, equations, parallel
 from hpcml.fields import difference, fft
 from hpcml.fields.low_modes import low_modes
 from hpcml.graphs import Graph
-from hpcml.models import FNO, MeshGraphNet, PhysicsAttentionNet, UNet, layers
+from hpcml.models import FNO, MeshGraphNet, MeshTransformer, PhysicsAttentionNet, UNet, layers
 from hpcml.training import loss
 
 SIDES = {1: (11,), 2: (22, 22), 3: (6, 6, 6)}
@@ -186,15 +186,28 @@ def with_ghosts(setting):
     return lambda: graph.with_ghosts(x)
 
 
-def mesh_network(setting):
-    model = MeshGraphNet(ring(setting), 2, 2, channels=4, steps=1)
-    return lambda: model(torch.ones(3, 2, requires_grad=True))
+def on_ring(build):
+    """A layer or a network on a graph."""
+
+    def make(setting):
+        model = build(ring(setting))
+        return lambda: model(torch.ones(3, 2, requires_grad=True))
+
+    return make
 
 
 FUNCTIONS = {
     "Graph.deal": plain(ring, "deal"),
     "Graph.with_ghosts": made(with_ghosts, "with_ghosts", differentiable=True),
-    "MeshGraphNet": made(mesh_network, "with_ghosts", "MeshGraphNet", "replicated", differentiable=True),
+    "MeshGraphNet": made(
+        on_ring(lambda g: MeshGraphNet(g, 2, 2, channels=4, steps=1)), "with_ghosts", "MeshGraphNet", "replicated", differentiable=True
+    ),
+    "GraphAttention": made(on_ring(lambda g: layers.GraphAttention(g, 2, 1)), "GraphAttention", "with_ghosts", differentiable=True),
+    "MeshTransformer": made(
+        on_ring(lambda g: MeshTransformer(g, 2, 2, 4, 1, heads=2, tokens=1)),
+        *("GraphAttention", "MeshTransformer", "with_ghosts", "replicated", "check_parameters"),
+        differentiable=True,
+    ),
     "FNO": made(network(FNO, modes=3, layers=1), "SpectralConv", "ChannelMLP", "replicated", "check_parameters", differentiable=True),
     "PhysicsAttentionNet": made(
         network(PhysicsAttentionNet, layers=1, heads=2, slices=3), "PhysicsAttention", "replicated", "check_parameters", differentiable=True

@@ -46,7 +46,7 @@ INSIDE = {
     "io.files": "the agreement in whatever reads or writes",
     "io.snapshot.step_file": "needs an HDF5 that was built with MPI; its append is that of SnapshotWriter",
     "models.layers.keyed": "within Dropout and PhysicsAttention",
-    "models.layers.point_attention": "within PhysicsAttention and LatentAttention",
+    "models.layers.point_attention": "within PhysicsAttention, LatentAttention and GraphAttention",
     "models.layers.normalisation": "makes a norm",
     "models.layers.normalise": "within the norms",
     "models.layers.parameters": "within the layers",
@@ -87,7 +87,7 @@ QUIET = {
     "BlockRange", "Blocked", "Compression", "Decomposition", "Description", "Domain", "Epochs", "Equation", "Field", "Geometry",
     "Grid", "Layout", "Location", "Loss", "Meaning", "Pairs", "ProcessGrid", "RK4", "Restored", "Rows", "SSP_RK3", "Samples",
     "Schedule", "Series", "SnapshotFile", "Solver", "Space", "Stream", "Tableau", "UniformGrid", "block_range", "build_equation",
-    "build_solver", "choose_dims", "coordinates", "find_snapshots", "follow", "mpi_library", "open_snapshots", "owners_of",
-    "recompute", "traffic",
+    "build_solver", "choose_dims", "coordinates", "edge_products", "find_snapshots", "follow", "mpi_library", "open_snapshots",
+    "owners_of", "recompute", "traffic", "weighted_sum",
 }  # fmt: skip
 """Offered, and speak to nobody: descriptions, readers of one process, what is abstract, what only makes."""

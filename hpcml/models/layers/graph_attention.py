@@ -1,0 +1,163 @@
+"""Attention of each node to the nodes at which its edges begin, and to global tokens that attend to all nodes.
+
+The mask of a transformer on a mesh is the mesh: P. Garnier, J. Viquerat, E. Hachem, arXiv:2508.18051. Positions as rotations: J. Su et al.,
+arXiv:2104.09864.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from hpcml.core.errors import ConfigError, ShapeError
+from hpcml.graphs.edge_attention import edge_products, weighted_sum
+from hpcml.graphs.graph import Graph
+from hpcml.models.layers.numbered import numbered
+from hpcml.models.layers.parameters import replicated_together, share_parameters
+from hpcml.models.layers.physics_attention import head_width
+from hpcml.models.layers.point_attention import attend_to_points
+from hpcml.models.layers.reach import check_field
+from hpcml.mpi.agreement import agree
+
+SLOWEST = 1e-4
+"""Slowest of the rotations over the fastest: the choice of the paper on rotations."""
+
+
+@numbered
+class GraphAttention(nn.Module):
+    """Multi-head attention along the edges of a graph.
+
+        y_i = W_o sum_j softmax_j(q_i k_j / sqrt(d)) v_j        j: where the edges into i begin, and the global tokens
+        t'  = W_o sum_j softmax_j(q_t k_j / sqrt(d)) v_j        j: all nodes of all ranks, and the global tokens
+
+    where q, k and v are linear maps of x, or of t.
+
+    Parameters
+    ----------
+    graph : Graph
+        Where the fields live.
+    channels : int
+        Of x and y.
+    heads : int
+        A divisor of the channels.
+    rotary : float
+        Turn queries and keys by the positions of their nodes, so that scores depend on how these lie to each other: radians per unit of
+        length of the fastest rotation, 0 for none. Half the channels of a head must be divisible by the number of coordinates.
+    gated : bool
+        Multiply what comes to a node by the sigmoid of a linear map of x.
+    along : Graph, optional
+        Whose edges say who attends to whom: any graph of the same nodes, dealt alike, of second neighbors for one; default ``graph``.
+
+    Raises
+    ------
+    ConfigError
+        For heads that do not divide the channels, or channels of a head that cannot be turned.
+    ShapeError
+        On every rank, for a graph of other nodes; and for a tensor that is not this rank's part of a field.
+
+    Communication
+    -------------
+    Forward: ghosts of 2 channels, keys and values, once, between neighbors; with tokens that of
+    `hpcml.models.layers.point_attention.attend_to_points` for heads x tokens queries. Backward: as much, and one all-reduce of the
+    gradients of all parameters over graph.world_comm.
+
+    Notes
+    -----
+    Kept for the backward pass are values of nodes, and of edges one number for each head. A node without edges gets zeros, before W_o.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mpi4py import MPI
+    >>> graph = Graph.deal(np.array([[0.0], [1.0], [2.0]]), np.array([[0, 2], [1, 1]]), MPI.COMM_SELF)
+    >>> GraphAttention(graph, 8, heads=2)(torch.zeros(4, 3, 8)).shape
+    torch.Size([4, 3, 8])
+    """
+
+    shares_gradients = True
+
+    def __init__(
+        self, graph: Graph, channels: int, heads: int = 4, rotary: float = 0.0, gated: bool = False, along: Graph | None = None
+    ) -> None:
+        super().__init__()
+        width, dims = head_width("graph attention", channels, heads), graph.positions.shape[1]
+        if rotary and width % (2 * dims):
+            raise ConfigError(f"graph attention: {width} channels of a head cannot turn in {dims} dims: use a multiple of {2 * dims}")
+        along = graph if along is None else along
+        if along is not graph and not agree(torch.equal(along.nodes, graph.nodes), graph.comm):
+            raise ShapeError("graph attention: the graph along whose edges nodes attend has other nodes, or they are dealt otherwise")
+        self.space, self.along = graph, along
+        self.heads, self.rotary, self._channels = heads, rotary, channels
+        self.attend = nn.Linear(channels, 3 * channels)
+        self.gate = nn.Linear(channels, channels) if gated else None
+        self.out = nn.Linear(channels, channels)
+        share_parameters(self, graph.world_comm)
+
+    def forward(
+        self, x: Tensor, tokens: Tensor | None = None, turns: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Field of as many channels as x; with tokens, (sample, token, channel), the same on every rank, also what becomes of them.
+
+        ``turns``, of `turns_of`, spare many layers to compute them again.
+        """
+        space, along = self.space, self.along
+        check_field(x, space, self._channels, "GraphAttention")
+        with replicated_together(self, space.world_comm):
+            points = space.points(x)
+            q, k, v = self._projected(points)
+            near_q, near_k = q, k  # to a token, which lies nowhere, nothing turns
+            if self.rotary:
+                cos, sin = turns_of(space, q.shape[-1], self.rotary, x.dtype) if turns is None else turns
+                near_q, near_k = _turned(q, cos, sin), _turned(k, cos, sin)
+            known = along.with_ghosts(torch.cat([near_k.flatten(2), v.flatten(2)], -1))
+            k_all, v_all = (part.unflatten(-1, (self.heads, -1)) for part in known.chunk(2, -1))
+            scores = edge_products(along, near_q, k_all)
+            if tokens is None:
+                return space.as_field_of(self._leave(_normalised(along, scores, v_all), points), x)
+            t_q, t_k, t_v = self._projected(tokens)
+            y = _normalised(along, scores, v_all, torch.einsum("snhd,sthd->snht", q, t_k), t_v)
+            to_points, to_tokens = (torch.einsum("snhd,sthd->shnt", part, t_q) for part in (k, t_k))
+            t = attend_to_points(to_points, v.transpose(1, 2), space.comm, (to_tokens, t_v.transpose(1, 2))).transpose(1, 2)
+            return space.as_field_of(self._leave(y, points), x), self._leave(t, tokens)
+
+    def _projected(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values, (sample, point, head, channel), the first divided by the root of their length."""
+        q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in self.attend(x).chunk(3, -1))
+        return q * q.shape[-1] ** -0.5, k, v
+
+    def _leave(self, y: Tensor, x: Tensor) -> Tensor:
+        y = y.flatten(2).to(x.dtype)
+        result: Tensor = self.out(y if self.gate is None else y * torch.sigmoid(self.gate(x)))
+        return result
+
+
+def turns_of(graph: Graph, width: int, rotary: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosine and sine by which the channels of a head are turned at each node, (node, 1, width / 2) each.
+
+    Communication
+    -------------
+    Local.
+    """
+    positions = graph.positions
+    each = width // (2 * positions.shape[1])
+    rates = rotary * SLOWEST ** (torch.arange(each, dtype=torch.float64, device=positions.device) / each)
+    angles = (positions.unsqueeze(-1) * rates).flatten(1).unsqueeze(1)
+    return torch.cos(angles).to(dtype), torch.sin(angles).to(dtype)
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], -1).to(x.dtype)
+
+
+def _normalised(graph: Graph, scores: Tensor, v: Tensor, of_tokens: Tensor | None = None, t_v: Tensor | None = None) -> Tensor:
+    """Mean of values, (sample, node, head, channel), by the softmax of scores of edges and, if there are any, of tokens."""
+    with torch.no_grad():  # a softmax does not depend on what is subtracted
+        highest = graph.aggregate(scores, "max")
+        if of_tokens is not None:
+            alone = (graph.degrees == 0).unsqueeze(-1)
+            highest = torch.maximum(highest.masked_fill(alone, -torch.inf), of_tokens.amax(-1))
+    weights = torch.exp(scores - graph.at_ends(highest))
+    total, count = weighted_sum(graph, weights, v), graph.aggregate(weights)
+    if of_tokens is not None and t_v is not None:
+        more = torch.exp(of_tokens - highest.unsqueeze(-1))
+        total, count = total + torch.einsum("snht,sthd->snhd", more, t_v), count + more.sum(-1)
+    return total / torch.where(count == 0, 1, count).unsqueeze(-1)
