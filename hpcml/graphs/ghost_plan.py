@@ -82,7 +82,13 @@ class GhostPlan:
         return Exchange(self._comm, *sizes, dtype, device, self._tag + back, what="ghosts of a graph", shared_by_calls=True)
 
 
-def _forward(plan: GhostPlan, x: Tensor) -> Sequence[Tensor]:
+def fetch(plan: GhostPlan, x: Tensor) -> Tensor:
+    """Rows of the ghosts, without a gradient.
+
+    Communication
+    -------------
+    One message to each neighbor.
+    """
     row = math.prod(x.shape[1:])
     exchange = plan.exchange(row, x.dtype, x.device, back=False)
     half = exchange.halves[exchange.half]
@@ -91,10 +97,16 @@ def _forward(plan: GhostPlan, x: Tensor) -> Sequence[Tensor]:
     exchange.start()
     exchange.wait()
     came = [half.recv[peer].view(-1, row) for peer in plan.recv]
-    return (torch.cat([x.new_empty(0, row), *came]).view(plan.num_ghosts, *x.shape[1:]),)
+    return torch.cat([x.new_empty(0, row), *came]).view(plan.num_ghosts, *x.shape[1:])
 
 
-def _adjoint(plan: GhostPlan, y: Tensor) -> Sequence[Tensor]:
+def bring_back(plan: GhostPlan, y: Tensor) -> dict[int, Tensor]:
+    """Rows that each other rank has for the nodes that it has as ghosts, without a gradient; to be used before the next exchange.
+
+    Communication
+    -------------
+    One message to each neighbor.
+    """
     row = math.prod(y.shape[1:])
     exchange = plan.exchange(row, y.dtype, y.device, back=True)
     half = exchange.halves[exchange.half]
@@ -102,10 +114,14 @@ def _adjoint(plan: GhostPlan, y: Tensor) -> Sequence[Tensor]:
         half.send[peer].view(count, row).copy_(rows)
     exchange.start()
     exchange.wait()
-    x = y.new_zeros(plan.num_nodes, row)
-    for peer, places in plan.send.items():
-        x[places] += half.recv[peer].view(-1, row)
-    return (x.view(plan.num_nodes, *y.shape[1:]),)
+    return {peer: half.recv[peer].view(-1, *y.shape[1:]) for peer in plan.send}
 
 
-_fetch, _bring_back = pair(_forward, _adjoint, batch=(1, 1))
+def _adjoint(plan: GhostPlan, y: Tensor) -> Sequence[Tensor]:
+    x = y.new_zeros(plan.num_nodes, *y.shape[1:])
+    for peer, rows in bring_back(plan, y).items():
+        x[plan.send[peer]] += rows
+    return (x,)
+
+
+_fetch, _bring_back = pair(lambda plan, x: (fetch(plan, x),), _adjoint, batch=(1, 1))

@@ -1,7 +1,7 @@
 """A graph whose nodes are dealt to ranks, with the edges that end at them."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from hpcml.core.errors import ShapeError
 from hpcml.graphs.aggregation import aggregate, softmax, take_rows
 from hpcml.graphs.ghost_plan import GhostPlan
 from hpcml.graphs.partitioning import check_method, partition
+from hpcml.graphs.tiled_begins import TiledBegins
 from hpcml.kernels.segment import Edges
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
@@ -20,6 +21,8 @@ from hpcml.mpi.reductions import all_sum
 from hpcml.mpi.world import World
 from hpcml.parallel.decomposition import Decomposition
 from hpcml.parallel.space import Space
+from hpcml.parallel.tiles import Tiles, refuse_tiles, tiles_of
+from hpcml.topology.block import owners_of
 from hpcml.topology.directory import Directory, send_rows
 
 
@@ -28,7 +31,8 @@ class Graph(Space):
 
     Nodes and edges have global numbers, in the order in which the ranks gave them. A rank owns some nodes and all edges that end at them;
     both lie in an order that depends on the graph alone: nodes by number, edges by the node at which they end, then by that at which they
-    begin, then by number. So sums over the edges of a node are sums in one order, whoever owns it.
+    begin, then by number. So sums over the edges of a node are sums in one order, whoever owns it. With tiles, nodes lie tile by tile, and
+    the edges that end in a tile are its edges.
 
     Attributes
     ----------
@@ -53,31 +57,38 @@ class Graph(Space):
     channel_dim = -1
 
     def __init__(
-        self, shared: Decomposition, nodes: np.ndarray, positions: np.ndarray, ends: np.ndarray, edges: np.ndarray, owners: Directory
+        self, shared: Decomposition, nodes: tuple[np.ndarray, ...], edges: tuple[np.ndarray, ...], owners: Directory, tiles: Tiles | None
     ) -> None:
-        comm, own, self.owners = shared.comm, np.sort(nodes), owners
+        (own, parts, positions), (ends, numbers) = nodes, edges
+        comm, self.owners, by_part = shared.comm, owners, np.lexsort((own, parts))
+        own, parts = own[by_part], parts[by_part]
         super().__init__(shared, "graph", (len(own),), (owners.total,))
-        order = np.lexsort((edges, ends[:, 0], ends[:, 1]))
-        begins, ends = ends[order].T
+        end_places = _places(own, ends[:, 1])
+        order = np.lexsort((numbers, ends[:, 0], end_places))
+        begins, end_places = ends[order, 0], end_places[order]
         foreign = np.setdiff1d(begins, own)
         ranks = owners.ask(foreign)
         by_rank = np.lexsort((foreign, ranks))
         ghosts, ranks = foreign[by_rank], ranks[by_rank]
         known = np.concatenate([own, ghosts])
-        sorter = np.argsort(known)
-        places = sorter[np.searchsorted(known, begins, sorter=sorter)].astype(np.int64), np.searchsorted(own, ends).astype(np.int64)
+        places = _places(known, begins), end_places
         self.nodes, self.edges, self.ghosts, self.positions, self.edge_index = (
-            torch.from_numpy(array).to(self.device) for array in (own, edges[order], ghosts, positions[np.argsort(nodes)], np.stack(places))
+            torch.from_numpy(array).to(self.device) for array in (own, numbers[order], ghosts, positions[by_part], np.stack(places))
         )
         self.index, self.point_index = (..., self.nodes, slice(None)), self.nodes
-        self.num_edges_global = all_sum(len(edges), comm)
+        self.num_edges_global = all_sum(len(numbers), comm)
         begin, end = map(torch.from_numpy, places)
-        each = torch.arange(len(edges))
+        each = torch.arange(len(numbers))
         lists = Edges.between(begin, each, len(known), len(each)), Edges.between(end, each, len(own), len(each)), Edges.into(end, len(own))
         self._begins, self._ends, self._into = (Edges(e.first.to(self.device), e.source.to(self.device), e.num_rows) for e in lists)
         send, recv = _messages(own, ghosts, ranks, comm)
         to = {peer: places.to(self.device) for peer, places in send.items()}
         self._plan: GhostPlan = self.once("ghosts", lambda tag: GhostPlan(comm, to, recv, len(own), tag))
+        if tiles is not None:
+            self.tiles, of_edges = tiles, parts[end_places]
+            self.tile_sizes = {name: tiles.counts(of) for name, of in (("points", parts), ("edges", of_edges))}
+            make = partial(TiledBegins, comm, self._plan, self._begins, of_edges, known, ranks)
+            self._tiled: TiledBegins = self.once("begins", make)
 
     @classmethod
     @named_call
@@ -89,6 +100,7 @@ class Graph(Space):
         method: str | np.ndarray = "bisection",
         data: int = 1,
         device: torch.device | str | None = None,
+        same_bits: bool | int = False,
     ) -> "Graph":
         """Deal nodes and edges to the ranks.
 
@@ -105,6 +117,9 @@ class Graph(Space):
             Of `hpcml.graphs.partition`, or for each node given here the rank of its group that is to own it.
         data, device
             As for `hpcml.fields.decompose`; every group has the whole graph.
+        same_bits : bool or int
+            Whether work is cut into tiles, so that what is computed has the same bits on any number of ranks; or into how many. By default
+            there are 8, or 2^k of about a thousand nodes. ``method`` then says the tile of each node.
 
         Raises
         ------
@@ -121,7 +136,7 @@ class Graph(Space):
         >>> graph.edge_index.tolist(), graph.ghosts.tolist()
         ([[0, 2], [1, 1]], [])
         """
-        return cls.deal_within(Decomposition.of(world, data, device), positions, edges, method)
+        return cls.deal_within(Decomposition.of(world, data, device, same_bits), positions, edges, method)
 
     @classmethod
     def deal_within(
@@ -136,7 +151,6 @@ class Graph(Space):
         comm = patient(shared.comm)
         with raise_together(comm):
             points, ends = _checked_arrays(positions, edges)
-            check_method(method, len(points), comm.size)
         counts = np.array(comm.allgather((len(points), ends.shape[1], points.shape[1])))
         first, first_edge, _ = counts[: comm.rank].sum(0).tolist()
         total = int(counts[:, 0].sum())
@@ -145,12 +159,16 @@ class Graph(Space):
                 raise ShapeError(f"positions have as many coordinates on every rank, got {counts[:, 2].tolist()}")
             if ends.size and not 0 <= ends.min() <= ends.max() < total:
                 raise ShapeError(f"edges lead from and to nodes {ends.min()} to {ends.max()}: expected global numbers below {total}")
+            tiles = tiles_of(shared.same_bits, total, comm)
+            num_parts = comm.size if tiles is None else tiles.total
+            check_method(method, len(points), num_parts)
         numbers = np.arange(first, first + len(points))
-        parts = partition(points, ends, comm.size, comm, method)
-        owners = Directory(numbers, parts, total, comm)
-        nodes, places = send_rows(parts, comm, numbers, points)
-        moved, edge_numbers = send_rows(owners.ask(ends[1]), comm, ends.T, np.arange(first_edge, first_edge + ends.shape[1]))
-        return cls(shared, nodes, places, moved, edge_numbers, owners)
+        parts = partition(points, ends, num_parts, comm, method)
+        ranks = owners_of(parts, num_parts, comm.size)
+        owners = Directory(numbers, ranks, total, comm)
+        nodes = send_rows(ranks, comm, numbers, parts, points)
+        moved = send_rows(owners.ask(ends[1]), comm, ends.T, np.arange(first_edge, first_edge + ends.shape[1]))
+        return cls(shared, tuple(nodes), tuple(moved), owners, tiles)
 
     @property
     def num_neighbors(self) -> int:
@@ -181,6 +199,8 @@ class Graph(Space):
         -------------
         Neighbors, in the gradient too.
         """
+        if self.tiles is not None and x.requires_grad and torch.is_grad_enabled():
+            refuse_tiles(self.comm, "the sum of the gradients of ghosts")
         return torch.cat([x, self._plan.ghosts(x.movedim(-2, 0)).movedim(0, -2)], -2)
 
     @cached_property
@@ -205,6 +225,8 @@ class Graph(Space):
         -------------
         Neighbors, in the gradient too.
         """
+        if self.tiles is not None:
+            return _first(self._tiled.values, x)
         return _first(take_rows, self.with_ghosts(x), self._begins)
 
     def at_ends(self, x: Tensor) -> Tensor:
@@ -252,10 +274,16 @@ def _first(operation: Callable[..., Tensor], x: Tensor, *how: object) -> Tensor:
     return operation(x.movedim(-2, 0), *how).movedim(0, -2)
 
 
+def _places(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each wanted number is among known ones in any order."""
+    sorter = np.argsort(known)
+    return sorter[np.searchsorted(known, wanted, sorter=sorter)].astype(np.int64)
+
+
 def _messages(own: np.ndarray, ghosts: np.ndarray, ranks: np.ndarray, comm: MPI.Intracomm) -> tuple[dict[int, Tensor], dict[int, int]]:
     """Which own nodes each rank has as ghosts, and how many of its nodes are ghosts here."""
     asked, asker = send_rows(ranks, comm, ghosts, np.full(len(ghosts), comm.rank))
-    send = {int(peer): torch.from_numpy(np.searchsorted(own, asked[asker == peer])) for peer in np.unique(asker)}
+    send = {int(peer): torch.from_numpy(_places(own, asked[asker == peer])) for peer in np.unique(asker)}
     return send, {int(peer): int((ranks == peer).sum()) for peer in np.unique(ranks)}
 
 

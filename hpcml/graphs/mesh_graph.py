@@ -64,7 +64,7 @@ class MeshGraph:
         -------------
         Collective. No rank but the first ever holds more than its share.
         """
-        shared = Decomposition.of(world, how.pop("data", 1), how.pop("device", None))
+        shared = Decomposition.of(world, how.pop("data", 1), how.pop("device", None), how.pop("same_bits", False))
         return cls._of(shared, MeshShare.read(path, shared.comm, clean), **how)
 
     @classmethod
@@ -76,6 +76,7 @@ class MeshGraph:
         method: str | np.ndarray = "bisection",
         data: int = 1,
         device: torch.device | str | None = None,
+        same_bits: bool | int = False,
     ) -> "MeshGraph":
         """Deal a mesh that the first rank of each group has; the others give None.
 
@@ -83,7 +84,7 @@ class MeshGraph:
         ----------
         mesh : Mesh or None
             Of other ranks it is left alone.
-        world, data, device
+        world, data, device, same_bits
             As for `Graph.deal`.
         method : str or ndarray
             As for `Graph.deal`; the first rank gives an array for all nodes.
@@ -104,7 +105,7 @@ class MeshGraph:
         >>> mesh.graph.num_edges_global, mesh.cells["quadrilateral"].shape, mesh.node_types.tolist()
         (24, (4, 4), [1, 1, 1, 1, 0, 1, 1, 1, 1])
         """
-        shared = Decomposition.of(world, data, device)
+        shared = Decomposition.of(world, data, device, same_bits)
         return cls._of(shared, MeshShare.of(mesh, shared.comm), method)
 
     @classmethod
@@ -130,6 +131,7 @@ class MeshGraph:
         method: str | np.ndarray = "bisection",
         data: int = 1,
         device: torch.device | str | None = None,
+        same_bits: bool | int = False,
     ) -> "MeshGraph":
         """Deal a mesh of which each rank has read a part.
 
@@ -142,7 +144,7 @@ class MeshGraph:
             As for `Mesh`, of those that this rank has read, with global numbers of nodes.
         type_names : tuple of str
             Alike on all ranks.
-        world, method, data, device
+        world, method, data, device, same_bits
             As for `Graph.deal`.
 
         Raises
@@ -154,7 +156,7 @@ class MeshGraph:
         -------------
         Collective. No rank ever holds more than its share, and what it has read.
         """
-        return cls._deal(Decomposition.of(world, data, device), points, cells, node_types, links, method, type_names)
+        return cls._deal(Decomposition.of(world, data, device, same_bits), points, cells, node_types, links, method, type_names)
 
     @classmethod
     def _deal(

@@ -14,6 +14,7 @@ from hpcml.graphs.graph import Graph
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
+from hpcml.models.layers.tilewise import tilewise
 
 
 @numbered
@@ -53,7 +54,7 @@ class MeshGraphNet(nn.Module):
     torch.Size([4, 3, 1])
     """
 
-    shares_gradients = True
+    shares_gradients = same_bits = True
 
     def __init__(
         self, graph: Graph, in_channels: int, out_channels: int, channels: int = 128, steps: int = 15, hidden_layers: int = 2
@@ -72,10 +73,17 @@ class MeshGraphNet(nn.Module):
         check_field(x, self.space, self._in_channels, "MeshGraphNet")
         along = self.space.along
         with replicated_together(self, self.space.world_comm):
-            v, e = self.encode_nodes(x), self.encode_edges(torch.cat([along, along.norm(dim=-1, keepdim=True)], -1).to(x.dtype))
+            v = tilewise(self.space, self.encode_nodes, x, of=self.encode_nodes)
+            e = tilewise(self.space, lambda a: self._encoded(a, x.dtype), along, of=self.encode_edges, on="edges")
             for step in self.steps:
                 v, e = step(v, e)
-            return self.decode(v)
+            decoded: Tensor = tilewise(self.space, self.decode, v, of=self.decode)
+            return decoded
+
+    def _encoded(self, along: Tensor, dtype: torch.dtype) -> Tensor:
+        """Edges of how they lie."""
+        edges: Tensor = self.encode_edges(torch.cat([along, along.norm(dim=-1, keepdim=True)], -1).to(dtype))
+        return edges
 
 
 class MessageStep(nn.Module):
@@ -92,13 +100,26 @@ class MessageStep(nn.Module):
 
     def forward(self, v: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """Nodes and edges after a round."""
-        graph, of_edges, of_nodes = self.space, cast(nn.Linear, self.edges[0]), cast(nn.Linear, self.nodes[0])
-        on_edge, on_begin, on_end = of_edges.weight.chunk(3, 1)
-        first = F.linear(e, on_edge, of_edges.bias) + graph.at_begins(F.linear(v, on_begin)) + graph.at_ends(F.linear(v, on_end))
-        e = e + self.edges[1:](first)
-        on_node, on_sum = of_nodes.weight.chunk(2, 1)
-        first = F.linear(v, on_node, of_nodes.bias) + F.linear(graph.aggregate(e), on_sum)
-        return v + self.nodes[1:](first), e
+        graph = self.space
+        begin, end = tilewise(graph, self._for_edges, v, of=self.edges)
+        e = tilewise(graph, self._edges, e, graph.at_begins(begin), graph.at_ends(end), of=self.edges, on="edges")
+        return tilewise(graph, self._nodes, v, graph.aggregate(e), of=self.nodes), e
+
+    def _for_edges(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """What nodes are for the edges that begin and that end there."""
+        _, on_begin, on_end = cast(nn.Linear, self.edges[0]).weight.chunk(3, 1)
+        return F.linear(v, on_begin), F.linear(v, on_end)
+
+    def _edges(self, e: Tensor, begin: Tensor, end: Tensor) -> Tensor:
+        first = cast(nn.Linear, self.edges[0])
+        edges: Tensor = e + self.edges[1:](F.linear(e, first.weight.chunk(3, 1)[0], first.bias) + begin + end)
+        return edges
+
+    def _nodes(self, v: Tensor, aggregated: Tensor) -> Tensor:
+        first = cast(nn.Linear, self.nodes[0])
+        on_node, on_sum = first.weight.chunk(2, 1)
+        nodes: Tensor = v + self.nodes[1:](F.linear(v, on_node, first.bias) + F.linear(aggregated, on_sum))
+        return nodes
 
 
 def _mlp(*widths: int) -> nn.Sequential:

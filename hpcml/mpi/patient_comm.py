@@ -22,6 +22,9 @@ class PatientComm(MPI.Intracomm):
     Each collective call: an all-reduce of 24 bytes more, see `hpcml.mpi.meeting.meet`. Point to point: that of MPI.
     """
 
+    tiles: object = None
+    """What `hpcml.parallel.tiles.Tiles` marks it with."""
+
     def Barrier(self) -> None:  # noqa: N802
         """Wait for all ranks."""
         meet(self, "Barrier")

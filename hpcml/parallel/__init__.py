@@ -9,6 +9,8 @@ from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.replicated import global_sum, replicated
 from hpcml.parallel.space import Space
+from hpcml.parallel.sum_points import sum_points
+from hpcml.parallel.tiles import Tiles
 from hpcml.parallel.window import window, window_adjoint
 from hpcml.parallel.window_plan import WindowPlan
 
@@ -19,6 +21,7 @@ __all__ = [
     "HaloPlan",
     "Layout",
     "Space",
+    "Tiles",
     "WindowPlan",
     "adjoint_error",
     "all_gather",
@@ -26,6 +29,7 @@ __all__ = [
     "broadcast",
     "global_sum",
     "replicated",
+    "sum_points",
     "sum_reduce",
     "traffic",
     "window",

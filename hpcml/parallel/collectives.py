@@ -16,6 +16,7 @@ from hpcml.mpi.host_copy import Wire
 from hpcml.mpi.meeting import meet
 from hpcml.mpi.reductions import all_sum, facts
 from hpcml.parallel.linear import pair, uncompiled
+from hpcml.parallel.tiles import refuse_tiles
 
 
 def _spread(how: tuple[MPI.Intracomm, int], x: Tensor) -> tuple[Tensor]:
@@ -99,6 +100,7 @@ def all_reduce(comm: MPI.Intracomm, x: Tensor) -> Tensor:
     -------------
     Collective over comm, forward and backward; self-adjoint.
     """
+    refuse_tiles(comm, "a sum over ranks")
     return x.clone() if comm.size == 1 else _all_reduce(comm, x)[0]
 
 

@@ -38,6 +38,8 @@ class Decomposition:
         Why nobody may communicate over it now, if so.
     layers : dict of str to int
         How many of each kind were built.
+    same_bits : bool or int
+        Whether its spaces have tiles, or how many they have.
     """
 
     comm: MPI.Intracomm
@@ -49,10 +51,13 @@ class Decomposition:
     spaces: dict[Hashable, Any] = field(default_factory=dict)
     barred: str = ""
     layers: dict[str, int] = field(default_factory=dict)
+    same_bits: bool | int = False
     _plans: dict[Hashable, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, world: "World | MPI.Intracomm", data: int = 1, device: torch.device | str | None = None) -> "Decomposition":
+    def of(
+        cls, world: "World | MPI.Intracomm", data: int = 1, device: torch.device | str | None = None, same_bits: bool | int = False
+    ) -> "Decomposition":
         """Cut all ranks into groups that each share fields of their own.
 
         Parameters
@@ -63,21 +68,28 @@ class Decomposition:
             Number of groups.
         device : torch.device or str, optional
             Where this rank computes; default that of the world; of a communicator, the GPU that this process has bound, else the CPU.
+        same_bits : bool or int
+            Whether spaces are cut into tiles, or into how many; see `hpcml.parallel.tiles`. It then has a communicator of its own.
 
         Raises
         ------
         TopologyError
-            On every rank, if the groups would not be of equal size.
+            On every rank, if the groups would not be of equal size, or there are several and tiles.
         DeviceError
             For a device that is not there.
 
         Communication
         -------------
-        Collective over world when ``data`` is above 1 (one communicator split), else local.
+        Collective over world when ``data`` is above 1 (one communicator split) or with tiles, else local.
         """
         bound = bound_device() if isinstance(world, MPI.Intracomm) else world.device
         world_comm = patient(world if isinstance(world, MPI.Intracomm) else world.comm)
         device, index = choose_device(device, bound), world_comm.rank // group_size(world_comm.size, data)
+        if same_bits:
+            if data > 1:
+                raise TopologyError(f"same_bits: {data} groups of ranks share batches, whose sums go in the order of groups: use data=1")
+            own = world_comm.Dup()
+            return cls(own, own, owned_comms=[own], device=device, same_bits=same_bits)
         if data == 1:
             return cls(world_comm, world_comm, device=device)
         comm = world_comm.Split(index, world_comm.rank)

@@ -16,6 +16,7 @@ from torch import Tensor
 from hpcml.mpi.call import named_call
 from hpcml.mpi.reductions import all_sum
 from hpcml.parallel.linear import pair, uncompiled
+from hpcml.parallel.tiles import refuse_tiles
 
 
 def sum_together(values: Sequence[Tensor], comm: MPI.Intracomm) -> list[Tensor]:
@@ -67,6 +68,7 @@ def replicated(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     --------
     >>> weight, bias = replicated(comm, self.weight, self.bias)  # doctest: +SKIP
     """
+    refuse_tiles(comm, "the sum of gradients")
     if comm.size == 1 or all(getattr(v, "replicated_over", None) is comm for v in values):
         return values
     used: tuple[Tensor, ...] = _replicated(comm, *values)
@@ -97,6 +99,7 @@ def global_sum(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     -------------
     Forward: one all-reduce for all values together. Backward: local.
     """
+    refuse_tiles(comm, "a sum over ranks")
     if comm.size == 1:
         return tuple(v.clone() for v in values)
     return _global_sum(comm, *values)

@@ -2,8 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
-from types import TracebackType
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar, Self
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hpcml.core.errors import CheckpointError
 from hpcml.parallel.decomposition import Decomposition
+from hpcml.parallel.tiles import Tiles
 
 
 class Space(ABC):
@@ -45,6 +46,10 @@ class Space(ABC):
         Number of each of this rank's points among all, from 0; int64, of ``local_shape``.
     channel_dim : int
         1 where fields are (sample, channel, *local_shape), -1 where they are ([sample,] *local_shape, channel).
+    tiles : Tiles or None
+        What work is cut into so that its bits are the same on any number of ranks, if it is to be.
+    tile_sizes : dict of str to tuple of int
+        Of this rank's tiles: along the first dim of ``points``, and of what else there is, such as ``edges``.
 
     Notes
     -----
@@ -54,6 +59,8 @@ class Space(ABC):
     channel_dim: ClassVar[int] = 1
     index: tuple[Any, ...]
     point_index: Tensor
+    tiles: Tiles | None = None
+    tile_sizes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
     def __init__(self, shared: Decomposition, key: Hashable, local_shape: tuple[int, ...], global_shape: tuple[int, ...]) -> None:
         self._shared, self._key = shared, key
@@ -97,6 +104,11 @@ class Space(ABC):
     def num_points_global(self) -> int:
         """Points of all ranks of a group."""
         return math.prod(self.global_shape)
+
+    @property
+    def tile_dim(self) -> int:
+        """Dim of a field that tiles cut."""
+        return 2 if self.channel_dim == 1 else -1 - self.num_dims
 
     @property
     def form(self) -> str:

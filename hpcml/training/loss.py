@@ -24,6 +24,7 @@ from hpcml.fields.domain import Domain
 from hpcml.mpi.call import named_call
 from hpcml.parallel.replicated import global_sum
 from hpcml.parallel.space import Space
+from hpcml.parallel.sum_points import sum_points
 
 Loss = Callable[[Any, Tensor, Tensor], Tensor]
 """``loss(space, prediction, target)``; some want a `Domain`."""
@@ -55,8 +56,12 @@ def mse(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
     Collective over space.world_comm: one all-reduce of two numbers; backward none.
     """
     _check(space, prediction, target)
-    square = (prediction.double() - target.double()).square().sum()
-    total, count = global_sum(space.world_comm, square, square.new_tensor(prediction.numel()))
+
+    def square(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        total = (p.double() - t.double()).square().sum()
+        return total, total.new_tensor(p.numel())
+
+    total, count = sum_points(space, space.world_comm, square, prediction, target)
     return total / count
 
 
@@ -70,8 +75,13 @@ def relative_l2(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
     Backward none.
     """
     _check(space, prediction, target)
-    prediction, target = (space.channels_first(u).double() for u in (prediction, target))
-    return _mean_ratio(space, _square(prediction - target), _square(target), target.shape[1])
+
+    def squares(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        p, t = (space.channels_first(u).double() for u in (p, t))
+        return _square(p - t), _square(t)
+
+    above, below = sum_points(space, space.comm, squares, prediction, target)
+    return _mean_ratio(space, above, below, space.channels_first(target).shape[1])
 
 
 @named_call
@@ -89,7 +99,8 @@ def h1(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     difference = prediction.double() - target
     boundary = tuple("periodic" if p else "replicate" for p in domain.grid.periodic)
     wide = domain.halo(difference, target, boundary=boundary)
-    above, below = (_square(u) + _gradient_square(domain, w) for u, w in zip((difference, target), wide, strict=True))
+    parts = (_square(u) + _gradient_square(domain, w) for u, w in zip((difference, target), wide, strict=True))
+    above, below = global_sum(domain.comm, *parts)
     return _mean_ratio(domain, above, below, target.shape[1])
 
 
@@ -127,9 +138,8 @@ def _distance(domain: Domain, d: int) -> Tensor:
     return steps.clamp_min(1.0) * domain.grid.spacing[d]
 
 
-def _mean_ratio(space: Space, numerator: Tensor, denominator: Tensor, channels: int) -> Tensor:
-    """Mean over all samples of sqrt(numerator / denominator), each summed over the ranks of its group; a zero target counts as ones."""
-    above, below = global_sum(space.comm, numerator, denominator)
+def _mean_ratio(space: Space, above: Tensor, below: Tensor, channels: int) -> Tensor:
+    """Mean over all samples of the root of the ratio of two sums, which are those of a group; a zero target counts as ones."""
     below = torch.where(below == 0, channels * space.num_points_global, below)
     # The derivative of the root at 0 is infinite; a prediction that is exact gets the gradient 0.
     ratio = (above.clamp_min(torch.finfo(above.dtype).tiny) / below).sqrt()

@@ -196,7 +196,24 @@ def on_ring(build):
     return make
 
 
+def tiled(setting):
+    tiles, w = parallel.Tiles(setting.comm.Dup(), 5), torch.ones(3, requires_grad=True)
+    return lambda: torch.stack(tiles.total_of(tiles.spread(w)[0]))
+
+
+def tiled_network(setting):
+    size, rank = setting.comm.size, setting.comm.rank
+    nodes = np.arange(3 * rank, 3 * rank + 3)
+    edges = np.stack([np.concatenate([nodes + 1, nodes - 1]) % (3 * size), np.concatenate([nodes, nodes])])
+    graph = Graph.deal(nodes[:, None].astype(float), edges, setting.comm, same_bits=True)
+    model, x = MeshGraphNet(graph, 2, 2, channels=4, steps=1), torch.ones(len(graph.nodes), 2, requires_grad=True)
+    return lambda: model(x)
+
+
 FUNCTIONS = {
+    "Tiles.spread": made(tiled, "Tiles.total_of", "Tiles.spread", differentiable=True),
+    "MeshGraphNet same bits": made(tiled_network, "MeshGraphNet", differentiable=True),
+    "sum_points": function(lambda d, x: parallel.sum_points(d, d.comm, lambda u: [u.sum((2, 3))], x)[0], "sum_points", local=("backward",)),
     "Graph.deal": plain(ring, "deal"),
     "Graph.with_ghosts": made(with_ghosts, "with_ghosts", differentiable=True),
     "MeshGraphNet": made(

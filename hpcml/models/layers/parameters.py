@@ -8,8 +8,10 @@ import torch
 from mpi4py import MPI
 from torch import Tensor, nn
 
+from hpcml.models.layers.tilewise import PerTile
 from hpcml.parallel.collectives import broadcast
 from hpcml.parallel.replicated import replicated
+from hpcml.parallel.tiles import Tiles
 
 
 def share_parameters(module: nn.Module, comm: MPI.Intracomm) -> None:
@@ -81,29 +83,36 @@ def replicated_together(module: nn.Module, comm: MPI.Intracomm) -> Iterator[None
     """Within this block the layers of a module share one sum over the ranks for all gradients, instead of each asking for its own.
 
     Layers that say ``sums_gradients_itself`` are left alone: convolutions of a kernel add up theirs while their halo travels. Layers
-    with an attribute ``takes_wide`` get 16-bit parameters in float32, see `replicated_wide`.
+    with an attribute ``takes_wide`` get 16-bit parameters in float32, see `replicated_wide`. On ranks with tiles every tile has parameters
+    of its own, for `hpcml.models.layers.tilewise.tilewise`.
 
     Communication
     -------------
-    Forward: local. Backward: one all-reduce per precision, after that of all layers.
+    Forward: local. Backward: one all-reduce per precision, after that of all layers; or one sum over tiles.
     """
-    if comm.size == 1:
+    tiles: Tiles | None = getattr(comm, "tiles", None)
+    if comm.size == 1 and tiles is None:
         yield
         return
     places: list[tuple[dict[str, Any], str]] = []
-    values, given = [], []
+    values, given = [], list[Tensor]()
     for part in module.modules():
         if getattr(part, "sums_gradients_itself", False):
             continue
         for name, value in part._parameters.items():
-            if value is not None:
+            if value is not None and not isinstance(value, PerTile):
                 places.append((part._parameters, name))
                 values.append(value)
                 given.append(_wide(value, comm) if getattr(part, "takes_wide", False) else value)
-    for (owner, name), used in zip(places, replicated(comm, *given), strict=True):
-        owner[name] = used  # type: ignore[assignment]
+    every = replicated(comm, *given) if tiles is None else _per_tile(tiles, [name for _, name in places], given)
+    for (owner, name), used in zip(places, every, strict=True):
+        owner[name] = used
     try:
         yield
     finally:
         for (owner, name), value in zip(places, values, strict=True):
             owner[name] = value
+
+
+def _per_tile(tiles: Tiles, names: list[str], values: list[Tensor]) -> list[PerTile]:
+    return [PerTile(name, each) for name, each in zip(names, tiles.spread(*values), strict=True)]
