@@ -71,6 +71,7 @@ LAYERS = (
     | {
         "ChannelMLP": (2, [lambda d: layers.ChannelMLP(d, 2, 4)]),
         "Dropout": (2, [lambda d: layers.Dropout(d)]),
+        "Ewald": (2, [lambda d, period=p: layers.Ewald(d, 2, 7.0, period) for p in (None, (1.0, 1.0))]),
         "GroupNorm": (2, [lambda d: layers.GroupNorm(d, 1, 2)]),
         "Interpolate": (
             2,
@@ -109,8 +110,8 @@ MODELS = {
     "UNet": [lambda d, norm=norm: models.UNet(d, 2, 2, channels=4, levels=2, norm=norm) for norm in ("group", "none")],
 }
 GRAPH_MODELS = {
-    "MeshGraphNet": lambda g: models.MeshGraphNet(g, 2, 2, channels=4, steps=2),
-    "MeshTransformer": lambda g: models.MeshTransformer(g, 2, 2, 8, 2, heads=2, tokens=1, rotary=1.0, gated=True),
+    "MeshGraphNet": lambda g: models.MeshGraphNet(g, 2, 2, channels=4, steps=2, cutoff=7.0, period=(1.0, 1.0)),
+    "MeshTransformer": lambda g: models.MeshTransformer(g, 2, 2, 8, 2, heads=2, tokens=1, rotary=1.0, gated=True, cutoff=7.0),
     **{f"PhysicsAttentionNet {k}": make for k, make in enumerate(MODELS["PhysicsAttentionNet"])},
 }
 EQUATIONS = {

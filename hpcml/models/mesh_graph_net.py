@@ -3,14 +3,16 @@
 T. Pfaff and others, International Conference on Learning Representations 2021, arXiv:2010.03409.
 """
 
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hpcml.core.config import Lengths, NonNegative
 from hpcml.graphs.graph import Graph
+from hpcml.models.layers.ewald import Ewald
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
@@ -35,11 +37,15 @@ class MeshGraphNet(nn.Module):
         Rounds of messages, each with weights of its own: so many edges far a node is seen.
     hidden_layers : int
         Of each MLP, each of ``channels`` neurons.
+    cutoff : float
+        Longest wave vector of an `hpcml.models.layers.Ewald` layer beside each round, radians per unit of length; 0 for none.
+    period : sequence of float, optional
+        Lengths of a periodic box, for the Ewald layers.
 
     Communication
     -------------
     Forward: ghosts of ``channels`` numbers once for each step, between neighbors. Backward: as much, and one all-reduce of the gradients of
-    all parameters over graph.world_comm.
+    all parameters over graph.world_comm. With a cutoff a sum over graph.comm for each step, of a size that does not depend on the mesh.
 
     Notes
     -----
@@ -57,7 +63,15 @@ class MeshGraphNet(nn.Module):
     shares_gradients = same_bits = True
 
     def __init__(
-        self, graph: Graph, in_channels: int, out_channels: int, channels: int = 128, steps: int = 15, hidden_layers: int = 2
+        self,
+        graph: Graph,
+        in_channels: int,
+        out_channels: int,
+        channels: int = 128,
+        steps: int = 15,
+        hidden_layers: int = 2,
+        cutoff: NonNegative = 0.0,
+        period: Lengths | None = None,
     ) -> None:
         super().__init__()
         self.space, self._in_channels = graph, in_channels
@@ -65,6 +79,7 @@ class MeshGraphNet(nn.Module):
         self.encode_nodes = _mlp(in_channels, *widths)
         self.encode_edges = _mlp(graph.positions.shape[1] + 1, *widths)
         self.steps = nn.ModuleList(MessageStep(graph, channels, hidden_layers) for _ in range(steps))
+        self.far = nn.ModuleList(Ewald(graph, channels, cutoff, period) for _ in range(steps if cutoff else 0))
         self.decode = nn.Sequential(*list(_mlp(channels, *widths[:-1], out_channels))[:-1])  # without the norm
         share_parameters(self, graph.world_comm)
 
@@ -75,8 +90,11 @@ class MeshGraphNet(nn.Module):
         with replicated_together(self, self.space.world_comm):
             v = tilewise(self.space, self.encode_nodes, x, of=self.encode_nodes)
             e = tilewise(self.space, lambda a: self._encoded(a, x.dtype), along, of=self.encode_edges, on="edges")
-            for step in self.steps:
+            waves = cast(Ewald, self.far[0]).waves().to(x.dtype) if self.far else None
+            for step, far in zip_longest(self.steps, self.far):
+                message = far(v, waves) if far else None
                 v, e = step(v, e)
+                v = v if message is None else v + message
             decoded: Tensor = tilewise(self.space, self.decode, v, of=self.decode)
             return decoded
 

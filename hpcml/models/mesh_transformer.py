@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hpcml.core.config import Count, CountOrZero, Depth, NonNegative, Positive, Width
+from hpcml.core.config import Count, CountOrZero, Depth, Lengths, NonNegative, Positive, Width
 from hpcml.graphs.graph import Graph
+from hpcml.models.layers.ewald import Ewald
 from hpcml.models.layers.graph_attention import GraphAttention, turns_of
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
@@ -47,6 +48,10 @@ class MeshTransformer(nn.Module):
         Hidden channels of the gated MLP over ``channels``.
     positions : bool
         Append the positions of the nodes to the input.
+    cutoff : float
+        Longest wave vector of an `hpcml.models.layers.Ewald` layer beside each attention, radians per unit of length; 0 for none.
+    period : sequence of float, optional
+        Lengths of a periodic box, for the Ewald layers.
     along : sequence of Graph, optional
         Graphs of the same nodes, dealt alike, whose edges the blocks take in turn: of second neighbors, or dilated. Default ``graph``.
 
@@ -59,9 +64,9 @@ class MeshTransformer(nn.Module):
 
     Communication
     -------------
-    Forward: for each block ghosts of 2 channels, once, between neighbors, and with tokens a maximum and a sum over graph.comm of a size
-    that does not depend on the mesh. Backward: as much, and one all-reduce of the gradients of all parameters over graph.world_comm. At the
-    first call: that of `hpcml.check_parameters` over graph.comm.
+    Forward: for each block ghosts of 2 channels, once, between neighbors; with tokens a maximum and a sum over graph.comm, with a cutoff a
+    sum, of sizes that do not depend on the mesh. Backward: as much, and one all-reduce of the gradients of all parameters over
+    graph.world_comm. At the first call: that of `hpcml.check_parameters` over graph.comm.
 
     Notes
     -----
@@ -92,6 +97,8 @@ class MeshTransformer(nn.Module):
         gated: bool = False,
         mlp_ratio: Positive = 3.0,
         positions: bool = True,
+        cutoff: NonNegative = 0.0,
+        period: Lengths | None = None,
         along: tuple[Graph, ...] | None = None,
     ) -> None:
         super().__init__()
@@ -102,7 +109,12 @@ class MeshTransformer(nn.Module):
         self.tokens = nn.Parameter(torch.randn(tokens, channels)) if tokens else None
         hidden = max(1, round(mlp_ratio * channels))
         self.blocks = nn.ModuleList(
-            MeshTransformerBlock(channels, hidden, GraphAttention(graph, channels, heads, rotary, gated, edges))
+            MeshTransformerBlock(
+                channels,
+                hidden,
+                GraphAttention(graph, channels, heads, rotary, gated, edges),
+                Ewald(graph, channels, cutoff, period) if cutoff else None,
+            )
             for edges in islice(cycle(along or (graph,)), layers)
         )
         self.decode = nn.Sequential(nn.RMSNorm(channels), nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, out_channels))
@@ -119,27 +131,34 @@ class MeshTransformer(nn.Module):
                 points = torch.cat([points, graph.positions.to(x.dtype).expand(len(points), -1, -1)], -1)
             turns = turns_of(graph, *self._turned, x.dtype) if self._turned[1] else None
             v, tokens = self.encode(points), None if self.tokens is None else self.tokens.expand(len(points), -1, -1)
+            far = self.blocks[0].far
+            waves = far.waves().to(x.dtype) if isinstance(far, Ewald) else None
             for block in self.blocks:
-                v, tokens = block(v, tokens, turns)
+                v, tokens = block(v, tokens, turns, waves)
             return graph.as_field_of(self.decode(v), x)
 
 
 class MeshTransformerBlock(nn.Module):
     """One block: an attention and a gated perceptron, each of what a norm gives, each added, for nodes and tokens alike."""
 
-    def __init__(self, channels: int, hidden: int, attention: GraphAttention) -> None:
+    def __init__(self, channels: int, hidden: int, attention: GraphAttention, far: Ewald | None) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.RMSNorm(channels) for _ in range(2))
-        self.attention, self.mlp = attention, GatedMLP(channels, hidden)
+        self.attention, self.far, self.mlp = attention, far, GatedMLP(channels, hidden)
 
-    def forward(self, v: Tensor, tokens: Tensor | None, turns: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, v: Tensor, tokens: Tensor | None, turns: tuple[Tensor, Tensor] | None, waves: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Nodes and tokens of such."""
+        h = self.norms[0](v)
         if tokens is None:
-            v = v + self.attention(self.norms[0](v), None, turns)
-            return v + self.mlp(self.norms[1](v)), None
-        to_v, to_tokens = self.attention(self.norms[0](v), self.norms[0](tokens), turns)
-        v, tokens = v + to_v, tokens + to_tokens
-        return v + self.mlp(self.norms[1](v)), tokens + self.mlp(self.norms[1](tokens))
+            to_v = self.attention(h, None, turns)
+        else:
+            to_v, to_tokens = self.attention(h, self.norms[0](tokens), turns)
+            tokens = tokens + to_tokens
+            tokens = tokens + self.mlp(self.norms[1](tokens))
+        v = v + to_v if self.far is None else v + to_v + self.far(h, waves)
+        return v + self.mlp(self.norms[1](v)), tokens
 
 
 class GatedMLP(nn.Module):

@@ -53,6 +53,20 @@ def test_it_is_the_same_over_ranks(graph, samples):
 
 
 @pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize("period", [None, (1.0, 1.0)], ids=["open", "periodic"])
+def test_with_waves_every_node_sees_all_and_it_is_the_same_over_ranks(graph, period):
+    torch.manual_seed(graph.comm.rank)
+    model = MeshGraphNet(graph, 3, 2, channels=8, steps=1, cutoff=10.0, period=period).double()
+    x = torch.randn(NODES, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    report = hpcml.verify(model, x, tolerance=1e-12)
+    assert report.ok, str(report)
+    own = x[graph.index].requires_grad_()
+    first = graph.nodes == 0
+    (slope,) = torch.autograd.grad(model(own)[first].sum(), own)
+    assert (slope != 0).any(1).all()  # of one node by all others
+
+
+@pytest.mark.parallel([1, 2, 3])
 def test_it_learns_over_ranks_what_it_learns_on_one(graph):
     def losses(space):
         torch.manual_seed(0)

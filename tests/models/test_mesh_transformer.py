@@ -69,7 +69,7 @@ def test_with_all_it_has_it_is_the_same_over_ranks(comm, space):
     way = {"empty rank": "uneven"}.get(space, space)
     dims = 3 if space == "curve" else 2
     with SPACES[space](comm) as graph, deal(comm, mesh(dims)[0], far, way) as along:
-        model = build(graph, channels=24, tokens=2, rotary=2.0, gated=True, along=(graph, along))
+        model = build(graph, channels=24, tokens=2, rotary=2.0, gated=True, along=(graph, along), cutoff=9.0)
         report = hpcml.verify(model, draw(graph, 3), tolerance=1e-12)
         assert report.ok, str(report)
 

@@ -116,6 +116,7 @@ LAYERS = {
     "LayerNorm": layer("LayerNorm", (2, *SIDES[2])),
     "ChannelMLP": layer("ChannelMLP", 2, local=("forward",)),
     "Pointwise": layer("Pointwise", torch.nn.Conv2d(2, 2, 1), local=("forward",)),
+    "Ewald": layer("Ewald", 2, 7.0, (1.0, 1.0)),
     "PhysicsAttention": layer("PhysicsAttention", 2, 1, 3),
     "LatentAttention": layer("LatentAttention", 2, 1, 3),
     "Dropout": layer("Dropout", local=("forward", "backward")),

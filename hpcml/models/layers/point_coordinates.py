@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
 from hpcml.graphs.graph import Graph
 from hpcml.parallel.space import Space
@@ -44,3 +45,22 @@ def coordinates(space: Space) -> Tensor:
         part = x / length
         channels += [torch.sin(2 * math.pi * part), torch.cos(2 * math.pi * part)] if periodic else [part]
     return torch.stack([c.expand(space.local_shape).flatten() for c in channels], -1)
+
+
+def positions_of(space: Space) -> Tensor:
+    """Where the points of a grid or a graph lie, float64, (point, dim).
+
+    Raises
+    ------
+    ConfigError
+        For points that lie nowhere.
+
+    Communication
+    -------------
+    Local.
+    """
+    if isinstance(space, Graph):
+        return space.positions
+    if not isinstance(space, Domain):
+        raise ConfigError(f"expected a grid or a graph, whose points have positions, got {type(space).__name__}")
+    return torch.stack([x.expand(space.local_shape).flatten() for x in space.centres()], -1)
