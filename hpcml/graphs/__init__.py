@@ -5,32 +5,39 @@ from typing import TYPE_CHECKING
 from hpcml.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from hpcml.graphs.cloud import Cloud
     from hpcml.graphs.edge_attention import edge_products, weighted_sum
     from hpcml.graphs.graph import Graph
     from hpcml.graphs.mesh import Mesh
     from hpcml.graphs.mesh_file import read_mesh
     from hpcml.graphs.mesh_graph import MeshGraph
     from hpcml.graphs.mesh_shapes import icosphere, structured, triangulated
+    from hpcml.graphs.neighbors import Nearest, Within
     from hpcml.graphs.partition_picture import draw_partition
     from hpcml.graphs.partition_report import PartitionReport, partition_table
     from hpcml.graphs.partitioning import partition
 
 _HOMES = {
     "edge_attention": ("edge_products", "weighted_sum"),
+    "cloud": ("Cloud",),
     "graph": ("Graph",),
     "mesh": ("Mesh",),
     "mesh_file": ("read_mesh",),
     "mesh_graph": ("MeshGraph",),
+    "neighbors": ("Nearest", "Within"),
     "partitioning": ("partition",),
     "partition_picture": ("draw_partition",),
     "partition_report": ("PartitionReport", "partition_table"),
     "mesh_shapes": ("icosphere", "structured", "triangulated"),
 }
 __all__ = [
+    "Cloud",
     "Graph",
     "Mesh",
     "MeshGraph",
+    "Nearest",
     "PartitionReport",
+    "Within",
     "draw_partition",
     "edge_products",
     "icosphere",

@@ -7,6 +7,7 @@ F* y                each owner adds up what all ranks have for its node, rank by
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from mpi4py import MPI
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from hpcml.parallel.exchange import Exchange
 from hpcml.parallel.linear import pair, uncompiled
 from hpcml.parallel.recent import Recent
+from hpcml.topology.directory import send_rows
 
 
 class GhostPlan:
@@ -125,3 +127,21 @@ def _adjoint(plan: GhostPlan, y: Tensor) -> Sequence[Tensor]:
 
 
 _fetch, _bring_back = pair(lambda plan, x: (fetch(plan, x),), _adjoint, batch=(1, 1))
+
+
+def places_of(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each wanted number is among known ones in any order."""
+    sorter = np.argsort(known)
+    return sorter[np.searchsorted(known, wanted, sorter=sorter)].astype(np.int64)
+
+
+def messages_of(own: np.ndarray, ghosts: np.ndarray, ranks: np.ndarray, comm: MPI.Intracomm) -> tuple[dict[int, Tensor], dict[int, int]]:
+    """Which own nodes each rank has as ghosts, and how many of its nodes are ghosts here.
+
+    Communication
+    -------------
+    Collective: all to all, the numbers of ghosts.
+    """
+    asked, asker = send_rows(ranks, comm, ghosts, np.full(len(ghosts), comm.rank))
+    send = {int(peer): torch.from_numpy(places_of(own, asked[asker == peer])) for peer in np.unique(asker)}
+    return send, {int(peer): int((ranks == peer).sum()) for peer in np.unique(ranks)}

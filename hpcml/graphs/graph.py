@@ -1,6 +1,6 @@
 """A graph whose nodes are dealt to ranks, with the edges that end at them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 
 import numpy as np
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from hpcml.core.errors import ShapeError
 from hpcml.graphs.aggregation import aggregate, softmax, take_rows
-from hpcml.graphs.ghost_plan import GhostPlan
+from hpcml.graphs.ghost_plan import GhostPlan, messages_of, places_of
 from hpcml.graphs.partitioning import check_method, partition
+from hpcml.graphs.positions import check_box, checked_graph, shortest
 from hpcml.graphs.tiled_begins import TiledBegins
 from hpcml.kernels.segment import Edges
 from hpcml.mpi.agreement import raise_together
@@ -48,6 +49,8 @@ class Graph(Space):
         Of all ranks.
     owners : Directory
         Tells the rank of any node.
+    box : tuple of float, optional
+        Lengths along which positions are periodic, 0 where they are not.
 
     Notes
     -----
@@ -57,13 +60,20 @@ class Graph(Space):
     channel_dim = -1
 
     def __init__(
-        self, shared: Decomposition, nodes: tuple[np.ndarray, ...], edges: tuple[np.ndarray, ...], owners: Directory, tiles: Tiles | None
+        self,
+        shared: Decomposition,
+        nodes: tuple[np.ndarray, ...],
+        edges: tuple[np.ndarray, ...],
+        owners: Directory,
+        tiles: Tiles | None,
+        box: Sequence[float] | None = None,
     ) -> None:
         (own, parts, positions), (ends, numbers) = nodes, edges
+        self.box = None if box is None else tuple(map(float, box))
         comm, self.owners, by_part = shared.comm, owners, np.lexsort((own, parts))
         own, parts = own[by_part], parts[by_part]
         super().__init__(shared, "graph", (len(own),), (owners.total,))
-        end_places = _places(own, ends[:, 1])
+        end_places = places_of(own, ends[:, 1])
         order = np.lexsort((numbers, ends[:, 0], end_places))
         begins, end_places = ends[order, 0], end_places[order]
         foreign = np.setdiff1d(begins, own)
@@ -71,7 +81,7 @@ class Graph(Space):
         by_rank = np.lexsort((foreign, ranks))
         ghosts, ranks = foreign[by_rank], ranks[by_rank]
         known = np.concatenate([own, ghosts])
-        places = _places(known, begins), end_places
+        places = places_of(known, begins), end_places
         self.nodes, self.edges, self.ghosts, self.positions, self.edge_index = (
             torch.from_numpy(array).to(self.device) for array in (own, numbers[order], ghosts, positions[by_part], np.stack(places))
         )
@@ -81,7 +91,7 @@ class Graph(Space):
         each = torch.arange(len(numbers))
         lists = Edges.between(begin, each, len(known), len(each)), Edges.between(end, each, len(own), len(each)), Edges.into(end, len(own))
         self._begins, self._ends, self._into = (Edges(e.first.to(self.device), e.source.to(self.device), e.num_rows) for e in lists)
-        send, recv = _messages(own, ghosts, ranks, comm)
+        send, recv = messages_of(own, ghosts, ranks, comm)
         to = {peer: places.to(self.device) for peer, places in send.items()}
         self._plan: GhostPlan = self.once("ghosts", lambda tag: GhostPlan(comm, to, recv, len(own), tag))
         if tiles is not None:
@@ -101,6 +111,7 @@ class Graph(Space):
         data: int = 1,
         device: torch.device | str | None = None,
         same_bits: bool | int = False,
+        box: Sequence[float] | None = None,
     ) -> "Graph":
         """Deal nodes and edges to the ranks.
 
@@ -120,6 +131,8 @@ class Graph(Space):
         same_bits : bool or int
             Whether work is cut into tiles, so that what is computed has the same bits on any number of ranks; or into how many. By default
             there are 8, or 2^k of about a thousand nodes. ``method`` then says the tile of each node.
+        box : sequence of float, optional
+            For each coordinate the length after which it comes again, 0 where it does not. Edges then lie the shortest way.
 
         Raises
         ------
@@ -136,11 +149,16 @@ class Graph(Space):
         >>> graph.edge_index.tolist(), graph.ghosts.tolist()
         ([[0, 2], [1, 1]], [])
         """
-        return cls.deal_within(Decomposition.of(world, data, device, same_bits), positions, edges, method)
+        return cls.deal_within(Decomposition.of(world, data, device, same_bits), positions, edges, method, box)
 
     @classmethod
     def deal_within(
-        cls, shared: Decomposition, positions: np.ndarray, edges: np.ndarray, method: str | np.ndarray = "bisection"
+        cls,
+        shared: Decomposition,
+        positions: np.ndarray,
+        edges: np.ndarray,
+        method: str | np.ndarray = "bisection",
+        box: Sequence[float] | None = None,
     ) -> "Graph":
         """Deal nodes and edges, see `deal`, to ranks that have communicators already.
 
@@ -150,7 +168,8 @@ class Graph(Space):
         """
         comm = patient(shared.comm)
         with raise_together(comm):
-            points, ends = _checked_arrays(positions, edges)
+            points, ends = checked_graph(positions, edges)
+            check_box(box, points.shape[1])
         counts = np.array(comm.allgather((len(points), ends.shape[1], points.shape[1])))
         first, first_edge, _ = counts[: comm.rank].sum(0).tolist()
         total = int(counts[:, 0].sum())
@@ -168,7 +187,7 @@ class Graph(Space):
         owners = Directory(numbers, ranks, total, comm)
         nodes = send_rows(ranks, comm, numbers, parts, points)
         moved = send_rows(owners.ask(ends[1]), comm, ends.T, np.arange(first_edge, first_edge + ends.shape[1]))
-        return cls(shared, tuple(nodes), tuple(moved), owners, tiles)
+        return cls(shared, tuple(nodes), tuple(moved), owners, tiles, box)
 
     @property
     def num_neighbors(self) -> int:
@@ -186,7 +205,7 @@ class Graph(Space):
             ends = torch.cat([self.nodes, self.ghosts])[self.edge_index[0]], self.nodes[self.edge_index[1]]
             mine = [part.cpu().numpy() for part in (self.nodes, self.positions, torch.stack(ends, 1), self.edges)]
             nodes, positions, edges, numbers = (np.concatenate(parts) for parts in zip(*patient(self.comm).allgather(mine), strict=True))
-            whole = Graph.deal(positions[np.argsort(nodes)], edges[np.argsort(numbers)].T, MPI.COMM_SELF, device=self.device)
+            whole = Graph.deal(positions[np.argsort(nodes)], edges[np.argsort(numbers)].T, MPI.COMM_SELF, device=self.device, box=self.box)
             self._shared.spaces["serial"] = whole
         graph: Graph = self._shared.spaces["serial"]
         return graph
@@ -205,13 +224,13 @@ class Graph(Space):
 
     @cached_property
     def along(self) -> Tensor:
-        """How each edge lies: the position where it begins less that where it ends, float64, (edge, dim).
+        """How each edge lies: the position where it begins less that where it ends, the shortest way in a box, float64, (edge, dim).
 
         Communication
         -------------
         Neighbors, the first time.
         """
-        return self.at_begins(self.positions) - self.at_ends(self.positions)
+        return shortest(self.at_begins(self.positions) - self.at_ends(self.positions), self.box)
 
     @property
     def degrees(self) -> Tensor:
@@ -272,28 +291,3 @@ class Graph(Space):
 def _first(operation: Callable[..., Tensor], x: Tensor, *how: object) -> Tensor:
     """Apply what works along the first dim along the last but one."""
     return operation(x.movedim(-2, 0), *how).movedim(0, -2)
-
-
-def _places(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where each wanted number is among known ones in any order."""
-    sorter = np.argsort(known)
-    return sorter[np.searchsorted(known, wanted, sorter=sorter)].astype(np.int64)
-
-
-def _messages(own: np.ndarray, ghosts: np.ndarray, ranks: np.ndarray, comm: MPI.Intracomm) -> tuple[dict[int, Tensor], dict[int, int]]:
-    """Which own nodes each rank has as ghosts, and how many of its nodes are ghosts here."""
-    asked, asker = send_rows(ranks, comm, ghosts, np.full(len(ghosts), comm.rank))
-    send = {int(peer): torch.from_numpy(_places(own, asked[asker == peer])) for peer in np.unique(asker)}
-    return send, {int(peer): int((ranks == peer).sum()) for peer in np.unique(ranks)}
-
-
-def _checked_arrays(positions: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    points, ends = np.asarray(positions, np.float64), np.asarray(edges)
-    if points.ndim != 2 or points.shape[1] not in (1, 2, 3):
-        raise ShapeError(f"positions are (node, 1 to 3), got an array of shape {points.shape}")
-    lost = np.flatnonzero(~np.isfinite(points).all(1))
-    if len(lost):
-        raise ShapeError(f"node {lost[0]} of those given here lies at {points[lost[0]]}")
-    if ends.ndim != 2 or len(ends) != 2 or (ends.size and ends.dtype.kind not in "iu"):
-        raise ShapeError(f"edges are integers, (2, edge), got {ends.dtype} of shape {ends.shape}")
-    return points, ends.astype(np.int64)

@@ -204,6 +204,7 @@ class MeshGraph:
                 check_corners(kind, corners, total)
         return cls(graph, dealt, places, torch.from_numpy(at).to(graph.device), names)
 
+    @named_call
     def shown(self) -> SnapshotMesh:
         """Give the mesh for `hpcml.io.SnapshotWriter`; values at nodes, and in cells kind by kind, come in the order that they have here.
 

@@ -7,16 +7,18 @@ from mpi4py import MPI
 
 from hpcml.core.errors import ShapeError
 from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
 from hpcml.topology.adjacency_partition import kahip, metis, partition_on_first_rank
 from hpcml.topology.bisection import recursive_bisection
 from hpcml.topology.curve import space_filling_curve
 
-_BY_PLACES = {"bisection": recursive_bisection, "curve": space_filling_curve}
-_BY_EDGES = {"metis": partial(partition_on_first_rank, how=metis), "kahip": partial(partition_on_first_rank, how=kahip)}
-METHODS = (*_BY_PLACES, *_BY_EDGES)
+BY_PLACES = {"bisection": recursive_bisection, "curve": space_filling_curve}
+BY_EDGES = {"metis": partial(partition_on_first_rank, how=metis), "kahip": partial(partition_on_first_rank, how=kahip)}
+METHODS = (*BY_PLACES, *BY_EDGES)
 
 
+@named_call
 def partition(
     positions: np.ndarray, edges: np.ndarray, num_parts: int, comm: MPI.Intracomm, method: str | np.ndarray = "bisection"
 ) -> np.ndarray:
@@ -63,10 +65,10 @@ def partition(
         check_method(method, len(positions), num_parts)
     if not isinstance(method, str):
         return np.asarray(method, np.int64)
-    if method in _BY_EDGES:
-        return _BY_EDGES[method](edges, len(positions), num_parts, comm)
+    if method in BY_EDGES:
+        return BY_EDGES[method](edges, len(positions), num_parts, comm)
     first = sum(comm.allgather(len(positions))[: comm.rank])
-    return _BY_PLACES[method](positions, np.arange(first, first + len(positions)), num_parts, comm)
+    return BY_PLACES[method](positions, np.arange(first, first + len(positions)), num_parts, comm)
 
 
 def check_method(method: str | np.ndarray, count: int, num_parts: int) -> None:

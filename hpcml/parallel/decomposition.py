@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,6 +54,7 @@ class Decomposition:
     layers: dict[str, int] = field(default_factory=dict)
     same_bits: bool | int = False
     _plans: dict[Hashable, Any] = field(default_factory=dict)
+    _numbers: dict[Hashable, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -125,14 +127,23 @@ class Decomposition:
         give its exchange, and the next one too."""
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = make(2 * len(self._plans))
+            taken = set(self._numbers.values())
+            self._numbers[key] = next(number for number in count(0, 2) if number not in taken)
+            plan = self._plans[key] = make(self._numbers[key])
         return plan
+
+    def release(self, key: Hashable) -> None:
+        """Close what `once` has made, so that it is made anew, and others may have its number."""
+        if key in self._plans:
+            self._plans.pop(key).close()
+            del self._numbers[key]
 
     def close(self) -> None:
         """Close all plans and free the communicators that are its own."""
         for plan in self._plans.values():
             plan.close()
         self._plans.clear()
+        self._numbers.clear()
         while self.owned_comms:
             self.owned_comms.pop().Free()
 

@@ -178,6 +178,10 @@ class Space(ABC):
         """Anything with a ``close`` that communicates for this space: made, of a number, at the first call, and closed with the space."""
         return self._shared.open().once((key, self._key), make)
 
+    def release(self, key: Hashable) -> None:
+        """Close what `once` has made for a key."""
+        self._shared.release((key, self._key))
+
     def number(self, kind: str) -> str:
         """Name for the next layer of a kind on these ranks, such as ``Conv2d 3``: the same on all that build the same layers."""
         return self._shared.number(kind)

@@ -1,9 +1,11 @@
 """Parts of a graph depend on the graph and their number alone, and what is counted of them is what ranks have."""
 
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.graphs import Graph, PartitionReport, draw_partition, icosphere, partition, partition_table, structured, triangulated
@@ -82,18 +84,12 @@ def test_thousands_of_ranks_are_counted_without_any():
     mesh = structured((256, 256), (1.0, 1.0))
     edges = mesh.edges()
     for num_parts in (64, 1024, 4096):
-        report = PartitionReport.counted(partition(mesh.points, edges, num_parts, comm_self()), edges, num_parts)
+        report = PartitionReport.counted(partition(mesh.points, edges, num_parts, MPI.COMM_SELF), edges, num_parts)
         assert report.nodes.max() - report.nodes.min() == 0 and report.node_imbalance <= 1.05
         assert report.neighbors.max() == 4 and np.array_equal(report.ghosts, report.cut)
         side = 256 / num_parts**0.5
         assert report.ghosts.max() == 4 * side  # squares of the grid
         assert report.edges.sum() == edges.shape[1]
-
-
-def comm_self():
-    from mpi4py import MPI
-
-    return MPI.COMM_SELF
 
 
 @pytest.mark.parallel([1, 2])
@@ -129,3 +125,23 @@ def test_a_partition_is_drawn_by_the_first_rank(comm, dims, shared_path):
     picture = image.imread(path)[..., :3]
     colors = {tuple(pixel) for pixel in np.round(picture.reshape(-1, 3) * 255).astype(int)}
     assert min(picture.shape[:2]) > 500 and sum(max(color) - min(color) > 150 for color in colors) >= 4  # four bright ones
+
+
+@pytest.mark.parallel([2, 3, 4])
+@pytest.mark.parametrize("method", ["bisection", "curve"])
+def test_a_rank_never_needs_more_than_its_share_to_deal_a_graph(comm, method):
+    """Of what one rank needs to deal all of it alone; NumPy's memory is counted, in which everything is worked out."""
+    mesh = structured((150, 150), (1.0, 1.0))
+    edges = mesh.edges()
+
+    def peak(points, edges, comm):
+        tracemalloc.start()
+        Graph.deal(points, edges, comm, method).close()
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    mine = share(mesh.points, comm).copy(), share(edges.T, comm).T.copy()
+    peak(*(mesh.points[:4], edges[:, :2]), MPI.COMM_SELF)  # what is imported and kept at the first time
+    alone = peak(mesh.points, edges, MPI.COMM_SELF)
+    assert peak(*mine, comm) <= 1.3 * alone / comm.size

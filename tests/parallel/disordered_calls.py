@@ -16,7 +16,7 @@ from mpi4py import MPI
 from hpcml import Grid, decompose, equations, parallel
 from hpcml.fields import difference, fft
 from hpcml.fields.low_modes import low_modes
-from hpcml.graphs import Graph
+from hpcml.graphs import Cloud, Graph, MeshGraph, Nearest, PartitionReport, Within, partition, structured
 from hpcml.models import FNO, MeshGraphNet, MeshTransformer, PhysicsAttentionNet, UNet, layers
 from hpcml.training import loss
 
@@ -211,10 +211,29 @@ def tiled_network(setting):
     return lambda: model(x)
 
 
+def points(setting):
+    """Some of each rank, and their numbers."""
+    numbers = np.arange(6 * setting.comm.rank, 6 * setting.comm.rank + 6)
+    return np.random.default_rng(setting.comm.rank).random((6, 2)), numbers
+
+
+def moving(setting):
+    cloud = Cloud.of(points(setting)[0], Nearest(2), setting.comm)
+    return lambda: cloud.move(cloud.positions)
+
+
 FUNCTIONS = {
     "Tiles.spread": made(tiled, "Tiles.total_of", "Tiles.spread", differentiable=True),
     "MeshGraphNet same bits": made(tiled_network, "MeshGraphNet", differentiable=True),
     "sum_points": function(lambda d, x: parallel.sum_points(d, d.comm, lambda u: [u.sum((2, 3))], x)[0], "sum_points", local=("backward",)),
+    "MeshGraph.of": plain(lambda s: MeshGraph.of(structured((3, 3), (1.0, 1.0)), s.comm), "MeshGraph.of"),
+    "Within": plain(lambda s: Within(0.5)(*points(s), s.comm), "Within"),
+    "Cloud.of": plain(lambda s: Cloud.of(points(s)[0], Within(0.5), s.comm), "Cloud.of"),
+    "Cloud.move": made(moving, "Cloud.move"),
+    "partition": plain(lambda s: partition(points(s)[0], np.zeros((2, 0), np.int64), 3, s.comm), "partition"),
+    "PartitionReport.counted": plain(
+        lambda s: PartitionReport.counted(points(s)[1] % 2, np.stack([points(s)[1]] * 2), 2, s.comm), "PartitionReport.counted"
+    ),
     "Graph.deal": plain(ring, "deal"),
     "Graph.with_ghosts": made(with_ghosts, "with_ghosts", differentiable=True),
     "MeshGraphNet": made(

@@ -1,0 +1,73 @@
+"""Positions of nodes, and boxes in which coordinates come again after a length."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from hpcml.core.errors import ShapeError
+
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
+
+
+def checked_positions(positions: np.ndarray) -> np.ndarray:
+    """Positions as float64, (node, 1 to 3); `ShapeError` where that is not so, or one is not finite."""
+    points = np.asarray(positions, np.float64)
+    if points.ndim != 2 or points.shape[1] not in (1, 2, 3):
+        raise ShapeError(f"positions are (node, 1 to 3), got an array of shape {points.shape}")
+    lost = np.flatnonzero(~np.isfinite(points).all(1))
+    if len(lost):
+        raise ShapeError(f"node {lost[0]} of those given here lies at {points[lost[0]]}")
+    return points
+
+
+def checked_graph(positions: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions, see `checked_positions`, and edges as int64, (2, edge); `ShapeError` where they are not."""
+    points, ends = checked_positions(positions), np.asarray(edges)
+    if ends.ndim != 2 or len(ends) != 2 or (ends.size and ends.dtype.kind not in "iu"):
+        raise ShapeError(f"edges are integers, (2, edge), got {ends.dtype} of shape {ends.shape}")
+    return points, ends.astype(np.int64)
+
+
+def check_box(box: Sequence[float] | None, dims: int) -> None:
+    """Raise `ShapeError` unless there is a length for each coordinate, not negative."""
+    if box is not None and (len(box) != dims or not all(0 <= length < float("inf") for length in box)):
+        raise ShapeError(f"a periodic box has {dims} lengths, 0 along coordinates that do not come again; got {box}")
+
+
+def shortest(difference: Array, box: Sequence[float] | None) -> Array:
+    """Difference of positions, (..., dim), by the shortest way.
+
+    Communication
+    -------------
+    Local.
+
+    Examples
+    --------
+    >>> shortest(np.array([0.75, 0.75]), (1.0, 0.0)).tolist()
+    [-0.25, 0.75]
+    """
+    if box is None or not any(box):
+        return difference
+    xp = torch if isinstance(difference, torch.Tensor) else np
+    ways = [axis - length * xp.round(axis / length) if length else axis for axis, length in zip(_axes(difference), box, strict=True)]
+    return xp.stack(ways, -1)  # type: ignore[no-any-return]
+
+
+def inside(points: np.ndarray, box: Sequence[float] | None) -> np.ndarray:
+    """Points moved by whole lengths to where coordinates are at least 0 and less than the length.
+
+    Communication
+    -------------
+    Local.
+    """
+    if box is None or not any(box):
+        return points
+    lengths = np.array(box)
+    moved = np.where(lengths > 0, np.mod(points, np.where(lengths > 0, lengths, 1.0)), points)
+    return np.where((lengths > 0) & (moved >= lengths), 0.0, moved)  # a tiny negative number is rounded up to the length
+
+
+def _axes(values: Array) -> list[Array]:
+    return [values[..., axis] for axis in range(values.shape[-1])]
