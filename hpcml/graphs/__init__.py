@@ -7,7 +7,9 @@ from hpcml.core.lazy import lazily
 if TYPE_CHECKING:
     from hpcml.graphs.cloud import Cloud
     from hpcml.graphs.edge_attention import edge_products, weighted_sum
+    from hpcml.graphs.encodings import fast_rp, random_feature_propagation, random_walk_encoding
     from hpcml.graphs.graph import Graph
+    from hpcml.graphs.hops import power
     from hpcml.graphs.mesh import Mesh
     from hpcml.graphs.mesh_file import read_mesh
     from hpcml.graphs.mesh_graph import MeshGraph
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "edge_attention": ("edge_products", "weighted_sum"),
     "cloud": ("Cloud",),
+    "encodings": ("fast_rp", "random_feature_propagation", "random_walk_encoding"),
     "graph": ("Graph",),
+    "hops": ("power",),
     "mesh": ("Mesh",),
     "mesh_file": ("read_mesh",),
     "mesh_graph": ("MeshGraph",),
@@ -40,9 +44,13 @@ __all__ = [
     "Within",
     "draw_partition",
     "edge_products",
+    "fast_rp",
     "icosphere",
     "partition",
     "partition_table",
+    "power",
+    "random_feature_propagation",
+    "random_walk_encoding",
     "read_mesh",
     "structured",
     "triangulated",

@@ -1,5 +1,7 @@
 """From nodes to edges and from edges to nodes, on one rank: what message passing is made of."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -106,3 +108,13 @@ def has_kernel(x: Tensor) -> bool:
     Local.
     """
     return x.dtype in (torch.float32, torch.float64) and x.device.type in ("cpu", "cuda")
+
+
+def on_rows(operation: Callable[..., Tensor], x: Tensor, *how: object) -> Tensor:
+    """Apply what works along the first dim along the last but one.
+
+    Communication
+    -------------
+    That of the operation.
+    """
+    return operation(x.movedim(-2, 0), *how).movedim(0, -2)

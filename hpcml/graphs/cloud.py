@@ -8,6 +8,7 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.errors import ShapeError
+from hpcml.graphs.edge_numbers import numbered
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.neighbors import Neighbors
 from hpcml.graphs.partitioning import BY_PLACES
@@ -130,14 +131,24 @@ class Cloud(Graph):
             if points.shape != tuple(self.positions.shape) or any(field.shape[-2] != len(points) for field in fields):
                 shapes = [tuple(field.shape) for field in fields]
                 raise ShapeError(f"positions are {tuple(self.positions.shape)}, fields ([sample,] {len(points)}, channel): got {shapes}")
-        for plan in ("ghosts", "begins"):
-            self.release(plan)
-        self.__dict__.pop("along", None)
-        shared.spaces.pop("serial", None)
+        self.forget()
         rows = [field.detach().movedim(-2, 0).contiguous().cpu().view(torch.uint8).numpy() for field in fields]  # of any dtype
         moved = self._place(shared, inside(points, self.box), self.nodes.cpu().numpy(), rows, self.box)
         came = [torch.from_numpy(row).view(field.dtype) for row, field in zip(moved, fields, strict=True)]
         return tuple(field.movedim(0, -2).to(self.device) for field in came)
+
+    def forget(self) -> None:
+        """Free what is known of where the points are.
+
+        Communication
+        -------------
+        Local.
+        """
+        self.__dict__.pop("along", None)
+        for space in (self, *self._shared.spaces.values()):  # a cloud shares its communicators with nothing but what is made of it
+            space.release("ghosts")
+            space.release("begins")
+        self._shared.spaces.clear()
 
     def _place(
         self,
@@ -156,18 +167,6 @@ class Cloud(Graph):
         numbers, parts, points, *rows = send_rows(owners_of(parts, num_parts, comm.size), comm, numbers, parts, points, *rows)
         owners = Directory(numbers, np.full(len(numbers), comm.rank), total, comm)
         edges = self.neighbors(points, numbers, comm, box)
-        super().__init__(shared, (numbers, parts, points), (edges.T, _numbered(edges, numbers, total, comm)), owners, tiles, box)
+        super().__init__(shared, (numbers, parts, points), (edges.T, numbered(edges, numbers, total, comm)), owners, tiles, box)
         order = np.lexsort((numbers, parts))
         return [row[order] for row in rows]
-
-
-def _numbered(edges: np.ndarray, nodes: np.ndarray, total: int, comm: MPI.Intracomm) -> np.ndarray:
-    """Number edges that are ordered by where they end, those of node 0 first, then those of node 1, whoever has them."""
-    place = np.argsort(nodes)
-    counts = np.bincount(np.searchsorted(nodes[place], edges[1]), minlength=len(nodes))
-    known, kept = send_rows(owners_of(nodes[place], total, comm.size), comm, nodes[place], counts)
-    order = np.argsort(known)
-    firsts = np.cumsum(kept[order]) - kept[order] + sum(patient(comm).allgather(int(kept.sum()))[: comm.rank])
-    first = Directory(known[order], firsts, total, comm).ask(nodes[place])
-    within = np.arange(edges.shape[1]) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(first, counts) + within

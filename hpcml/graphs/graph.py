@@ -1,6 +1,6 @@
 """A graph whose nodes are dealt to ranks, with the edges that end at them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property, partial
 
 import numpy as np
@@ -9,7 +9,7 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.errors import ShapeError
-from hpcml.graphs.aggregation import aggregate, softmax, take_rows
+from hpcml.graphs.aggregation import aggregate, on_rows, softmax, take_rows
 from hpcml.graphs.ghost_plan import GhostPlan, messages_of, places_of
 from hpcml.graphs.partitioning import check_method, partition
 from hpcml.graphs.positions import check_box, checked_graph, shortest
@@ -67,12 +67,13 @@ class Graph(Space):
         owners: Directory,
         tiles: Tiles | None,
         box: Sequence[float] | None = None,
+        key: Hashable = "graph",
     ) -> None:
         (own, parts, positions), (ends, numbers) = nodes, edges
         self.box = None if box is None else tuple(map(float, box))
         comm, self.owners, by_part = shared.comm, owners, np.lexsort((own, parts))
-        own, parts = own[by_part], parts[by_part]
-        super().__init__(shared, "graph", (len(own),), (owners.total,))
+        own, self._parts = own[by_part], parts[by_part]
+        super().__init__(shared, key, (len(own),), (owners.total,))
         end_places = places_of(own, ends[:, 1])
         order = np.lexsort((numbers, ends[:, 0], end_places))
         begins, end_places = ends[order, 0], end_places[order]
@@ -95,8 +96,8 @@ class Graph(Space):
         to = {peer: places.to(self.device) for peer, places in send.items()}
         self._plan: GhostPlan = self.once("ghosts", lambda tag: GhostPlan(comm, to, recv, len(own), tag))
         if tiles is not None:
-            self.tiles, of_edges = tiles, parts[end_places]
-            self.tile_sizes = {name: tiles.counts(of) for name, of in (("points", parts), ("edges", of_edges))}
+            self.tiles, of_edges = tiles, self._parts[end_places]
+            self.tile_sizes = {name: tiles.counts(of) for name, of in (("points", self._parts), ("edges", of_edges))}
             make = partial(TiledBegins, comm, self._plan, self._begins, of_edges, known, ranks)
             self._tiled: TiledBegins = self.once("begins", make)
 
@@ -189,11 +190,6 @@ class Graph(Space):
         moved = send_rows(owners.ask(ends[1]), comm, ends.T, np.arange(first_edge, first_edge + ends.shape[1]))
         return cls(shared, tuple(nodes), tuple(moved), owners, tiles, box)
 
-    @property
-    def num_neighbors(self) -> int:
-        """Ranks that own ghosts of this one."""
-        return len(self._plan.recv)
-
     def serial(self) -> "Graph":
         """The whole graph on this rank alone, nodes and edges by number; the same object at every call.
 
@@ -201,13 +197,29 @@ class Graph(Space):
         -------------
         The first time collective: the whole graph comes to every rank.
         """
-        if "serial" not in self._shared.spaces:
+        key = "serial", self._key
+        if key not in self._shared.spaces:
             ends = torch.cat([self.nodes, self.ghosts])[self.edge_index[0]], self.nodes[self.edge_index[1]]
             mine = [part.cpu().numpy() for part in (self.nodes, self.positions, torch.stack(ends, 1), self.edges)]
             nodes, positions, edges, numbers = (np.concatenate(parts) for parts in zip(*patient(self.comm).allgather(mine), strict=True))
             whole = Graph.deal(positions[np.argsort(nodes)], edges[np.argsort(numbers)].T, MPI.COMM_SELF, device=self.device, box=self.box)
-            self._shared.spaces["serial"] = whole
-        graph: Graph = self._shared.spaces["serial"]
+            self._shared.spaces[key] = whole
+        graph: Graph = self._shared.spaces[key]
+        return graph
+
+    def joined(self, key: Hashable, find: Callable[[], tuple[np.ndarray, np.ndarray]]) -> "Graph":
+        """The same nodes with other edges, global numbers (2, edge) of this rank's and their own; closed with this graph.
+
+        Communication
+        -------------
+        The first time with a key collective: the numbers of its ghosts.
+        """
+        key = key, self._key
+        if key not in self._shared.spaces:
+            edges, numbers = find()
+            nodes = self.nodes.cpu().numpy(), self._parts, self.positions.cpu().numpy()
+            self._shared.spaces[key] = Graph(self._shared, nodes, (edges.T, numbers), self.owners, self.tiles, self.box, key)
+        graph: Graph = self._shared.spaces[key]
         return graph
 
     @named_call
@@ -245,8 +257,8 @@ class Graph(Space):
         Neighbors, in the gradient too.
         """
         if self.tiles is not None:
-            return _first(self._tiled.values, x)
-        return _first(take_rows, self.with_ghosts(x), self._begins)
+            return on_rows(self._tiled.values, x)
+        return on_rows(take_rows, self.with_ghosts(x), self._begins)
 
     def at_ends(self, x: Tensor) -> Tensor:
         """Values of the node at which each edge ends, ([sample,] edge, channel), of those of own nodes.
@@ -255,7 +267,7 @@ class Graph(Space):
         -------------
         Local.
         """
-        return _first(take_rows, x, self._ends)
+        return on_rows(take_rows, x, self._ends)
 
     def aggregate(self, messages: Tensor, how: str = "sum") -> Tensor:
         """What comes to each node along the edges that end there.
@@ -276,7 +288,7 @@ class Graph(Space):
         -------------
         Local: a rank owns all edges of its nodes.
         """
-        return _first(aggregate, messages, self.edge_index[1], self._into, how)
+        return on_rows(aggregate, messages, self.edge_index[1], self._into, how)
 
     def softmax(self, scores: Tensor) -> Tensor:
         """Weights of the edges of their scores, ([sample,] edge, channel): those of the edges that end at a node sum to one.
@@ -285,9 +297,4 @@ class Graph(Space):
         -------------
         Local.
         """
-        return _first(softmax, scores, self.edge_index[1], self._into)
-
-
-def _first(operation: Callable[..., Tensor], x: Tensor, *how: object) -> Tensor:
-    """Apply what works along the first dim along the last but one."""
-    return operation(x.movedim(-2, 0), *how).movedim(0, -2)
+        return on_rows(softmax, scores, self.edge_index[1], self._into)

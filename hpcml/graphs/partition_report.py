@@ -43,10 +43,11 @@ class PartitionReport:
 
         Communication
         -------------
-        Collective: five integers of each rank.
+        Collective: the owners of ghosts, and five integers of each rank.
         """
         cut = int((graph.edge_index[0] >= len(graph.nodes)).sum())
-        mine = len(graph.nodes), len(graph.edges), cut, len(graph.ghosts), graph.num_neighbors
+        near = len(np.unique(graph.owners.ask(graph.ghosts.cpu().numpy())))
+        mine = len(graph.nodes), len(graph.edges), cut, len(graph.ghosts), near
         return cls(*np.array(patient(graph.comm).allgather(mine)).T)
 
     @classmethod
