@@ -115,6 +115,6 @@ def on_rows(operation: Callable[..., Tensor], x: Tensor, *how: object) -> Tensor
 
     Communication
     -------------
-    That of the operation.
+    Local, as the operation.
     """
     return operation(x.movedim(-2, 0), *how).movedim(0, -2)
