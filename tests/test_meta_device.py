@@ -92,7 +92,17 @@ LAYERS = (
         "SpectralConv": (2, [lambda d: layers.SpectralConv(d, 2, 3, 4)]),
     }
 )
+
+
+class Neighbors(torch.nn.Linear):
+    """A layer of PyTorch Geometric, as far as it goes."""
+
+    def forward(self, x, edge_index):
+        return super().forward(x).index_add(0, edge_index[1], x[edge_index[0]])
+
+
 GRAPH_LAYERS = {
+    "EdgeIndexLayer": [lambda g: layers.EdgeIndexLayer(g, Neighbors(2, 2))],
     "GraphAttention": [lambda g: layers.GraphAttention(g, 2, 1), lambda g: layers.GraphAttention(g, 8, 2, rotary=1.0, gated=True)],
 }
 NO_LAYERS = {"coordinates", "roll"}  # functions, called by networks and by Roll

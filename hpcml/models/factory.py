@@ -6,6 +6,8 @@ from torch import nn
 from hpcml.core.errors import ConfigError
 from hpcml.core.options import Choice, accepts
 from hpcml.core.registry import load
+from hpcml.graphs.graph import Graph
+from hpcml.models.layers.edge_index_layer import EdgeIndexLayer, takes_edge_index
 from hpcml.models.replicas import Replicated
 from hpcml.parallel.space import Space
 
@@ -35,7 +37,8 @@ def build_network(
     Raises
     ------
     ConfigError
-        If what is named is no module, or is one that takes no space, and fields are dealt to several ranks.
+        If what is named is no module, or is one that takes no space, and fields are dealt to several ranks; a layer of PyTorch Geometric
+        is then one of `hpcml.models.layers.EdgeIndexLayer` if it is to work on a graph.
 
     Communication
     -------------
@@ -43,7 +46,10 @@ def build_network(
     """
     kind = load("model", choice.name)
     accepted = accepts(kind)
-    spaces = dict.fromkeys(SPACES if accepted else SPACES[:1], domain)
+    of_edges = takes_edge_index(kind)
+    if of_edges and not isinstance(domain, Graph):
+        raise ConfigError(f"model.name = {choice.name!r} is called with an edge_index, so it needs the data of a mesh")
+    spaces = dict.fromkeys(SPACES if accepted else SPACES[: not of_edges], domain)  # what takes anything else is to take a domain
     given = {**spaces, "in_channels": in_channels, "out_channels": out_channels}
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -55,6 +61,8 @@ def build_network(
         torch.set_default_dtype(before)
     if not isinstance(network, nn.Module):
         raise ConfigError(f"model.name = {choice.name!r} makes {type(network).__name__}, which is no torch.nn.Module")
+    if isinstance(domain, Graph) and of_edges:
+        return EdgeIndexLayer(domain, network)
     if accepted is None or not accepted.isdisjoint(SPACES):
         return network
     if domain.comm.size > 1:

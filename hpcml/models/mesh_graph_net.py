@@ -40,7 +40,7 @@ class MeshGraphNet(nn.Module):
     cutoff : float
         Longest wave vector of an `hpcml.models.layers.Ewald` layer beside each round, radians per unit of length; 0 for none.
     period : sequence of float, optional
-        Lengths of a periodic box, for the Ewald layers.
+        Lengths of a periodic box, for the Ewald layers; default the graph's.
 
     Communication
     -------------

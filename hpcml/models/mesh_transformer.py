@@ -51,7 +51,7 @@ class MeshTransformer(nn.Module):
     cutoff : float
         Longest wave vector of an `hpcml.models.layers.Ewald` layer beside each attention, radians per unit of length; 0 for none.
     period : sequence of float, optional
-        Lengths of a periodic box, for the Ewald layers.
+        Lengths of a periodic box, for the Ewald layers; default the graph's.
     along : sequence of Graph, optional
         Graphs of the same nodes, dealt alike, whose edges the blocks take in turn: of second neighbors, or dilated. Default ``graph``.
 

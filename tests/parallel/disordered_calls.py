@@ -187,6 +187,18 @@ def with_ghosts(setting):
     return lambda: graph.with_ghosts(x)
 
 
+class ByDegrees(torch.nn.Module):
+    """A layer of PyTorch Geometric that reads two hops."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(2))
+
+    def forward(self, x, edge_index):
+        degrees = torch.ones_like(x).index_add(0, edge_index[1], torch.ones_like(x)[edge_index[0]])
+        return x.index_add(0, edge_index[1], (self.weight * x / degrees)[edge_index[0]])
+
+
 def on_ring(build):
     """A layer or a network on a graph."""
 
@@ -239,6 +251,7 @@ FUNCTIONS = {
     "MeshGraphNet": made(
         on_ring(lambda g: MeshGraphNet(g, 2, 2, channels=4, steps=1)), "with_ghosts", "MeshGraphNet", "replicated", differentiable=True
     ),
+    "EdgeIndexLayer": made(on_ring(lambda g: layers.EdgeIndexLayer(g, ByDegrees())), "EdgeIndexLayer", differentiable=True),
     "GraphAttention": made(on_ring(lambda g: layers.GraphAttention(g, 2, 1)), "GraphAttention", "with_ghosts", differentiable=True),
     "MeshTransformer": made(
         on_ring(lambda g: MeshTransformer(g, 2, 2, 4, 1, heads=2, tokens=1)),

@@ -44,6 +44,8 @@ INSIDE = {
     "Graph.along": "with_ghosts, once",
     "Graph.at_begins": "with_ghosts, and nothing else",
     "Graph.serial": "a gathering, once, within verify",
+    "Ewald.waves": "within Ewald, a sum more",
+    "graphs.two_hops": "within EdgeIndexLayer",
     "graphs.ghost_plan": "within Graph.with_ghosts",
     "graphs.tiled_begins": "within a MeshGraphNet on tiles",
     "by_tile": "what it calls is the caller's",

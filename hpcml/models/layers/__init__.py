@@ -18,6 +18,7 @@ _MODULES = {
     "channel_mlp": ("ChannelMLP",),
     "point_coordinates": ("coordinates",),
     "dropout": ("Dropout",),
+    "edge_index_layer": ("EdgeIndexLayer",),
     "ewald": ("Ewald",),
     "graph_attention": ("GraphAttention",),
     "latent_attention": ("LatentAttention",),

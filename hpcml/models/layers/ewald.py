@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from hpcml.core.errors import ConfigError
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
-from hpcml.models.layers.point_coordinates import positions_of
+from hpcml.models.layers.point_coordinates import box_of, positions_of
 from hpcml.models.layers.reach import check_field
 from hpcml.parallel.collectives import all_reduce
 from hpcml.parallel.space import Space
@@ -40,7 +40,8 @@ class Ewald(nn.Module):
     cutoff : float
         Longest wave vector, radians per unit of length: 2 pi over the shortest wave.
     period : sequence of float, optional
-        Lengths of a periodic box. The waves are then those that fit into it, d = 1, and f is free for each of them.
+        Lengths of a periodic box. The waves are then those that fit into it, d = 1, and f is free for each of them. Default, without a
+        spacing: the box of a grid or a graph that is periodic along every dim.
     spacing : float, optional
         Without a period wave vectors lie on a lattice of this spacing, half the cutoff by default, f is a function of their length, and
         d(r) = prod_d sin(spacing r_d / 2) / (spacing r_d / 2), with r from the mean of all positions, stands for the waves between them.
@@ -79,6 +80,7 @@ class Ewald(nn.Module):
     ) -> None:
         super().__init__()
         dims = positions_of(space).shape[1]
+        period = box_of(space) if period is None and spacing is None else period
         if period is not None and (len(period) != dims or spacing is not None):
             raise ConfigError(f"Ewald: period={period}, spacing={spacing} in {dims} dims: give one length for each dim, or a spacing alone")
         self.space, self._channels, self._periodic = space, channels, period is not None

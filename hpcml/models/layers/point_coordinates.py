@@ -64,3 +64,16 @@ def positions_of(space: Space) -> Tensor:
     if not isinstance(space, Domain):
         raise ConfigError(f"expected a grid or a graph, whose points have positions, got {type(space).__name__}")
     return torch.stack([x.expand(space.local_shape).flatten() for x in space.centres()], -1)
+
+
+def box_of(space: Space) -> tuple[float, ...] | None:
+    """Lengths of the box of a grid or a graph, if it is periodic along every dim.
+
+    Communication
+    -------------
+    Local.
+    """
+    if isinstance(space, Domain):
+        return space.grid.extent if all(space.grid.periodic) else None
+    box = getattr(space, "box", None)
+    return box if box and all(box) else None

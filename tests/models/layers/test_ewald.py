@@ -114,6 +114,14 @@ def test_points_that_move_together_and_through_the_box_change_nothing():
         assert error(moved, layer(x)) <= 1e-11  # positions of 40 are known to 4e-15, waves to ten times as much
 
 
+def test_a_periodic_box_is_that_of_the_space_if_nobody_says_another():
+    positions, edges = mesh()
+    for box, periodic in (((1.0, 1.1), True), ((1.0, 0.0), False), (None, False)):
+        with deal(MPI.COMM_SELF, positions, edges, box=box) as graph:
+            assert Ewald(graph, CHANNELS, 15.0)._periodic == periodic
+            assert not Ewald(graph, CHANNELS, 15.0, spacing=5.0)._periodic
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
