@@ -72,7 +72,8 @@ class Tiles:
         -------------
         Forward: local. Backward: collective, one sum of all values; see `hpcml.parallel.tree_sum`.
         """
-        return tuple(each.unbind(0) for each in _spread(self, *values))
+        each = _spread(self, *values)
+        return tuple(each[k :: len(values)] for k in range(len(values)))
 
     @uncompiled
     @named_call
@@ -93,7 +94,7 @@ class Tiles:
         -------------
         Forward: collective, one sum of all values. Backward: local.
         """
-        return _total(self, *(torch.stack(list(each)) for each in values))
+        return _total(self, *(value for of_tile in zip(*values, strict=True) for value in of_tile))
 
 
 def tiles_of(same_bits: bool | int, num_points: int, comm: MPI.Intracomm) -> Tiles | None:
@@ -167,11 +168,12 @@ def _settled(rows: Tensor) -> Tensor:
 
 
 def _copies(tiles: Tiles, *values: Tensor) -> list[Tensor]:
-    return [value.expand(tiles.own.size, *value.shape) for value in values]
+    return [value.view_as(value) for _ in range(tiles.own.size) for value in values]
 
 
 def _sums(tiles: Tiles, *values: Tensor) -> list[Tensor]:
-    return tree_sum(values, tiles.total, tiles.comm)
+    number = len(values) // tiles.own.size
+    return tree_sum([values[k : k + number] for k in range(0, len(values), number)], tiles.total, tiles.comm)
 
 
-_spread, _total = pair(_copies, _sums, batch=(0, 1))
+_spread, _total = pair(_copies, _sums)

@@ -8,7 +8,7 @@ a term or a sum without a partner moves up as it is.
 A rank adds up the largest whole subtrees of its terms. Their sums go to ranks that finish a piece of the result each, and give it to all.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from mpi4py import MPI
@@ -19,14 +19,17 @@ from hpcml.mpi.meeting import meet
 from hpcml.mpi.reductions import facts
 from hpcml.topology.block import BlockRange, block_range
 
+Node = tuple[int, list[Tensor]]
+"""Level of a subtree, and the sums of its terms."""
 
-def tree_sum(values: Sequence[Tensor], total: int, comm: MPI.Intracomm) -> list[Tensor]:
-    """Sum over the first dim and over ranks, as if all terms lay on one.
+
+def tree_sum(terms: Sequence[Sequence[Tensor]], total: int, comm: MPI.Intracomm) -> list[Tensor]:
+    """Sum terms over ranks, as if all of them lay on one.
 
     Parameters
     ----------
-    values : sequence of Tensor
-        (term, ...): this rank's terms, ``block_range(total, comm.size, comm.rank)``.
+    terms : sequence of sequence of Tensor
+        This rank's terms, ``block_range(total, comm.size, comm.rank)``, each of as many tensors; those of a place have one shape.
     total : int
         Terms of all ranks.
     comm : mpi4py.MPI.Intracomm
@@ -35,7 +38,7 @@ def tree_sum(values: Sequence[Tensor], total: int, comm: MPI.Intracomm) -> list[
     Returns
     -------
     list of Tensor
-        The sum of each value, without the first dim; the same bits on every rank, for any number of ranks, with any MPI.
+        The sums; the same bits on every rank, for any number of ranks, with any MPI.
 
     Communication
     -------------
@@ -44,74 +47,65 @@ def tree_sum(values: Sequence[Tensor], total: int, comm: MPI.Intracomm) -> list[
 
     Examples
     --------
-    >>> tree_sum([torch.tensor([1e16, 1.0, -1e16, 1.0])], 4, MPI.COMM_SELF)
+    >>> tree_sum([[torch.tensor(x)] for x in (1e16, 1.0, -1e16, 1.0)], 4, MPI.COMM_SELF)
     [tensor(0.)]
     """
     own = block_range(total, comm.size, comm.rank)
-    partial = [list(_subtrees(value, own)) for value in values]
+    partial = _added([(0, list(term)) for term in terms], own.start)
     if comm.size == 1:
-        return [_finished(nodes) for nodes in partial]
+        return _finished(partial)
     sums: dict[int, Tensor] = {}
-    for dtype in dict.fromkeys(value.dtype for value in values):
-        chosen = [k for k, value in enumerate(values) if value.dtype == dtype]
-        nodes = [torch.cat([node.reshape(-1) for _, node in of]) for of in zip(*(partial[k] for k in chosen), strict=True)]
-        lengths = [values[k][0].numel() for k in chosen]
-        flat = _over_ranks(torch.stack(nodes), total, comm).split(lengths)
-        sums.update((k, part.view(values[k].shape[1:])) for k, part in zip(chosen, flat, strict=True))
-    return [sums[k] for k in range(len(values))]
+    first = terms[0]
+    for dtype in dict.fromkeys(value.dtype for value in first):
+        chosen = [k for k, value in enumerate(first) if value.dtype == dtype]
+        nodes = torch.stack([torch.cat([values[k].reshape(-1) for k in chosen]) for _, values in partial])
+        flat = _over_ranks(nodes, total, comm).split([first[k].numel() for k in chosen])
+        sums.update((k, part.view(first[k].shape)) for k, part in zip(chosen, flat, strict=True))
+    return [sums[k] for k in range(len(first))]
 
 
 def _over_ranks(nodes: Tensor, total: int, comm: MPI.Intracomm) -> Tensor:
     """Sum of the subtrees (subtree, number) of all ranks; each rank finishes a piece of the numbers."""
-    length = nodes.shape[1]
+    length, size = nodes.shape[1], nodes.element_size()
     pieces = [block_range(length, comm.size, rank) for rank in range(comm.size)]
-    levels = [[level for level, _ in _aligned(block_range(total, comm.size, rank))] for rank in range(comm.size)]
+    levels = [_levels(block_range(total, comm.size, rank)) for rank in range(comm.size)]
     mine = pieces[comm.rank].size
     send = torch.cat([nodes[:, piece.start : piece.stop].reshape(-1) for piece in pieces])
-    came = nodes.new_empty(sum(map(len, levels)), mine)
-    size = nodes.element_size()
-    meet(comm, "sum over tiles", *facts(nodes[0]))
+    came, result = nodes.new_empty(sum(map(len, levels)), mine), nodes.new_empty(length)
+    meet(comm, "sum over tiles", *facts(result))
     wire, out = Wire(came), Wire(send)
     out_counts, in_counts = [len(nodes) * piece.size * size for piece in pieces], [len(of) * mine * size for of in levels]
     MPI.Intracomm.Alltoallv(comm, [out.spec[0], out_counts, MPI.BYTE], [wire.spec[0], in_counts, MPI.BYTE])  # all ranks are here
     wire.land()
-    piece = _finished(zip((level for of in levels for level in of), came, strict=True))
-    result = nodes.new_empty(length)
+    subtrees = [(level, [value]) for level, value in zip((level for of in levels for level in of), came, strict=True)]
     wire = Wire(result)
-    counts = [of.size * size for of in pieces]
-    MPI.Intracomm.Allgatherv(comm, Wire(piece.contiguous()).spec, [wire.spec[0], counts, MPI.BYTE])
+    counts = [piece.size * size for piece in pieces]
+    MPI.Intracomm.Allgatherv(comm, Wire(_finished(_added(subtrees, 0))[0].contiguous()).spec, [wire.spec[0], counts, MPI.BYTE])
     wire.land()
     return result
 
 
-def _aligned(terms: BlockRange) -> Iterator[tuple[int, int]]:
-    """Level and first term of the largest whole subtrees of a range, in order."""
-    at, stop = terms.start, terms.stop
-    while at < stop:
-        level = (stop - at).bit_length() - 1
-        if at:
-            level = min(level, (at & -at).bit_length() - 1)
-        yield level, at
+def _levels(terms: BlockRange) -> list[int]:
+    """Of the largest whole subtrees of a range, in order."""
+    return [level for level, _ in _added([(0, [])] * terms.size, terms.start)]
+
+
+def _added(nodes: Sequence[Node], at: int) -> list[Node]:
+    """Subtrees that follow one another, put together to the largest whole ones; ``at`` is the first term of the first."""
+    whole: list[Node] = []
+    for level, values in nodes:
         at += 1 << level
+        while whole and whole[-1][0] == level and at % (2 << level) == 0:
+            before = whole.pop()[1]
+            values = list(torch._foreach_add(before, values)) if values else []
+            level += 1
+        whole.append((level, values))
+    return whole
 
 
-def _subtrees(terms: Tensor, own: BlockRange) -> Iterator[tuple[int, Tensor]]:
-    """Level and sum of each of them."""
-    for level, first in _aligned(own):
-        nodes = terms[first - own.start : first - own.start + (1 << level)]
-        while len(nodes) > 1:
-            nodes = nodes[0::2] + nodes[1::2]
-        yield level, nodes[0]
-
-
-def _finished(nodes: Iterable[tuple[int, Tensor]]) -> Tensor:
+def _finished(nodes: Sequence[Node]) -> list[Tensor]:
     """Sum of subtrees that follow one another from the first term to the last."""
-    open_ones: list[tuple[int, Tensor]] = []
-    for level, value in nodes:
-        while open_ones and open_ones[-1][0] == level:
-            level, value = level + 1, open_ones.pop()[1] + value
-        open_ones.append((level, value))
-    value = open_ones.pop()[1]
-    while open_ones:  # what is left has no partner of its own size
-        value = open_ones.pop()[1] + value
-    return value
+    *nodes, (_, values) = nodes
+    for _, before in reversed(nodes):  # what is left has no partner of its own size
+        values = list(torch._foreach_add(before, values))
+    return values

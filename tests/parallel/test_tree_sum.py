@@ -25,7 +25,7 @@ def test_the_order_is_that_of_the_tree_on_any_number_of_ranks(comm, total, dtype
     values = [(torch.randn(total, n, generator=generator, dtype=torch.float64) * scale).to(dtype) for n in (1, 6, 11)]
     values.append(torch.randn(total, 2, 3, generator=generator, dtype=torch.float64))
     mine = block_range(total, comm.size, comm.rank)
-    found = tree_sum([value[mine.start : mine.stop] for value in values], total, comm)
+    found = tree_sum(list(zip(*(value[mine.start : mine.stop] for value in values), strict=True)), total, comm)
     for own, value in zip(found, values, strict=True):
         assert own.dtype == value.dtype and torch.equal(own, by_hand(value))
 
@@ -35,9 +35,10 @@ def test_nothing_is_hidden_and_nothing_is_summed_to_nothing(comm):
     values = torch.zeros(8, 3, dtype=torch.float64)
     values[5, 0], values[6, 1] = torch.nan, torch.inf
     mine = block_range(8, comm.size, comm.rank)
-    found, empty = tree_sum([values[mine.start : mine.stop], torch.zeros(mine.size, 0, dtype=torch.float64)], 8, comm)
+    found, empty = tree_sum([[row, row[:0]] for row in values[mine.start : mine.stop]], 8, comm)
     assert found[0].isnan() and found[1] == torch.inf and found[2] == 0 and empty.shape == (0,)
 
 
 def test_terms_that_cancel_do_so_in_the_order_of_the_tree():
-    assert tree_sum([torch.tensor([1e16, 1.0, -1e16, 1.0], dtype=torch.float64)], 4, MPI.COMM_SELF)[0] == 0.0  # one by one it is 1
+    terms = torch.tensor([[1e16], [1.0], [-1e16], [1.0]], dtype=torch.float64)
+    assert tree_sum([[term] for term in terms], 4, MPI.COMM_SELF)[0] == 0.0  # one by one it is 1
