@@ -21,6 +21,7 @@ def decompose(
     dims: Sequence[int] | None = None,
     data: int = 1,
     device: torch.device | str | None = None,
+    same_bits: bool = False,
 ) -> Domain:
     """Deal a grid to ranks.
 
@@ -37,6 +38,8 @@ def decompose(
     device : torch.device or str, optional
         Where this rank's fields and the parameters of layers lie: ``"cpu"``, ``"cuda"`` for the GPU of this rank, or any device of torch.
         Default that of the world; of a communicator, the GPU that this process has bound, else the CPU.
+    same_bits : bool
+        Whether what is computed has the same bits on any number of ranks. Ranks then share the first dim alone, and work goes by its rows.
 
     Returns
     -------
@@ -52,7 +55,7 @@ def decompose(
 
     Communication
     -------------
-    Collective over world when ``data`` is above 1 (one communicator split), else local.
+    Collective over world when ``data`` is above 1 (one communicator split) or ``same_bits`` (one cloned), else local.
 
     Examples
     --------
@@ -62,8 +65,9 @@ def decompose(
     (8, 8)
     """
     per_group = group_size((world if isinstance(world, MPI.Intracomm) else world.comm).size, data)
-    dims = choose_dims(grid.shape, per_group) if dims is None else check_dims(dims, grid.shape, per_group)
-    shared = Decomposition.of(world, data, device)
+    rows = (per_group, *(1,) * (len(grid.shape) - 1)) if same_bits and dims is None else dims
+    dims = choose_dims(grid.shape, per_group) if rows is None else check_dims(rows, grid.shape, per_group)
+    shared = Decomposition.of(world, data, device, same_bits)
     domain = Domain(grid, ProcessGrid(dims, shared.comm.rank), shared)
     shared.spaces[grid, dims] = domain
     return domain

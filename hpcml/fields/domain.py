@@ -1,5 +1,6 @@
 """One grid dealt to many ranks: what every distributed operator is built from."""
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 
@@ -12,6 +13,7 @@ from hpcml.mpi.call import named_call
 from hpcml.parallel.decomposition import Decomposition
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.space import Space
+from hpcml.parallel.tiles import Tiles
 from hpcml.parallel.window import window
 from hpcml.parallel.window_plan import WindowPlan
 from hpcml.topology.block import BlockRange, block_range
@@ -56,6 +58,11 @@ class Domain(Space):
         self.layout = Layout.blocks(grid.shape, process_grid.dims)
         super().__init__(shared, (grid, process_grid.dims), self.layout.local_shape(process_grid.rank), grid.shape)
         self.index = (..., *(slice(r.start, r.stop) for r in self.block))
+        if shared.same_bits:
+            if max(process_grid.dims[1:], default=1) > 1:
+                raise TopologyError(f"same_bits: ranks share the first dim alone, got a process grid of {process_grid.dims}")
+            self.tiles, rows = Tiles(shared.comm, grid.shape[0]), self.local_shape[0]
+            self.tile_sizes = {"field": (1,) * rows, "points": (math.prod(self.local_shape[1:]),) * rows}
 
     def __repr__(self) -> str:
         place = self.process_grid

@@ -96,8 +96,8 @@ class Graph(Space):
         to = {peer: places.to(self.device) for peer, places in send.items()}
         self._plan: GhostPlan = self.once("ghosts", lambda tag: GhostPlan(comm, to, recv, len(own), tag))
         if tiles is not None:
-            self.tiles, of_edges = tiles, self._parts[end_places]
-            self.tile_sizes = {name: tiles.counts(of) for name, of in (("points", self._parts), ("edges", of_edges))}
+            self.tiles, of_edges, parts = tiles, self._parts[end_places], self._parts
+            self.tile_sizes = {name: tiles.counts(of) for name, of in (("field", parts), ("points", parts), ("edges", of_edges))}
             make = partial(TiledBegins, comm, self._plan, self._begins, of_edges, known, ranks)
             self._tiled: TiledBegins = self.once("begins", make)
 

@@ -87,7 +87,7 @@ class MeshGraphNet(nn.Module):
         """Field ([sample,] node, out_channels) for x of ([sample,] node, in_channels)."""
         check_field(x, self.space, self._in_channels, "MeshGraphNet")
         along = self.space.along
-        with replicated_together(self, self.space.world_comm):
+        with replicated_together(self, self.space.world_comm, self.space.tiles):
             v = tilewise(self.space, self.encode_nodes, x, of=self.encode_nodes)
             e = tilewise(self.space, lambda a: self._encoded(a, x.dtype), along, of=self.encode_edges, on="edges")
             waves = cast(Ewald, self.far[0]).waves().to(x.dtype) if self.far else None

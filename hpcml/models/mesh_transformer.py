@@ -18,6 +18,7 @@ from hpcml.models.layers.graph_attention import GraphAttention, turns_of
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
+from hpcml.models.layers.tilewise import alike, tilewise
 from hpcml.models.replicas import compare_at_first_use
 
 
@@ -82,7 +83,7 @@ class MeshTransformer(nn.Module):
     torch.Size([4, 3, 1])
     """
 
-    shares_gradients = True
+    shares_gradients = same_bits = True
 
     def __init__(
         self,
@@ -125,17 +126,22 @@ class MeshTransformer(nn.Module):
         graph = self.space
         check_field(x, graph, self._in_channels, "MeshTransformer")
         compare_at_first_use(self, graph.comm)
-        with replicated_together(self, graph.world_comm):
+        with replicated_together(self, graph.world_comm, graph.tiles):
             points = graph.points(x)
             if self._positions:
                 points = torch.cat([points, graph.positions.to(x.dtype).expand(len(points), -1, -1)], -1)
             turns = turns_of(graph, *self._turned, x.dtype) if self._turned[1] else None
-            v, tokens = self.encode(points), None if self.tokens is None else self.tokens.expand(len(points), -1, -1)
+            v = tilewise(graph, self.encode, points, of=self.encode, on="points")
+            tokens = None if self.tokens is None else alike(graph, lambda: self._expanded(len(points)), of=self)
             far = self.blocks[0].far
             waves = far.waves().to(x.dtype) if isinstance(far, Ewald) else None
             for block in self.blocks:
                 v, tokens = block(v, tokens, turns, waves)
-            return graph.as_field_of(self.decode(v), x)
+            return graph.as_field_of(tilewise(graph, self.decode, v, of=self.decode, on="points"), x)
+
+    def _expanded(self, samples: int) -> Tensor:
+        assert self.tokens is not None
+        return self.tokens.expand(samples, -1, -1)
 
 
 class MeshTransformerBlock(nn.Module):
@@ -150,15 +156,19 @@ class MeshTransformerBlock(nn.Module):
         self, v: Tensor, tokens: Tensor | None, turns: tuple[Tensor, Tensor] | None, waves: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Nodes and tokens of such."""
-        h = self.norms[0](v)
+        graph = self.attention.space
+        h = tilewise(graph, self.norms[0], v, of=self.norms, on="points")
         if tokens is None:
             to_v = self.attention(h, None, turns)
         else:
-            to_v, to_tokens = self.attention(h, self.norms[0](tokens), turns)
-            tokens = tokens + to_tokens
-            tokens = tokens + self.mlp(self.norms[1](tokens))
+            to_v, to_tokens = self.attention(h, alike(graph, self.norms[0], tokens, of=self.norms), turns)
+            tokens = alike(graph, self._perceptron, tokens + to_tokens, of=self)
         v = v + to_v if self.far is None else v + to_v + self.far(h, waves)
-        return v + self.mlp(self.norms[1](v)), tokens
+        return tilewise(graph, self._perceptron, v, of=self, on="points"), tokens
+
+    def _perceptron(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.mlp(self.norms[1](x))
+        return y
 
 
 class GatedMLP(nn.Module):

@@ -19,6 +19,7 @@ from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.physics_attention import PhysicsAttention
 from hpcml.models.layers.point_coordinates import coordinates
 from hpcml.models.layers.reach import check_field
+from hpcml.models.layers.tilewise import tilewise
 from hpcml.models.replicas import compare_at_first_use
 from hpcml.parallel.space import Space
 
@@ -81,7 +82,7 @@ class PhysicsAttentionNet(nn.Module):
     torch.Size([2, 1, 16, 16])
     """
 
-    shares_gradients = True
+    shares_gradients = same_bits = True
 
     def __init__(
         self,
@@ -116,15 +117,20 @@ class PhysicsAttentionNet(nn.Module):
         """Field of out_channels for x, a field of in_channels."""
         check_field(x, self.space, self._in_channels, "PhysicsAttentionNet")
         compare_at_first_use(self, self.space.comm)
-        with replicated_together(self, self.space.world_comm):
-            points = self.space.points(x)
+        space = self.space
+        with replicated_together(self, space.world_comm, space.tiles):
+            points = space.points(x)
             if self._positions:
-                where = coordinates(self.space).to(x.dtype)
+                where = coordinates(space).to(x.dtype)
                 points = torch.cat([points, where.expand(len(points), *where.shape)], -1)
-            v = self.space.as_field_of(self.lift(points) + self.placeholder, x)
+            v = space.as_field_of(tilewise(space, self._lifted, points, of=self, on="points"), x)
             for block in self.blocks:
                 v = block(v)
-            return self.space.as_field_of(self.project(self.space.points(v)), x)
+            return space.as_field_of(tilewise(space, self.project, space.points(v), of=self.project, on="points"), x)
+
+    def _lifted(self, points: Tensor) -> Tensor:
+        v: Tensor = self.lift(points) + self.placeholder
+        return v
 
 
 class AttentionBlock(nn.Module):
@@ -144,9 +150,13 @@ class AttentionBlock(nn.Module):
     def forward(self, v: Tensor) -> Tensor:
         """Field of one such."""
         space = self.space
-        v = v + self.dropout(self.attention(space.as_field_of(self.norms[0](space.points(v)), v)))
-        points = space.points(v)
-        return space.as_field_of(points + self.mlp(self.norms[1](points)), v)
+        normed = tilewise(space, self.norms[0], space.points(v), of=self.norms[0], on="points")
+        v = v + self.dropout(self.attention(space.as_field_of(normed, v)))
+        return space.as_field_of(tilewise(space, self._perceptron, space.points(v), of=self, on="points"), v)
+
+    def _perceptron(self, points: Tensor) -> Tensor:
+        y: Tensor = points + self.mlp(self.norms[1](points))
+        return y
 
 
 def _attention(kind: str, space: Space, channels: int, heads: int, slices: int, window: int) -> Any:

@@ -49,7 +49,8 @@ class Space(ABC):
     tiles : Tiles or None
         What work is cut into so that its bits are the same on any number of ranks, if it is to be.
     tile_sizes : dict of str to tuple of int
-        Of this rank's tiles: along the first dim of ``points``, and of what else there is, such as ``edges``.
+        Of this rank's tiles: along the first dim of points of a ``field``, of ``points`` as `points` gives them, and of what else there
+        is, such as ``edges``.
 
     Notes
     -----

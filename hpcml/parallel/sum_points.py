@@ -46,5 +46,5 @@ def sum_points(space: Space, comm: MPI.Intracomm, function: Callable[..., Sequen
     """
     if space.tiles is None:
         return global_sum(comm, *function(*fields))
-    parts = by_tile(lambda _, *rows: function(*rows), space.tile_sizes["points"], space.tile_dim, *fields)
+    parts = by_tile(lambda _, *rows: function(*rows), space.tile_sizes["field"], space.tile_dim, *fields)
     return space.tiles.total_of(*zip(*parts, strict=True))

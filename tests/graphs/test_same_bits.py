@@ -131,7 +131,7 @@ def test_what_cannot_have_them_is_refused_on_every_rank(comm):
             assert len(graph.with_ghosts(x)) == len(graph.nodes) + len(graph.ghosts)
         layer = torch.nn.Linear(2, 2)
         with (
-            hpcml.models.layers.parameters.replicated_together(layer, graph.comm),
+            hpcml.models.layers.parameters.replicated_together(layer, graph.comm, graph.tiles),
             pytest.raises(ConfigError, match="weight is used by .* at once"),
         ):
             layer(x)

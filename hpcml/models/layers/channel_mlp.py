@@ -13,6 +13,7 @@ from hpcml.models.layers.autocast import is_autocast
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
+from hpcml.models.layers.tilewise import tilewise
 from hpcml.parallel.space import Space
 
 
@@ -52,7 +53,7 @@ class ChannelMLP(nn.Module):
     Forward: local. Backward: one all-reduce over space.world_comm for all parameters together.
     """
 
-    shares_gradients = True
+    shares_gradients = same_bits = True
 
     def __init__(
         self,
@@ -78,14 +79,18 @@ class ChannelMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Fields of out_channels of fields of in_channels, (batch, channel, *local) on a grid."""
         check_field(x, self.space, self._in_channels, "ChannelMLP")
+        with replicated_together(self, self.space.world_comm, self.space.tiles):
+            y: Tensor = tilewise(self.space, self._map, x, of=self)
+            return y
+
+    def _map(self, x: Tensor) -> Tensor:
         channels_last = self.space.channel_dim == -1
         h = x if channels_last else x.flatten(2)
-        with replicated_together(self, self.space.world_comm):
-            for k, layer in enumerate(self.layers):
-                if k and self.activation is F.gelu and isinstance(layer, _PointwiseMap) and layer.can_activate(h):
-                    h = layer(h, activate=True)
-                else:
-                    h = layer(h if k == 0 else self.activation(h))
+        for k, layer in enumerate(self.layers):
+            if k and self.activation is F.gelu and isinstance(layer, _PointwiseMap) and layer.can_activate(h):
+                h = layer(h, activate=True)
+            else:
+                h = layer(h if k == 0 else self.activation(h))
         return h if channels_last else h.unflatten(2, x.shape[2:])
 
 

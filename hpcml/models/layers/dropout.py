@@ -41,6 +41,8 @@ class Dropout(Keyed, nn.Dropout):
     `torch.nn.Dropout` draws other numbers: equal to it in distribution only. Masks do not depend on dtype or device.
     """
 
+    same_bits = True
+
     def __init__(self, space: Space, p: float = 0.5, inplace: bool = False) -> None:
         nn.Dropout.__init__(self, p, inplace)
         self.key(space)

@@ -16,7 +16,7 @@ from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.point_coordinates import box_of, positions_of
 from hpcml.models.layers.reach import check_field
-from hpcml.parallel.collectives import all_reduce
+from hpcml.models.layers.tilewise import alike, sum_tilewise, tilewise
 from hpcml.parallel.space import Space
 
 NARROW, RADIAL, RESIDUAL = 8, 48, 3
@@ -72,7 +72,7 @@ class Ewald(nn.Module):
     (7, torch.Size([2, 4, 8, 8]))
     """
 
-    shares_gradients = True
+    shares_gradients = same_bits = True
     vectors: Tensor
 
     def __init__(
@@ -102,13 +102,21 @@ class Ewald(nn.Module):
         space = self.space
         check_field(x, space, self._channels, "Ewald")
         waves = self.waves().to(x.dtype) if waves is None else waves
-        with replicated_together(self, space.world_comm):
-            sums = torch.matmul(waves.mT, self.psi(space.points(x))) / space.num_points_global
-            sums = all_reduce(space.comm, sums.to(torch.promote_types(sums.dtype, torch.float32)))
-            y = torch.matmul(waves, sums * self._filter().repeat(2, 1))
-            for layer in self.residual:
-                y = y + F.gelu(layer(y))
-            return space.as_field_of(y, x)
+        with replicated_together(self, space.world_comm, space.tiles):
+            sums = sum_tilewise(space, self._sums, waves, tilewise(space, self.psi, space.points(x), of=self.psi, on="points"))
+            filtered = alike(space, lambda s: s * self._filter().repeat(2, 1), sums, of=self)
+            return space.as_field_of(tilewise(space, self._received, waves, of=self.residual, on="points", shared=[filtered]), x)
+
+    def _sums(self, waves: Tensor, psi: Tensor) -> Tensor:
+        """Wave by wave what points send, (sample, 2 waves, channel)."""
+        sums = torch.matmul(waves.mT, psi) / self.space.num_points_global
+        return sums.to(torch.promote_types(sums.dtype, torch.float32))
+
+    def _received(self, waves: Tensor, filtered: Tensor) -> Tensor:
+        y = torch.matmul(waves, filtered)
+        for layer in self.residual:
+            y = y + F.gelu(layer(y))
+        return y
 
     def waves(self, positions: Tensor | None = None) -> Tensor:
         """Cosine and sine of every wave at every point, (point, 2 waves), for positions (point, dim), by default those of the space.
@@ -118,9 +126,13 @@ class Ewald(nn.Module):
         Without a period one all-reduce over space.comm of as many numbers as there are dims, backward too.
         """
         r = positions_of(self.space) if positions is None else positions
+        mean = [] if self._periodic else [sum_tilewise(self.space, lambda r: r.sum(0), r) / self.space.num_points_global]
+        return tilewise(self.space, self._waves, r, on="points", shared=mean)  # type: ignore[no-any-return]
+
+    def _waves(self, r: Tensor, *mean: Tensor) -> Tensor:
         damping: Tensor | float = 1.0
-        if not self._periodic:
-            r = r - all_reduce(self.space.comm, r.sum(0)) / self.space.num_points_global
+        if mean:
+            r = r - mean[0]
             damping = torch.sinc(self._spacing * r / (2 * math.pi)).prod(-1, keepdim=True)  # torch's has a factor of pi in it
         phases = torch.matmul(r, self.vectors.to(r).mT)
         return damping * torch.cat([torch.cos(phases), torch.sin(phases)], -1)

@@ -15,6 +15,8 @@ from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.physics_attention import head_width
 from hpcml.models.layers.point_attention import attend_to_points
 from hpcml.models.layers.reach import check_field
+from hpcml.models.layers.tiled_attention import attend_by_tiles, turned
+from hpcml.models.layers.tilewise import tilewise
 from hpcml.mpi.agreement import agree
 
 SLOWEST = 1e-4
@@ -49,7 +51,7 @@ class GraphAttention(nn.Module):
     Raises
     ------
     ConfigError
-        For heads that do not divide the channels, or channels of a head that cannot be turned.
+        For heads that do not divide the channels, channels of a head that cannot be turned, or tiles of one graph alone.
     ShapeError
         On every rank, for a graph of other nodes; and for a tensor that is not this rank's part of a field.
 
@@ -72,7 +74,7 @@ class GraphAttention(nn.Module):
     torch.Size([4, 3, 8])
     """
 
-    shares_gradients = True
+    shares_gradients = same_bits = True
 
     def __init__(
         self, graph: Graph, channels: int, heads: int = 4, rotary: float = 0.0, gated: bool = False, along: Graph | None = None
@@ -84,6 +86,8 @@ class GraphAttention(nn.Module):
         along = graph if along is None else along
         if along is not graph and not agree(torch.equal(along.nodes, graph.nodes), graph.comm):
             raise ShapeError("graph attention: the graph along whose edges nodes attend has other nodes, or they are dealt otherwise")
+        if (along.tiles is None) != (graph.tiles is None):
+            raise ConfigError("graph attention: the graph along whose edges nodes attend and that of the fields: give same_bits to both")
         self.space, self.along = graph, along
         self.heads, self.rotary, self._channels = heads, rotary, channels
         self.attend = nn.Linear(channels, 3 * channels)
@@ -100,30 +104,35 @@ class GraphAttention(nn.Module):
         """
         space, along = self.space, self.along
         check_field(x, space, self._channels, "GraphAttention")
-        with replicated_together(self, space.world_comm):
+        with replicated_together(self, space.world_comm, space.tiles):
             points = space.points(x)
-            q, k, v = self._projected(points)
+            if space.tiles is not None:
+                turns = turns_of(space, points.shape[-1] // self.heads, self.rotary, x.dtype) if self.rotary and turns is None else turns
+                y, t = attend_by_tiles(self, points, tokens, turns)
+                return space.as_field_of(y, x) if t is None else (space.as_field_of(y, x), t)
+            q, k, v = self.projected(points)
             near_q, near_k = q, k  # to a token, which lies nowhere, nothing turns
             if self.rotary:
                 cos, sin = turns_of(space, q.shape[-1], self.rotary, x.dtype) if turns is None else turns
-                near_q, near_k = _turned(q, cos, sin), _turned(k, cos, sin)
+                near_q, near_k = turned(q, cos, sin), turned(k, cos, sin)
             known = along.with_ghosts(torch.cat([near_k.flatten(2), v.flatten(2)], -1))
             k_all, v_all = (part.unflatten(-1, (self.heads, -1)) for part in known.chunk(2, -1))
             scores = edge_products(along, near_q, k_all)
             if tokens is None:
-                return space.as_field_of(self._leave(_normalised(along, scores, v_all), points), x)
-            t_q, t_k, t_v = self._projected(tokens)
+                return space.as_field_of(self.leave(_normalised(along, scores, v_all), points), x)
+            t_q, t_k, t_v = self.projected(tokens)
             y = _normalised(along, scores, v_all, torch.einsum("snhd,sthd->snht", q, t_k), t_v)
             to_points, to_tokens = (torch.einsum("snhd,sthd->shnt", part, t_q) for part in (k, t_k))
-            t = attend_to_points(to_points, v.transpose(1, 2), space.comm, (to_tokens, t_v.transpose(1, 2))).transpose(1, 2)
-            return space.as_field_of(self._leave(y, points), x), self._leave(t, tokens)
+            t = attend_to_points(to_points, v.transpose(1, 2), space, (to_tokens, t_v.transpose(1, 2))).transpose(1, 2)
+            return space.as_field_of(self.leave(y, points), x), self.leave(t, tokens)
 
-    def _projected(self, x: Tensor) -> tuple[Tensor, ...]:
+    def projected(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values, (sample, point, head, channel), the first divided by the root of their length."""
         q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in self.attend(x).chunk(3, -1))
         return q * q.shape[-1] ** -0.5, k, v
 
-    def _leave(self, y: Tensor, x: Tensor) -> Tensor:
+    def leave(self, y: Tensor, x: Tensor) -> Tensor:
+        """What comes to points, (sample, point, head, channel), as a field is changed by it."""
         y = y.flatten(2).to(x.dtype)
         result: Tensor = self.out(y if self.gate is None else y * torch.sigmoid(self.gate(x)))
         return result
@@ -139,13 +148,9 @@ def turns_of(graph: Graph, width: int, rotary: float, dtype: torch.dtype) -> tup
     positions = graph.positions
     each = width // (2 * positions.shape[1])
     rates = rotary * SLOWEST ** (torch.arange(each, dtype=torch.float64, device=positions.device) / each)
-    angles = (positions.unsqueeze(-1) * rates).flatten(1).unsqueeze(1)
-    return torch.cos(angles).to(dtype), torch.sin(angles).to(dtype)
-
-
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, -1)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], -1).to(x.dtype)
+    angles = (positions.unsqueeze(-1) * rates).flatten(1)
+    cos, sin = tilewise(graph, lambda a: (torch.cos(a).to(dtype), torch.sin(a).to(dtype)), angles, on="points")
+    return cos.unsqueeze(1), sin.unsqueeze(1)
 
 
 def _normalised(graph: Graph, scores: Tensor, v: Tensor, of_tokens: Tensor | None = None, t_v: Tensor | None = None) -> Tensor:

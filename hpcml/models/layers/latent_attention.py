@@ -12,6 +12,7 @@ from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.physics_attention import head_width
 from hpcml.models.layers.point_attention import attend_to_points
 from hpcml.models.layers.reach import check_field
+from hpcml.models.layers.tilewise import tilewise
 from hpcml.parallel.space import Space
 
 UNSCALED = 8
@@ -61,7 +62,7 @@ class LatentAttention(nn.Module):
     torch.Size([2, 16, 8, 8])
     """
 
-    shares_gradients = True
+    shares_gradients = same_bits = True
 
     def __init__(self, space: Space, channels: int, heads: int = 8, tokens: int = 64, hidden_layers: int = 3) -> None:
         super().__init__()
@@ -76,13 +77,19 @@ class LatentAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Field of as many channels as x, a field."""
         check_field(x, self.space, self._channels, "LatentAttention")
-        with replicated_together(self, self.space.world_comm):
-            p = self.space.points(x)
-            k, v = (part(p).unflatten(2, (len(self.queries), -1)).transpose(1, 2) for part in (self.keys, self.values))
-            scores = torch.matmul(k, self._scale * self.queries.mT)
-            z = attend_to_points(scores, v, self.space.comm)
-            y = torch.matmul(torch.softmax(scores, -1), z.to(v.dtype))
-            return self.space.as_field_of(self.out(y.transpose(1, 2).flatten(2)), x)
+        space = self.space
+        with replicated_together(self, space.world_comm, space.tiles):
+            scores, v = tilewise(space, self._scores, space.points(x), of=self, on="points")
+            z = attend_to_points(scores, v, space)
+            return space.as_field_of(tilewise(space, self._read, scores, of=self.out, on="points", shared=[z]), x)
+
+    def _scores(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        k, v = (part(p).unflatten(2, (len(self.queries), -1)).transpose(1, 2) for part in (self.keys, self.values))
+        return torch.matmul(k, self._scale * self.queries.mT), v
+
+    def _read(self, scores: Tensor, z: Tensor) -> Tensor:
+        y: Tensor = self.out(torch.matmul(torch.softmax(scores, -1), z.to(scores.dtype)).transpose(1, 2).flatten(2))
+        return y
 
 
 class ResidualPerceptron(nn.Module):

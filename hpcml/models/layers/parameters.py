@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hpcml.models.layers.tilewise import PerTile
 from hpcml.parallel.collectives import broadcast
 from hpcml.parallel.replicated import replicated
-from hpcml.parallel.tiles import Tiles
+from hpcml.parallel.tiles import Tiles, refuse_tiles
 
 
 def share_parameters(module: nn.Module, comm: MPI.Intracomm) -> None:
@@ -79,18 +79,19 @@ def weight_and_bias(layer: Any, comm: MPI.Intracomm) -> tuple[Tensor, Tensor | N
 
 
 @contextmanager
-def replicated_together(module: nn.Module, comm: MPI.Intracomm) -> Iterator[None]:
+def replicated_together(module: nn.Module, comm: MPI.Intracomm, tiles: Tiles | None = None) -> Iterator[None]:
     """Within this block the layers of a module share one sum over the ranks for all gradients, instead of each asking for its own.
 
     Layers that say ``sums_gradients_itself`` are left alone: convolutions of a kernel add up theirs while their halo travels. Layers
-    with an attribute ``takes_wide`` get 16-bit parameters in float32, see `replicated_wide`. On ranks with tiles every tile has parameters
-    of its own, for `hpcml.models.layers.tilewise.tilewise`.
+    with an attribute ``takes_wide`` get 16-bit parameters in float32, see `replicated_wide`. With the tiles of a space every tile has
+    parameters of its own, for `hpcml.models.layers.tilewise.tilewise`.
 
     Communication
     -------------
     Forward: local. Backward: one all-reduce per precision, after that of all layers; or one sum over tiles.
     """
-    tiles: Tiles | None = getattr(comm, "tiles", None)
+    if tiles is None:
+        refuse_tiles(comm, "the sum of gradients")
     if comm.size == 1 and tiles is None:
         yield
         return
@@ -115,4 +116,4 @@ def replicated_together(module: nn.Module, comm: MPI.Intracomm) -> Iterator[None
 
 
 def _per_tile(tiles: Tiles, names: list[str], values: list[Tensor]) -> list[PerTile]:
-    return [PerTile(name, each) for name, each in zip(names, tiles.spread(*values), strict=True)]
+    return [PerTile(name, each, value) for name, each, value in zip(names, tiles.spread(*values), values, strict=True)]

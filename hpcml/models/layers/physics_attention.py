@@ -19,6 +19,7 @@ from hpcml.models.layers.padding import padding_modes
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.point_attention import weighted_sums
 from hpcml.models.layers.reach import check_field
+from hpcml.models.layers.tilewise import alike, tilewise
 from hpcml.parallel.space import Space
 
 EMPTY = 1e-5
@@ -81,7 +82,7 @@ class PhysicsAttention(nn.Module):
     torch.Size([2, 16, 8, 8])
     """
 
-    shares_gradients = True
+    shares_gradients = same_bits = True
 
     def __init__(self, space: Space, channels: int, heads: int = 8, slices: int = 64, adaptive: bool = False, window: int = 1) -> None:
         super().__init__()
@@ -101,33 +102,48 @@ class PhysicsAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Field of as many channels as x, a field."""
         check_field(x, self.space, self._channels, "PhysicsAttention")
-        with replicated_together(self, self.space.world_comm):
-            f = self._heads(self.values, x)
-            w = torch.softmax(self._scores(f if self.keys is None else self._heads(self.keys, x)), -1)
-            total, weight = weighted_sums(w, f, self.space.comm)
-            y = torch.matmul(w, self._between_slices(total / (weight + EMPTY)).to(w.dtype))
-            return self.space.as_field_of(self.out(y.transpose(1, 2).flatten(2)), x)
+        space = self.space
+        with replicated_together(self, space.world_comm, space.tiles):
+            given = space.points(x) if isinstance(self.values, nn.Linear) else x
+            drawn = [] if self.noise is None or not self.training else [self._drawn(self.noise, len(given))]
+            f, w = tilewise(space, self._gathered, given, *drawn, of=self, on="points")
+            between = alike(space, self._between_slices, *weighted_sums(w, f, space), of=self.attend)
+            return space.as_field_of(tilewise(space, self._left, w, of=self.out, on="points", shared=[between]), x)
+
+    def _gathered(self, x: Tensor, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """What points give to slices, and how much to which."""
+        f = self._heads(self.values, x)
+        return f, torch.softmax(self._scores(f if self.keys is None else self._heads(self.keys, x), *drawn), -1)
+
+    def _left(self, w: Tensor, between: Tensor) -> Tensor:
+        """What points take back, (sample, point, channel)."""
+        y: Tensor = self.out(torch.matmul(w, between.to(w.dtype)).transpose(1, 2).flatten(2))
+        return y
 
     def _heads(self, projection: nn.Module, x: Tensor) -> Tensor:
-        """Linear map of a field, (sample, head, point, channel of a head)."""
-        points = projection(self.space.points(x)) if isinstance(projection, nn.Linear) else self.space.points(projection(x))
+        """Linear map of points or of a field, (sample, head, point, channel of a head)."""
+        points = projection(x) if isinstance(projection, nn.Linear) else self.space.points(projection(x))
         return points.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
-    def _scores(self, u: Tensor) -> Tensor:
+    def _drawn(self, noise: Keyed, samples: int) -> Tensor:
+        """Random numbers, (sample, head, point, slice)."""
+        drawn = noise.draw("physics attention", samples, self.heads * self.slices.out_features).flatten(2)
+        return drawn.unflatten(1, (self.heads, -1)).mT
+
+    def _scores(self, u: Tensor, drawn: Tensor | None = None) -> Tensor:
         """How much each point belongs to each slice, (sample, head, point, slice), for (sample, head, point, channel)."""
         weight, bias = self.slices.weight, self.slices.bias
         if self.warmth is None:
             cold = self.temperature.clamp(COLDEST, WARMEST).reciprocal().view(-1, 1, 1)
             return torch.matmul(u, cold * weight.mT) + (cold * bias).to(u.dtype)  # nothing of the size of the scores is kept for T
         scores = F.linear(u, weight, bias)
-        if self.training and self.noise is not None:
-            drawn = self.noise.draw("physics attention", len(u), self.heads * len(weight)).flatten(2)
-            gumbel = -torch.log(1e-8 - torch.log(drawn + 1e-8))
-            scores = scores + gumbel.unflatten(1, (self.heads, -1)).mT.to(scores.dtype)
+        if drawn is not None:
+            scores = scores - torch.log(1e-8 - torch.log(drawn + 1e-8)).to(scores.dtype)  # Gumbel's noise
         return scores / (self.temperature.view(-1, 1, 1) + self.warmth(u)).clamp(min=COLDEST_POINT).to(scores.dtype)
 
-    def _between_slices(self, s: Tensor) -> Tensor:
+    def _between_slices(self, total: Tensor, weight: Tensor) -> Tensor:
         """What the slices of each head, (sample, head, slice, channel), say to one another: computed alike on every rank."""
+        s = total / (weight + EMPTY)
         q, k, v = self.attend(s).chunk(3, -1)
         return torch.matmul(torch.softmax(torch.matmul(q, k.mT) * q.shape[-1] ** -0.5, -1), v)
 

@@ -10,13 +10,14 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.models.layers.norm_statistics import accurate
+from hpcml.models.layers.tilewise import sum_tilewise, tilewise
 from hpcml.mpi.reductions import all_max
-from hpcml.parallel.collectives import all_reduce
 from hpcml.parallel.linear import uncompiled
+from hpcml.parallel.space import Space
 
 
 @uncompiled
-def weighted_sums(weights: Tensor, values: Tensor, comm: MPI.Intracomm) -> tuple[Tensor, Tensor]:
+def weighted_sums(weights: Tensor, values: Tensor, space: Space) -> tuple[Tensor, Tensor]:
     """Sums over the points of all ranks, of values with weights, and of the weights.
 
     Parameters
@@ -25,25 +26,24 @@ def weighted_sums(weights: Tensor, values: Tensor, comm: MPI.Intracomm) -> tuple
         (..., point, query).
     values : Tensor
         (..., point, channel).
-    comm : MPI.Intracomm
-        Ranks that share the points; a rank may have none.
+    space : Space
+        Whose ranks share the points; a rank may have none.
 
     Returns
     -------
     Tensor, Tensor
-        (..., query, channel) and (..., query, 1), in float32 or wider.
+        (..., query, channel) and (..., query, 1), in float32 or wider. Each rank uses them in its own way; where the space has tiles, in
+        the same way, see `hpcml.models.layers.tilewise.alike`.
 
     Communication
     -------------
-    Collective over comm: one all-reduce of channel + 1 numbers for each query, forward and backward.
+    Collective over space.comm: one all-reduce of channel + 1 numbers for each query, forward and backward.
     """
-    wide = accurate(weights.dtype)
-    sums = torch.cat([torch.matmul(weights.mT, values).to(wide), weights.sum(-2, dtype=wide).unsqueeze(-1)], -1)
-    sums = all_reduce(comm, sums)
+    sums = sum_tilewise(space, _own_sums, weights, values)
     return sums[..., :-1], sums[..., -1:]
 
 
-def attend_to_points(scores: Tensor, values: Tensor, comm: MPI.Intracomm, others: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def attend_to_points(scores: Tensor, values: Tensor, space: Space, others: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Mean of the values of all points, weighted by the softmax of the scores over the points.
 
     Parameters
@@ -52,8 +52,8 @@ def attend_to_points(scores: Tensor, values: Tensor, comm: MPI.Intracomm, others
         (..., point, query).
     values : Tensor
         (..., point, channel).
-    comm : MPI.Intracomm
-        Ranks that share the points; a rank may have none.
+    space : Space
+        Whose ranks share the points; a rank may have none.
     others : (Tensor, Tensor), optional
         Scores (..., other, query) and values (..., other, channel) of more than the points, the same on every rank.
 
@@ -64,7 +64,7 @@ def attend_to_points(scores: Tensor, values: Tensor, comm: MPI.Intracomm, others
 
     Communication
     -------------
-    Collective over comm: forward an all-reduce of one number for each query, the maximum, and one of channel + 1; backward one of the
+    Collective over space.comm: forward an all-reduce of one number for each query, the maximum, and one of channel + 1; backward one of the
     latter size.
 
     References
@@ -72,12 +72,18 @@ def attend_to_points(scores: Tensor, values: Tensor, comm: MPI.Intracomm, others
     The merge of parts of a softmax is that of T. Dao et al., arXiv:2205.14135.
     """
     wide = scores.to(accurate(scores.dtype))
-    highest = _highest(wide if others is None else torch.cat([wide, others[0].to(wide.dtype)], -2), comm)
-    total, count = weighted_sums(torch.exp(wide - highest), values, comm)
+    highest = _highest(wide if others is None else torch.cat([wide, others[0].to(wide.dtype)], -2), space.comm)
+    exponentials = tilewise(space, lambda rows: torch.exp(rows - highest), wide, on="points")
+    total, count = weighted_sums(exponentials, values, space)
     if others is not None:
         weights = torch.exp(others[0].to(wide.dtype) - highest)
         total, count = total + torch.matmul(weights.mT, others[1]), count + weights.sum(-2).unsqueeze(-1)
     return total / count
+
+
+def _own_sums(weights: Tensor, values: Tensor) -> Tensor:
+    wide = accurate(weights.dtype)
+    return torch.cat([torch.matmul(weights.mT, values).to(wide), weights.sum(-2, dtype=wide).unsqueeze(-1)], -1)
 
 
 @uncompiled

@@ -41,9 +41,11 @@ def coordinates(space: Space) -> Tensor:
     if not isinstance(space, Domain):
         return torch.zeros(math.prod(space.local_shape), 0, dtype=torch.float64, device=space.device)
     channels: list[Tensor] = []
-    for x, length, periodic in zip(space.centres(), space.grid.extent, space.grid.periodic, strict=True):
-        part = x / length
-        channels += [torch.sin(2 * math.pi * part), torch.cos(2 * math.pi * part)] if periodic else [part]
+    for d, (length, periodic) in enumerate(zip(space.grid.extent, space.grid.periodic, strict=True)):
+        part = space.grid.centres(d, 0, space.global_shape[d], space.device) / length
+        lines = [torch.sin(2 * math.pi * part), torch.cos(2 * math.pi * part)] if periodic else [part]
+        own = slice(space.block[d].start, space.block[d].stop)  # of a whole line, whose sines do not depend on who owns which cells
+        channels += [line[own].view([-1 if k == d else 1 for k in range(space.num_dims)]) for line in lines]
     return torch.stack([c.expand(space.local_shape).flatten() for c in channels], -1)
 
 

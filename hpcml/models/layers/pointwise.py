@@ -5,9 +5,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hpcml.core.errors import ConfigError
+from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.models.layers.numbered import numbered
-from hpcml.models.layers.parameters import share_parameters
+from hpcml.models.layers.parameters import replicated_together, share_parameters
+from hpcml.models.layers.tilewise import tilewise
+from hpcml.mpi.agreement import raise_together
 from hpcml.parallel.replicated import replicated
 from hpcml.parallel.space import Space
 
@@ -28,11 +30,17 @@ class Pointwise(nn.Module):
     channels_last : bool
         Hand the module (batch, *local, channel) and take the same back: for layers that act on the last dim, such as `torch.nn.Linear` and
         `torch.nn.LayerNorm` over channels. Where the space has channels last anyway, the module always gets fields as they are.
+    on : str, optional
+        ``field``, the default, or ``edges`` for values on the edges of a graph; it matters where the space has tiles, and must be said
+        there if there are as many edges as nodes.
 
     Raises
     ------
     ConfigError
-        For a bare `torch.nn.Linear` without ``channels_last``: it would mix the cells of the last dim.
+        For a bare `torch.nn.Linear` without ``channels_last``: it would mix the cells of the last dim. For ``on`` left out where it must be
+        said.
+    ShapeError
+        On every rank, in a call: for other rows than ``on`` says, where the space has tiles.
 
     Communication
     -------------
@@ -52,19 +60,25 @@ class Pointwise(nn.Module):
     torch.Size([2, 5, 8, 8])
     """
 
-    shares_gradients = True
+    shares_gradients = same_bits = True
 
-    def __init__(self, space: Space, module: nn.Module, channels_last: bool = False) -> None:
+    def __init__(self, space: Space, module: nn.Module, channels_last: bool = False, on: str | None = None) -> None:
         super().__init__()
         if isinstance(module, nn.Linear | nn.Bilinear) and not channels_last and space.channel_dim == 1:
             raise ConfigError(f"{module} acts on the last dim, which is one of space: say Pointwise(..., channels_last=True) for channels")
-        self.space = space
+        if space.tiles is not None and on is None and getattr(space, "num_edges_global", None) == space.num_points_global:
+            raise ConfigError("the graph has as many edges as nodes: say Pointwise(..., on='field') for nodes or on='edges'")
+        self.space, self.on = space, on or "field"
         self.module = module
         self.channels_last = channels_last and space.channel_dim == 1
         share_parameters(module, space.world_comm)
 
     def forward(self, *fields: Tensor) -> Any:
         """The module's output for one or more fields."""
+        if self.space.tiles is not None:
+            with replicated_together(self, self.space.world_comm, self.space.tiles):
+                self._check_rows(fields)
+                return tilewise(self.space, self._module, *fields, of=self, on=self.on)
         if self.channels_last:
             fields = tuple(x.movedim(1, -1) for x in fields)
         parameters = dict(self.module.named_parameters())
@@ -74,3 +88,14 @@ class Pointwise(nn.Module):
         else:
             y = self.module(*fields)
         return y.movedim(-1, 1) if self.channels_last else y
+
+    def _module(self, *rows: Tensor) -> Any:
+        y = self.module(*(x.movedim(1, -1) for x in rows) if self.channels_last else rows)
+        return y.movedim(-1, 1) if self.channels_last else y
+
+    def _check_rows(self, fields: tuple[Tensor, ...]) -> None:
+        expected, dim = sum(self.space.tile_sizes[self.on]), self.space.tile_dim
+        with raise_together(self.space.comm):
+            found = [x.shape[dim] for x in fields]
+            if set(found) != {expected}:
+                raise ShapeError(f"Pointwise on {self.on}: expected {expected} rows, got {found}: say on='edges' for a module on edges")

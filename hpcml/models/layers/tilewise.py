@@ -1,18 +1,20 @@
 """Work on each point alone, tile by tile where a space has tiles (`hpcml.parallel.tiles`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hpcml.core.errors import ConfigError
+from hpcml.parallel.collectives import all_reduce
 from hpcml.parallel.space import Space
 from hpcml.parallel.tiles import by_tile
 
 
 class PerTile:
-    """What stands for a parameter while each tile has one of its own: usable by `tilewise` alone.
+    """What stands for a parameter while each tile has one of its own: usable by `tilewise` and `alike` alone.
 
     Parameters
     ----------
@@ -20,10 +22,12 @@ class PerTile:
         Of the parameter.
     each : tuple of Tensor
         That of each own tile.
+    whole : Tensor
+        The parameter itself.
     """
 
-    def __init__(self, name: str, each: tuple[Tensor, ...]) -> None:
-        self.name, self.each = name, each
+    def __init__(self, name: str, each: tuple[Tensor, ...], whole: Tensor) -> None:
+        self.name, self.each, self.whole = name, each, whole
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -42,7 +46,14 @@ _REFUSAL = (
 )
 
 
-def tilewise(space: Space, function: Callable[..., Any], *fields: Tensor, of: nn.Module, on: str = "points") -> Any:
+def tilewise(
+    space: Space,
+    function: Callable[..., Any],
+    *fields: Tensor,
+    of: nn.Module | None = None,
+    on: str = "field",
+    shared: Sequence[Tensor] = (),
+) -> Any:
     """Call a function that treats each point alone: once, or once for each tile.
 
     Parameters
@@ -50,13 +61,16 @@ def tilewise(space: Space, function: Callable[..., Any], *fields: Tensor, of: nn
     space : Space
         Where the fields live.
     function : callable
-        Of fields; gives one field or a tuple of some.
+        Of tensors of one layout, and of what is shared; gives one tensor of that layout or a tuple of some.
     *fields : Tensor
-        On the space, in the shape that its fields have.
-    of : Module
+        With this rank's points, or edges.
+    of : Module, optional
         Its parameters, and no others, may be used, within `hpcml.models.layers.parameters.replicated_together`.
     on : str
-        ``points``, or what else has tiles: ``edges`` of a graph.
+        Layout: ``field``, as fields on the space have it; ``points``, (..., point, channel), as `Space.points` gives it; ``edges`` of a
+        graph, (..., edge, channel).
+    shared : sequence of Tensor
+        The same on every rank; where the space has tiles their gradients are the sums over all tiles.
 
     Returns
     -------
@@ -65,27 +79,93 @@ def tilewise(space: Space, function: Callable[..., Any], *fields: Tensor, of: nn
 
     Communication
     -------------
-    That of the function.
+    That of the function; where there are tiles, backward one sum over tiles of what is shared.
 
     Notes
     -----
     Tile by tile a product has the same shape and a point the same place in it whatever rank has it, so its bits are the same too.
     """
     if space.tiles is None:
-        return function(*fields)
-    tables: list[dict[str, Any]] = [part._parameters for part in of.modules()]
-    places = [(table, name, value) for table in tables for name, value in table.items() if isinstance(value, PerTile)]
+        return function(*fields, *shared)
+    dim = space.tile_dim if on == "field" else -2
+    each = space.tiles.spread(*shared) if shared else ()
+    places = _places(of)
 
     def of_tile(k: int, *rows: Tensor) -> Any:
         for owner, name, value in places:
             owner[name] = value.each[k]
-        return function(*rows)
+        return function(*rows, *(copies[k] for copies in each))
 
+    with _restored(places):
+        results = by_tile(of_tile, space.tile_sizes[on], dim, *fields)
+    if isinstance(results[0], tuple):
+        return tuple(torch.cat(list(parts), dim) for parts in zip(*results, strict=True))
+    return torch.cat(results, dim)
+
+
+def sum_tilewise(space: Space, function: Callable[..., Tensor], *points: Tensor) -> Tensor:
+    """Sum over all points what a function gives for some.
+
+    Parameters
+    ----------
+    space : Space
+        Of the points.
+    function : callable
+        Of tensors of points, see `tilewise`; gives one tensor, of a shape that does not depend on the number of points.
+    *points : Tensor
+        (..., point, channel), as `Space.points` gives it.
+
+    Returns
+    -------
+    Tensor
+        The sum, which each rank then uses in its own way, see `hpcml.parallel.all_reduce`; where the space has tiles, by `alike` and as
+        ``shared`` of `tilewise` alone.
+
+    Communication
+    -------------
+    Collective over space.comm: one all-reduce, backward too; where there are tiles one sum over tiles, and backward none.
+    """
+    if space.tiles is None:
+        return all_reduce(space.comm, function(*points))
+    return space.tiles.total_of(by_tile(lambda _, *rows: function(*rows), space.tile_sizes["points"], -2, *points))[0]
+
+
+def alike(space: Space, function: Callable[..., Any], *values: Tensor, of: nn.Module) -> Any:
+    """Call a function of values that are the same on every rank, which every rank computes alike.
+
+    Parameters
+    ----------
+    space : Space
+        Whose ranks these are.
+    function : callable
+        Of the values.
+    *values : Tensor
+        Of no points; where the space has tiles, sums over them, see `sum_tilewise`.
+    of : Module
+        Its parameters, and no others, may be used. Where there are tiles every rank has the whole of their gradients.
+
+    Communication
+    -------------
+    That of the function.
+    """
+    if space.tiles is None:
+        return function(*values)
+    places = _places(of)
+    with _restored(places):
+        for owner, name, value in places:
+            owner[name] = value.whole
+        return function(*values)
+
+
+def _places(module: nn.Module | None) -> list[tuple[dict[str, Any], str, PerTile]]:
+    tables: list[dict[str, Any]] = [part._parameters for part in (module.modules() if module is not None else ())]
+    return [(table, name, value) for table in tables for name, value in table.items() if isinstance(value, PerTile)]
+
+
+@contextmanager
+def _restored(places: list[tuple[dict[str, Any], str, PerTile]]) -> Iterator[None]:
     try:
-        results = by_tile(of_tile, space.tile_sizes[on], space.tile_dim, *fields)
+        yield
     finally:
         for owner, name, value in places:
             owner[name] = value
-    if isinstance(results[0], tuple):
-        return tuple(torch.cat(list(parts), space.tile_dim) for parts in zip(*results, strict=True))
-    return torch.cat(results, space.tile_dim)

@@ -69,7 +69,7 @@ def test_a_softmax_of_large_scores_is_that_of_one_rank(comm, others):
         scores, more = 1000 * scores, 1000 * more
         every = (torch.cat([scores, more]), torch.cat([values, worth])) if others else (scores, values)
         expected = torch.softmax(every[0], 0).T @ every[1]
-        found = attend_to_points(scores[graph.nodes], values[graph.nodes], comm, (more, worth) if others else None)
+        found = attend_to_points(scores[graph.nodes], values[graph.nodes], graph, (more, worth) if others else None)
         assert error(found, expected) <= EXACT
 
 

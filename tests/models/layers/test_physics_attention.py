@@ -123,7 +123,7 @@ def test_noise_is_gumbels():
             for p in layer.parameters():
                 p.zero_()
             layer.temperature.fill_(1)
-            scores = layer._scores(torch.zeros(1, HEADS, 2400, CHANNELS // HEADS)).double()
+            scores = layer._scores(torch.zeros(1, HEADS, 2400, CHANNELS // HEADS), layer._drawn(layer.noise, 1)).double()
         assert abs(float(scores.mean()) - 0.5772) < 5 * 1.2825 / 48000**0.5
         assert float(scores.var()) == pytest.approx(1.6449, rel=5 * 0.0096)
 
@@ -133,5 +133,5 @@ def test_what_cannot_be_is_refused():
         with pytest.raises(ConfigError, match="divisor of 8"):
             PhysicsAttention(domain, 8, 3)
         for space, window in ((graph, 3), (domain, 2)):
-            with pytest.raises(ConfigError, match="an odd number on a grid"):
+            with pytest.raises(ConfigError, match="an odd number of cells of a grid"):
                 PhysicsAttention(space, 8, 2, window=window)
