@@ -128,10 +128,21 @@ def _lines(space: "Description") -> list[str]:
         f"  name: {space.name}",
         f"  trajectories: {space.num_trajectories}",
         f"  times: {space.num_times}" + (f", {space.times[0]:g} to {space.times[-1]:g}{_unit(space.time_unit)}" if space.times else ""),
-        *map(_dim, space.spans, space.coordinates),
+        *_where(space),
         *(f"  field {f.name}{_unit(f.unit)}: {kinds[f.order]}{'' if f.varies_in_time else ', constant in time'}" for f in space.fields),
         *(f"  {name} = {values[0] if len(values) == 1 else f'{len(values)} values'}" for name, values in space.constants.items()),
     ]
+
+
+def _where(space: "Description") -> list[str]:
+    """Where the values lie."""
+    from hpcml.io.dataset.on_mesh import OnMesh
+
+    if not isinstance(space, OnMesh):
+        return list(map(_dim, space.spans, space.coordinates))
+    cells = ", ".join(f"{count} of kind {kind}" for kind, count in space.num_cells.items()) or "none"
+    ends = (f"{name} {low:g} to {high:g}" for name, (low, high) in zip(space.dim_names, space.coordinates, strict=True))
+    return [f"  nodes: {space.num_nodes}, edges: {space.num_edges}, cells: {cells}", f"  box: {', '.join(ends)}{_unit(space.length_unit)}"]
 
 
 def _dim(axis: "Axis", centres: Sequence[float]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hpcml.cli.plane_mesh import PlaneMesh
 from hpcml.core.errors import CheckpointError, ConfigError
 
 _STEPS_SHOWN = 4
@@ -22,9 +23,11 @@ class Rollout:
     time : ndarray
         (step,).
     truth, prediction : ndarray
-        (step, x) or (step, y, x).
+        (step, x), (step, y, x) or, on a mesh, (step, node).
     extent : tuple of float
-        Of the box.
+        Of the box of a grid.
+    mesh : PlaneMesh, optional
+        Where the nodes are.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Rollout:
     truth: np.ndarray
     prediction: np.ndarray
     extent: tuple[float, ...]
+    mesh: PlaneMesh | None = None
 
 
 def read_rollout(directory: Path, sample: int, channel: str | None) -> Rollout:
@@ -57,11 +61,13 @@ def read_rollout(directory: Path, sample: int, channel: str | None) -> Rollout:
     shape = file.view.variables[f"truth_{name}"].shape
     if not 0 <= sample < shape[1]:
         raise ConfigError(f"{path} has no sample {sample}: it has {shape[1]}, counted from 0")
-    if len(shape) > 4:
+    flat = not {"x", "y", "z"} <= set(file.view.mesh)
+    if len(shape) > 4 or not flat:
         raise ConfigError(f"{path} holds fields of three dims, which a picture cannot show: open {path.with_suffix('.xdmf')} in ParaView")
     truth, prediction = (file.read(f"{kind}_{name}", (slice(None), sample)).astype(float) for kind in ("truth", "prediction"))
     centres = [file.view.coordinates[dim][0] for dim in ("x", "y") if dim in file.view.coordinates]
-    return Rollout(name, file.view.times, truth, prediction, tuple(float(x[0] + x[-1]) for x in centres))
+    mesh = PlaneMesh.of(*(file.read(key) for key in ("x", "y", "topology"))) if file.view.mesh else None
+    return Rollout(name, file.view.times, truth, prediction, tuple(float(x[0] + x[-1]) for x in centres), mesh)
 
 
 def draw_picture(rollout: Rollout, path: Path) -> Path:
@@ -83,7 +89,8 @@ def draw_animation(rollout: Rollout, path: Path) -> Path:
 
     def show(step: int) -> list[Any]:
         for artist, values in zip(artists, _panels(rollout, step), strict=True):
-            artist.set_data(values) if hasattr(artist, "set_cmap") else artist.set_ydata(values)
+            set_values = artist.set_array if rollout.mesh else artist.set_data if hasattr(artist, "set_cmap") else artist.set_ydata
+            set_values(values)
         axes[0].set_title(_title(rollout, step))
         return artists
 
@@ -119,7 +126,11 @@ def _draw_step(figure: Any, axes: Any, rollout: Rollout, step: int) -> list[Any]
     for axis, values, title, limit in zip(axes, _panels(rollout, step), titles, (bound, bound, error_bound), strict=True):
         axis.set_title(title)
         axis.set_xlabel("x")
-        if values.ndim == 1:
+        if rollout.mesh is not None:
+            artists.append(rollout.mesh.draw(axis, values, limit))
+            axis.set_ylabel("y")
+            figure.colorbar(artists[-1], ax=axis, label=rollout.name)
+        elif values.ndim == 1:
             x = (np.arange(len(values)) + 0.5) * rollout.extent[0] / len(values)
             artists.append(axis.plot(x, values)[0])
             axis.set_ylim(-limit, limit)

@@ -54,6 +54,8 @@ def _case(world: "World", case: "Case") -> tuple[str, dict[str, Any], bool]:
     """Verify the untrained model of a case on its own data, as few of them as will do."""
     import torch
 
+    from hpcml.fields.domain import Domain
+    from hpcml.graphs import Graph
     from hpcml.models.verification.verify import verify
     from hpcml.runs.experiment import open_experiment
 
@@ -61,8 +63,10 @@ def _case(world: "World", case: "Case") -> tuple[str, dict[str, Any], bool]:
         few = {"trajectories": 2 * case.ranks.data, "held_out": 1, "snapshots": 2}
         case = case.model_copy(update={"data": case.data.model_copy(update=few)})
     experiment = open_experiment(case, world.comm)
-    with experiment.domain as domain:
-        report = verify(experiment.surrogate(), domain.gather(experiment.train.take(torch.arange(2 * domain.num_data))[0]), space=domain)
+    with experiment.space as space:
+        samples = experiment.train.take(torch.arange(2 * space.num_data))[0]
+        assert isinstance(space, Domain | Graph)
+        report = verify(experiment.surrogate(), space.gather(samples), space=space)
     worst = report.worst
     error = worst.error if math.isfinite(worst.error) else None  # JSON has no infinity
     plain = [str(layer) for layer in report.plain_layers]

@@ -33,6 +33,8 @@ class Ranks(Section):
 
     domain: Literal["auto"] | Dims = "auto"
     """Ranks along each dim of the grid; "auto" uses all ranks that the data groups leave."""
+    partition: Literal["bisection", "curve", "metis", "kahip"] = "bisection"
+    """How the nodes of a mesh are dealt to them."""
     data: Count = 1
     """Groups that each hold the whole domain and a part of the batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -72,7 +74,7 @@ class Tensors(Section):
 
 
 class Dataset(Section):
-    """Train on trajectories in HDF5, in The Well's or one of PDEBench's layouts; each rank reads its own part of them as it goes."""
+    """Train on trajectories in HDF5, in The Well's or one of PDEBench's layouts or on a mesh; each rank reads its own part as it goes."""
 
     kind: Literal["dataset"]
     path: str
@@ -80,7 +82,8 @@ class Dataset(Section):
     test: tuple[str, ...] = ()
     """Files or folders that only measure; the first on the grid of training also validates."""
     inputs: tuple[str, ...] = ()
-    """Names of the fields to start from, default all that vary in time; with stride = 0 all that do not."""
+    """Names of the fields to start from, default all that vary in time; with stride = 0 all that do not. Those that are there beside the
+    targets, after them, are given: a roll-out keeps them."""
     targets: tuple[str, ...] = ()
     """Names of the fields to predict, default all that vary in time."""
     stride: CountOrZero = 1

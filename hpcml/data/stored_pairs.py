@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,15 +14,18 @@ from torch import Tensor
 
 from hpcml.core import case
 from hpcml.core.errors import ConfigError, TrainingError
+from hpcml.data.cells_read import CellsRead
+from hpcml.data.mesh_space import graph_of
 from hpcml.data.own_layout import open_own
 from hpcml.data.samples import Samples
 from hpcml.data.schedule import Batch
 from hpcml.data.stated_grid import with_grid
 from hpcml.data.tensor_files import domain_of
-from hpcml.fields.domain import Domain
 from hpcml.io.dataset import Dataset, Description, Meaning, open_dataset
+from hpcml.io.dataset.on_mesh import OnMesh
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.host_copy import to_device
+from hpcml.parallel.space import Space
 
 AHEAD = 2
 """Updates that are read while one is computed."""
@@ -42,8 +46,8 @@ class StoredPairs(Samples):
         Names the fields.
     stride : int
         Times from an input to its target.
-    domain : Domain
-        Deals the dataset's grid.
+    space : Domain or Graph
+        Deals the dataset's grid, or the nodes of its mesh.
     dtype : torch.dtype
         Of the fields in memory.
     memory : int
@@ -60,12 +64,11 @@ class StoredPairs(Samples):
     meaning: Meaning
 
     def __init__(
-        self, dataset: Dataset, meaning: Meaning, stride: int, domain: Domain, dtype: torch.dtype, memory: int, steps: int = 1
+        self, dataset: Dataset, meaning: Meaning, stride: int, space: Space, dtype: torch.dtype, memory: int, steps: int = 1
     ) -> None:
-        space = dataset.description
-        self.dataset, self.space, self.meaning, self.stride, self._dtype = dataset, domain, meaning, stride, dtype
-        self.steps = steps
-        inputs, targets = (space.channels_of(names) for names in meaning.names)
+        self.dataset, self.space, self.meaning, self.stride, self._dtype = dataset, space, meaning, stride, dtype
+        self.steps, self._cells = steps, CellsRead(space)
+        inputs, targets = (dataset.description.channels_of(names) for names in meaning.names)
         self._channels = sorted({*inputs, *targets})
         self._inputs, self._targets = ([self._channels.index(c) for c in chosen] for chosen in (inputs, targets))
         self._room = memory
@@ -85,10 +88,10 @@ class StoredPairs(Samples):
         return self._taken(tuple(samples.tolist()), self.steps)
 
     def _taken(self, numbers: tuple[int, ...], steps: int) -> tuple[Tensor, Tensor]:
-        with raise_together(self.domain.world_comm):
+        with raise_together(self.space.world_comm):
             coming = self._coming.pop(numbers, None) if steps == self.steps else None
             found = (coming or self._reader.submit(self._read, numbers, steps)).result()
-        inputs, targets = to_device(self.domain.device, *found)
+        inputs, targets = to_device(self.space.device, *found)
         return inputs, targets
 
     def typical(self) -> tuple[Tensor, Tensor]:
@@ -108,18 +111,18 @@ class StoredPairs(Samples):
         yield from waiting
 
     @property
-    def input_names(self) -> tuple[str, ...]:
-        """Names of the channels of an input."""
-        return tuple(self.dataset.description.channels[self._channels[place]] for place in self._inputs)
+    def target_names(self) -> tuple[str, ...]:
+        """Names of the channels of a target."""
+        return tuple(self.dataset.description.channels[self._channels[place]] for place in self._targets)
 
     def states(self, trajectories: range, times: range) -> Iterator[Tensor]:
         """Inputs of some trajectories at one time after the other, (trajectory, channel, *local_shape); collective as `take`."""
         channels = [self._channels[place] for place in self._inputs]
         for time in times:
-            with raise_together(self.domain.world_comm):
-                read = (self.dataset.read(number, range(time, time + 1), self.domain.block, channels)[0] for number in trajectories)
+            with raise_together(self.space.world_comm):
+                read = (self._cells.read(self.dataset, number, time, channels) for number in trajectories)
                 field = self._tensor(list(read), [(number, time) for number in trajectories], channels)
-            yield to_device(self.domain.device, field)[0]
+            yield to_device(self.space.device, field)[0]
 
     @property
     def traffic(self) -> str:
@@ -159,18 +162,17 @@ class StoredPairs(Samples):
             if math.isfinite(value):
                 remedy = f"{value:g} has no room in {str(self._dtype)[6:]}, so set training.dtype = 'float64' or choose another unit"
             name = self.dataset.description.channels[channels[channel]]
-            where = tuple(c + r.start for c, r in zip(cell, self.domain.block, strict=True))
             raise TrainingError(
                 f"{self.meaning.source}: {len(bad)} values are not finite, the first of {name} in trajectory {at[place][0]}, "
-                f"time {at[place][1]}, cell {where}: {remedy}"
+                f"time {at[place][1]}, {self._cells.place(cell)}: {remedy}"
             )
-        return field
+        return field if self.space.channel_dim == 1 else field.movedim(1, -1).contiguous()
 
     def _state(self, trajectory: int, time: int) -> np.ndarray:
         """All channels needed at one time, (channel, *local_shape)."""
         if (trajectory, time) in self._kept:
             return self._kept[trajectory, time]
-        state = self.dataset.read(trajectory, range(time, time + 1), self.domain.block, self._channels)[0]
+        state = self._cells.read(self.dataset, trajectory, time, self._channels)
         if state.nbytes <= self._room:
             self._room -= state.nbytes
             self._kept[trajectory, time] = state
@@ -186,8 +188,9 @@ def open_pairs(
     dtype: torch.dtype,
     like: Meaning | None = None,
     steps: int = 1,
+    beside: Samples | None = None,
 ) -> StoredPairs:
-    """Open a dataset and deal its grid to the ranks.
+    """Open a dataset and deal its grid, or its mesh, to the ranks.
 
     Parameters
     ----------
@@ -207,6 +210,8 @@ def open_pairs(
         What the pairs must mean, at whatever resolution: it tells the names of the fields and the time from input to target.
     steps : int
         Targets of an input, at equal distances.
+    beside : Samples, optional
+        Others that may lie on the same mesh: both then share one graph.
 
     Raises
     ------
@@ -221,7 +226,7 @@ def open_pairs(
     space = dataset.description  # the same on every rank, and so is what is wrong with it
     try:
         space.check_filled()
-        if grid is not None:
+        if grid is not None and not isinstance(space, OnMesh):
             space = with_grid(space, grid, path, any_cells=like is not None)
         meaning, stride = _paired(space, spec, path) if like is None else like.found_in(space, path)
         if like is not None:
@@ -234,8 +239,18 @@ def open_pairs(
         several = f" and training.steps = {steps}" if steps > 1 else ""
         needed = f"which need {steps * stride + 1}"
         raise ConfigError(f"{path} has {space.num_times} times, too few for pairs with data.stride = {stride}{several}, {needed}; {more}")
-    domain = domain_of(space.grid_shape, grid or _grid_of(space), ranks, comm)
-    return StoredPairs(dataset, meaning, stride, domain, dtype, spec.memory << 20, steps)
+    if steps > 1 and (varying := [entry.name for entry in meaning.conditions if entry.varies_in_time]):
+        raise ConfigError(
+            f"{path}: data.inputs names {', '.join(varying)} after the targets, which vary in time, so that the model cannot go on from "
+            f"what it predicts: make them targets too, or set training.steps = 1, got {steps}"
+        )
+    where: Space
+    if isinstance(space, OnMesh):
+        dealt = (beside.dataset.description.fingerprint, beside.space) if isinstance(beside, StoredPairs) else None
+        where = graph_of(Path(path), space, grid, ranks, comm, dealt)
+    else:
+        where = domain_of(space.grid_shape, grid or _grid_of(space), ranks, comm)
+    return StoredPairs(dataset, meaning, stride, where, dtype, spec.memory << 20, steps)
 
 
 def _paired(space: Description, spec: case.Dataset, path: str) -> tuple[Meaning, int]:

@@ -135,13 +135,15 @@ def places_of(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return sorter[np.searchsorted(known, wanted, sorter=sorter)].astype(np.int64)
 
 
-def messages_of(own: np.ndarray, ghosts: np.ndarray, ranks: np.ndarray, comm: MPI.Intracomm) -> tuple[dict[int, Tensor], dict[int, int]]:
-    """Which own nodes each rank has as ghosts, and how many of its nodes are ghosts here.
+def messages_of(
+    own: np.ndarray, ghosts: np.ndarray, ranks: np.ndarray, comm: MPI.Intracomm, device: torch.device
+) -> tuple[dict[int, Tensor], dict[int, int]]:
+    """Which own nodes each rank has as ghosts, by their places on a device, and how many of its nodes are ghosts here.
 
     Communication
     -------------
     Collective: all to all, the numbers of ghosts.
     """
     asked, asker = send_rows(ranks, comm, ghosts, np.full(len(ghosts), comm.rank))
-    send = {int(peer): torch.from_numpy(places_of(own, asked[asker == peer])) for peer in np.unique(asker)}
+    send = {int(peer): torch.from_numpy(places_of(own, asked[asker == peer])).to(device) for peer in np.unique(asker)}
     return send, {int(peer): int((ranks == peer).sum()) for peer in np.unique(ranks)}

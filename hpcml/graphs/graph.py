@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property, partial
+from typing import cast
 
 import numpy as np
 import torch
 from mpi4py import MPI
 from torch import Tensor
 
-from hpcml.core.errors import ShapeError
 from hpcml.graphs.aggregation import aggregate, on_rows, softmax, take_rows
 from hpcml.graphs.ghost_plan import GhostPlan, messages_of, places_of
 from hpcml.graphs.partitioning import check_method, partition
-from hpcml.graphs.positions import check_box, checked_graph, shortest
+from hpcml.graphs.positions import check_box, checked_graph, numbered, shortest
 from hpcml.graphs.tiled_begins import TiledBegins
+from hpcml.graphs.whole import gather, scatter, whole_arrays
 from hpcml.kernels.segment import Edges
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
@@ -92,9 +93,8 @@ class Graph(Space):
         each = torch.arange(len(numbers))
         lists = Edges.between(begin, each, len(known), len(each)), Edges.between(end, each, len(own), len(each)), Edges.into(end, len(own))
         self._begins, self._ends, self._into = (Edges(e.first.to(self.device), e.source.to(self.device), e.num_rows) for e in lists)
-        send, recv = messages_of(own, ghosts, ranks, comm)
-        to = {peer: places.to(self.device) for peer, places in send.items()}
-        self._plan: GhostPlan = self.once("ghosts", lambda tag: GhostPlan(comm, to, recv, len(own), tag))
+        messages = messages_of(own, ghosts, ranks, comm, self.device)
+        self._plan: GhostPlan = self.once("ghosts", lambda tag: GhostPlan(comm, *messages, len(own), tag))
         if tiles is not None:
             self.tiles, of_edges, parts = tiles, self._parts[end_places], self._parts
             self.tile_sizes = {name: tiles.counts(of) for name, of in (("field", parts), ("points", parts), ("edges", of_edges))}
@@ -171,14 +171,8 @@ class Graph(Space):
         with raise_together(comm):
             points, ends = checked_graph(positions, edges)
             check_box(box, points.shape[1])
-        counts = np.array(comm.allgather((len(points), ends.shape[1], points.shape[1])))
-        first, first_edge, _ = counts[: comm.rank].sum(0).tolist()
-        total = int(counts[:, 0].sum())
+        first, first_edge, total = numbered(points, ends, comm)
         with raise_together(comm):
-            if len(set(counts[:, 2].tolist())) > 1:
-                raise ShapeError(f"positions have as many coordinates on every rank, got {counts[:, 2].tolist()}")
-            if ends.size and not 0 <= ends.min() <= ends.max() < total:
-                raise ShapeError(f"edges lead from and to nodes {ends.min()} to {ends.max()}: expected global numbers below {total}")
             tiles = tiles_of(shared.same_bits, total, comm)
             num_parts = comm.size if tiles is None else tiles.total
             check_method(method, len(points), num_parts)
@@ -190,6 +184,9 @@ class Graph(Space):
         moved = send_rows(owners.ask(ends[1]), comm, ends.T, np.arange(first_edge, first_edge + ends.shape[1]))
         return cls(shared, tuple(nodes), tuple(moved), owners, tiles, box)
 
+    def __repr__(self) -> str:
+        return f"Graph({self.num_points_global} nodes, {self.num_edges_global} edges on {self.comm.size} ranks)"
+
     def serial(self) -> "Graph":
         """The whole graph on this rank alone, nodes and edges by number; the same object at every call.
 
@@ -197,15 +194,10 @@ class Graph(Space):
         -------------
         The first time collective: the whole graph comes to every rank.
         """
-        key = "serial", self._key
-        if key not in self._shared.spaces:
-            ends = torch.cat([self.nodes, self.ghosts])[self.edge_index[0]], self.nodes[self.edge_index[1]]
-            mine = [part.cpu().numpy() for part in (self.nodes, self.positions, torch.stack(ends, 1), self.edges)]
-            nodes, positions, edges, numbers = (np.concatenate(parts) for parts in zip(*patient(self.comm).allgather(mine), strict=True))
-            whole = Graph.deal(positions[np.argsort(nodes)], edges[np.argsort(numbers)].T, MPI.COMM_SELF, device=self.device, box=self.box)
-            self._shared.spaces[key] = whole
-        graph: Graph = self._shared.spaces[key]
-        return graph
+        spaces, key = self._shared.spaces, ("serial", self._key)
+        if key not in spaces:
+            spaces[key] = Graph.deal(*whole_arrays(self), MPI.COMM_SELF, device=self.device, box=self.box)
+        return cast(Graph, spaces[key])
 
     def joined(self, key: Hashable, find: Callable[[], tuple[np.ndarray, np.ndarray]]) -> "Graph":
         """The same nodes with other edges, global numbers (2, edge) of this rank's and their own; closed with this graph.
@@ -298,3 +290,13 @@ class Graph(Space):
         Local.
         """
         return on_rows(softmax, scores, self.edge_index[1], self._into)
+
+    @named_call
+    def gather(self, x: Tensor, root: int | None = None) -> Tensor:
+        """The whole field, nodes by number, of all parts; see `hpcml.graphs.whole.gather`."""
+        return gather(self, x, root)
+
+    @named_call
+    def scatter(self, x: Tensor | None, root: int = 0) -> Tensor:
+        """Deal a whole field on one rank; see `hpcml.graphs.whole.scatter`."""
+        return scatter(self, x, root)

@@ -16,6 +16,7 @@ from hpcml.graphs.graph import Graph
 from hpcml.graphs.mesh import BOUNDARY, NO_LINKS, Mesh, check_corners, checked_cells, checked_points, checked_types
 from hpcml.graphs.mesh_share import MeshShare, deal_rows
 from hpcml.graphs.shared_cells import boundary_of_shares, edges_of_shares
+from hpcml.graphs.shown_mesh import shown_mesh
 from hpcml.io.snapshot.mesh import Mesh as SnapshotMesh
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
@@ -212,9 +213,4 @@ class MeshGraph:
         -------------
         Collective: each cell asks for the numbers of its corners.
         """
-        graph, comm = self.graph, patient(self.graph.comm)
-        own = graph.nodes.cpu().numpy()
-        first = sum(comm.allgather(len(own))[: comm.rank])
-        places = Directory(own, np.arange(first, first + len(own)), graph.num_points_global, comm)
-        cells = {kind: places.ask(corners.ravel()).reshape(corners.shape) for kind, corners in self.cells.items()}
-        return SnapshotMesh.joined(graph.positions.cpu().numpy(), cells, graph.comm)
+        return shown_mesh(self.graph, self.cells)

@@ -5,8 +5,11 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from mpi4py import MPI
 
 from hpcml.core.errors import ShapeError
+from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.patient_comm import patient
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
@@ -28,6 +31,29 @@ def checked_graph(positions: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray,
     if ends.ndim != 2 or len(ends) != 2 or (ends.size and ends.dtype.kind not in "iu"):
         raise ShapeError(f"edges are integers, (2, edge), got {ends.dtype} of shape {ends.shape}")
     return points, ends.astype(np.int64)
+
+
+def numbered(points: np.ndarray, ends: np.ndarray, comm: MPI.Intracomm) -> tuple[int, int, int]:
+    """Numbers of the first node and the first edge of those given here, and how many nodes all ranks have given.
+
+    Raises
+    ------
+    ShapeError
+        On every rank, for edges of nodes that do not exist, and other coordinates on one rank than on another.
+
+    Communication
+    -------------
+    Collective.
+    """
+    counts = np.array(patient(comm).allgather((len(points), ends.shape[1], points.shape[1])))
+    first, first_edge, _ = counts[: comm.rank].sum(0).tolist()
+    total = int(counts[:, 0].sum())
+    with raise_together(comm):
+        if len(set(counts[:, 2].tolist())) > 1:
+            raise ShapeError(f"positions have as many coordinates on every rank, got {counts[:, 2].tolist()}")
+        if ends.size and not 0 <= ends.min() <= ends.max() < total:
+            raise ShapeError(f"edges lead from and to nodes {ends.min()} to {ends.max()}: expected global numbers below {total}")
+    return first, first_edge, total
 
 
 def check_box(box: Sequence[float] | None, dims: int) -> None:

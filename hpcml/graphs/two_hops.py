@@ -76,8 +76,7 @@ class TwoHops:
     @staticmethod
     def _plan(graph: Graph, rows: tuple[np.ndarray, np.ndarray, np.ndarray], tag: int) -> GhostPlan:
         """For rows of own numbers, foreign numbers, and who owns these."""
-        send, recv = messages_of(*rows, graph.comm)
-        return GhostPlan(graph.comm, {peer: at.to(graph.device) for peer, at in send.items()}, recv, len(rows[0]), tag)
+        return GhostPlan(graph.comm, *messages_of(*rows, graph.comm, graph.device), len(rows[0]), tag)
 
     def nodes(self, x: Tensor) -> Tensor:
         """Values of own nodes and then of all ghosts, (node + ghost, ...), of those of own nodes."""

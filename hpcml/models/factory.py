@@ -1,4 +1,4 @@
-"""The network that a case names, on a domain or another space."""
+"""The network that a case names, on a space."""
 
 import torch
 from torch import nn
@@ -6,26 +6,24 @@ from torch import nn
 from hpcml.core.errors import ConfigError
 from hpcml.core.options import Choice, accepts
 from hpcml.core.registry import load
+from hpcml.fields.domain import Domain
 from hpcml.graphs.graph import Graph
 from hpcml.models.layers.edge_index_layer import EdgeIndexLayer, takes_edge_index
 from hpcml.models.replicas import Replicated
 from hpcml.parallel.space import Space
 
-SPACES = ("domain", "graph", "space")
-"""What a network's signature may call where its fields live."""
-
 
 def build_network(
-    choice: Choice, domain: Space, in_channels: int, out_channels: int, seed: int = 0, dtype: torch.dtype = torch.float32
+    choice: Choice, space: Space, in_channels: int, out_channels: int, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> nn.Module:
     """Make the network of a case.
 
     Parameters
     ----------
     choice : Choice
-        The table ``[model]``: a name, and options of the class or function that it stands for. That is called with as many of ``domain``,
-        ``graph``, ``space``, ``in_channels`` and ``out_channels`` as its signature has; the first three are the same.
-    domain : Space
+        The table ``[model]``: a name, and options of the class or function that it stands for. That is called with as many of ``space``,
+        ``in_channels`` and ``out_channels`` as its signature has; a grid is also called ``domain``, a graph ``graph``.
+    space : Space
         Where its fields live.
     in_channels, out_channels : int
         Channels of fields.
@@ -37,20 +35,23 @@ def build_network(
     Raises
     ------
     ConfigError
-        If what is named is no module, or is one that takes no space, and fields are dealt to several ranks; a layer of PyTorch Geometric
-        is then one of `hpcml.models.layers.EdgeIndexLayer` if it is to work on a graph.
+        If what is named is no module, is one for grids and the data lie on a mesh, or the other way round, or takes no space at all, and
+        fields are dealt to several ranks; a layer of PyTorch Geometric is then one of `hpcml.models.layers.EdgeIndexLayer`.
 
     Communication
     -------------
-    Collective over domain.world_comm: initial parameters are rank 0's.
+    Collective over space.world_comm: initial parameters are rank 0's.
     """
     kind = load("model", choice.name)
     accepted = accepts(kind)
     of_edges = takes_edge_index(kind)
-    if of_edges and not isinstance(domain, Graph):
-        raise ConfigError(f"model.name = {choice.name!r} is called with an edge_index, so it needs the data of a mesh")
-    spaces = dict.fromkeys(SPACES if accepted else SPACES[: not of_edges], domain)  # what takes anything else is to take a domain
-    given = {**spaces, "in_channels": in_channels, "out_channels": out_channels}
+    given = {"in_channels": in_channels, "out_channels": out_channels}
+    if not of_edges:  # what takes anything is to take a space, under one name
+        given |= {_word(space): space} | ({} if accepted is None else {"space": space})
+    places = {"space", "domain", "graph"} & (set(given) if accepted is None else accepted)
+    if (places and not places & set(given)) or (of_edges and not isinstance(space, Graph)):
+        where = "grids, and these data lie on a mesh" if "domain" in places else "meshes, and these data lie on a grid"
+        raise ConfigError(f"model.name = {choice.name!r} is a model for {where}: choose another model, or other data")
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -61,13 +62,18 @@ def build_network(
         torch.set_default_dtype(before)
     if not isinstance(network, nn.Module):
         raise ConfigError(f"model.name = {choice.name!r} makes {type(network).__name__}, which is no torch.nn.Module")
-    if isinstance(domain, Graph) and of_edges:
-        return EdgeIndexLayer(domain, network)
-    if accepted is None or not accepted.isdisjoint(SPACES):
+    if isinstance(space, Graph) and of_edges:
+        return EdgeIndexLayer(space, network)
+    if places:
         return network
-    if domain.comm.size > 1:
+    if space.comm.size > 1:
         raise ConfigError(
-            f"model.name = {choice.name!r} takes no domain, so it computes on whole fields, and here {domain.comm.size} ranks share each: "
-            "build it from the layers of hpcml.models, with a parameter domain or space, or let every rank have whole fields by ranks.data"
+            f"model.name = {choice.name!r} takes no domain, so it computes on whole fields, and here {space.comm.size} ranks share each: "
+            "build it from the layers of hpcml.models, with a parameter domain, or let every rank have whole fields by ranks.data"
         )
-    return Replicated(network, domain.world_comm)
+    return Replicated(network, space.world_comm)
+
+
+def _word(space: Space) -> str:
+    """What models for this kind of space call it."""
+    return "domain" if isinstance(space, Domain) else "graph" if isinstance(space, Graph) else "space"

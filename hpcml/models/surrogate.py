@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.autocast import autocast
 from hpcml.models.spaces import spaces_of
+from hpcml.parallel.space import Space
 
 
 class Surrogate(nn.Module):
@@ -20,7 +21,8 @@ class Surrogate(nn.Module):
     in_channels, out_channels : int
         Channels of fields.
     residual : bool
-        Whether the network predicts the change of the state; the target's mean and deviation are then those of the change.
+        Whether the network predicts the change of the state, the first out_channels of its input; the target's mean and deviation are then
+        those of the change.
     precision : torch.dtype, optional
         ``torch.bfloat16`` or ``torch.float16``: the network runs under torch's autocast, in training and afterwards. Normalisation and the
         output are in the precision of the parameters all the same.
@@ -52,6 +54,11 @@ class Surrogate(nn.Module):
             self.register_buffer(f"{name}_std", torch.ones(channels))
 
     @property
+    def space(self) -> Space:
+        """Where its fields live."""
+        return spaces_of(self.network)[0]
+
+    @property
     def domain(self) -> Domain:
         """Where the fields of a network on a grid live."""
         return next(space for space in spaces_of(self.network) if isinstance(space, Domain))
@@ -68,7 +75,11 @@ class Surrogate(nn.Module):
         with autocast(x.device, self.precision):
             y = self.network((x - self._column(self.input_mean, x)) / self._column(self.input_std, x))
         y = y * self._column(self.target_std, y) + self._column(self.target_mean, y)
-        return x + y if self.residual else y
+        return self.state_in(x) + y if self.residual else y
+
+    def state_in(self, x: Tensor) -> Tensor:
+        """The channels of an input that the output has too, the first; what comes after them is given."""
+        return x.narrow(self._channel_dim, 0, len(self.target_mean)) if x.shape[self._channel_dim] > len(self.target_mean) else x
 
     def _column(self, per_channel: Tensor, like: Tensor) -> Tensor:
         return per_channel if self._channel_dim == -1 else per_channel.view(-1, *(1,) * (like.dim() - 2))

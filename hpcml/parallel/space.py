@@ -158,6 +158,12 @@ class Space(ABC):
         field = points.unflatten(1, self.local_shape)
         return field if like.dim() == self.num_dims + 2 else field[0]
 
+    def with_given(self, output: Tensor, x: Tensor) -> Tensor:
+        """What a model gave, and after it the channels that only its input ``x`` has: the input of the next step."""
+        channels = output.shape[self.channel_dim]
+        given = x.shape[self.channel_dim] - channels
+        return torch.cat([output, x.narrow(self.channel_dim, channels, given)], self.channel_dim) if given > 0 else output
+
     def global_index(self, leading: Sequence[int] = ()) -> Tensor:
         """Number of every entry of (*leading, *local_shape), as if the whole batch lay in C order on one rank.
 

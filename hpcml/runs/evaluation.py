@@ -15,12 +15,14 @@ from hpcml.core.case import Case, Ranks, Simulation
 from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.data.samples import Samples
 from hpcml.equations import build_equation
+from hpcml.fields.domain import Domain
 from hpcml.fields.grid import Grid
 from hpcml.io.checkpoint import restore
 from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
 from hpcml.io.files.replace import write_file
 from hpcml.mpi.world import World
+from hpcml.parallel.space import Space
 from hpcml.runs.equation_fields import simulated_meaning
 from hpcml.runs.experiment import load_surrogate, open_experiment
 from hpcml.runs.held_out import open_held_out
@@ -69,7 +71,7 @@ def evaluate(
             _log.warning(
                 "%s: %d of %d targets are zero everywhere, where there is no relative error: left out", name, undefined, len(found[name])
             )
-        _log.info("relative L2 error on %s, %s cells: %.4f", name, " x ".join(map(str, pairs.domain.global_shape)), errors[name])
+        _log.info("relative L2 error on %s, %s %s: %.4f", name, *_points(pairs.space), errors[name])
     path = folder / "evaluation.json"
     with together(comm, f"writing {path}"):
         if comm.rank == 0:
@@ -155,13 +157,13 @@ def _errors(case: Case, held_out: Mapping[str, Samples], state: Mapping[str, Any
     errors: dict[str, torch.Tensor] = {}
     with torch.no_grad(), PostProcessing(case.output.evaluation) as process:
         for name, pairs in held_out.items():
-            model, channels = load_surrogate(case, pairs.domain, state), _channels(pairs)
+            model, channels = load_surrogate(case, pairs.space, state), _channels(pairs)
             found = [torch.zeros(0, dtype=torch.float64)]
             for samples in torch.arange(pairs.num_samples).split(case.training.batch_size):
                 x, y = pairs.take(samples)
                 prediction = model(x)
-                found.append(relative_errors(pairs.domain, prediction, y).cpu())
-                process(Outcome(pairs.domain, folder, name, int(samples[0]), None, channels, y, prediction))
+                found.append(relative_errors(pairs.space, prediction, y).cpu())
+                process(Outcome(pairs.space, folder, name, int(samples[0]), None, channels, y, prediction))
             errors[name] = torch.cat(found)
     return errors
 
@@ -170,7 +172,12 @@ def _channels(pairs: Samples) -> tuple[str, ...]:
     """Names of the channels of a target, where they are known."""
     if pairs.meaning is None:
         return ()
-    return tuple(channel for field in pairs.meaning.targets for channel in field.channels(pairs.domain.num_dims))
+    return tuple(channel for field in pairs.meaning.targets for channel in field.channels(len(pairs.meaning.axes)))
+
+
+def _points(space: Space) -> tuple[str, str]:
+    """How many there are, and what they are called."""
+    return " x ".join(map(str, space.global_shape)), "cells" if isinstance(space, Domain) else "nodes"
 
 
 def _written(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hpcml.equations import build_equation
 from hpcml.fields.domain import Domain
 from hpcml.models.factory import build_network
 from hpcml.models.surrogate import Surrogate
+from hpcml.parallel.space import Space
 from hpcml.runs.dtype_of import dtype_of, half_of
 from hpcml.runs.equation_fields import simulated_meaning
 from hpcml.runs.held_out import open_held_out
@@ -43,15 +44,15 @@ class Experiment:
     held_out: Mapping[str, Samples]
 
     @property
-    def domain(self) -> Domain:
+    def space(self) -> Space:
         """Where the training data live."""
-        return self.train.domain
+        return self.train.space
 
     @property
     def validation(self) -> Samples:
-        """Held-out pairs on the domain of training; empty if there are none."""
-        same = (pairs for pairs in self.held_out.values() if pairs.domain.global_shape == self.domain.global_shape)
-        return next(same, Pairs.none(self.domain, self.train.num_channels))
+        """Held-out pairs on the grid or mesh of training; empty if there are none."""
+        same = (pairs for pairs in self.held_out.values() if same_points(pairs.space, self.space))
+        return next(same, Pairs.none(self.space, self.train.num_channels))
 
     def close(self) -> None:
         """Close the files that are read while training."""
@@ -65,28 +66,34 @@ class Experiment:
         -------------
         Collective.
         """
-        model = build_surrogate(self.case, self.domain, *self.train.num_channels)
+        model = build_surrogate(self.case, self.space, *self.train.num_channels)
         inputs, targets = self.train.typical()
-        model.fit_to(moments(self.domain, inputs), moments(self.domain, targets - inputs if model.residual else targets))
+        learned = targets - model.state_in(inputs) if model.residual else targets
+        model.fit_to(moments(self.space, inputs), moments(self.space, learned))
         return model
 
 
-def build_surrogate(case: Case, domain: Domain, in_channels: int, out_channels: int) -> Surrogate:
-    """Make the untrained model of a case on a domain; it predicts the change of a state where the case steps in time."""
-    network = build_network(case.model, domain, in_channels, out_channels, case.training.seed, dtype_of(case))
+def same_points(one: Space, other: Space) -> bool:
+    """Whether what lies on one space lies on the other: grids of as many cells, or one and the same graph."""
+    return one is other or (isinstance(one, Domain) and one.global_shape == other.global_shape)
+
+
+def build_surrogate(case: Case, space: Space, in_channels: int, out_channels: int) -> Surrogate:
+    """Make the untrained model of a case on a space; it predicts the change of a state where the case steps in time."""
+    network = build_network(case.model, space, in_channels, out_channels, case.training.seed, dtype_of(case))
     model = Surrogate(network, in_channels, out_channels, residual=steps_in_time(case), precision=half_of(case))
-    return model.to(domain.device, dtype_of(case))
+    return model.to(space.device, dtype_of(case))
 
 
-def load_surrogate(case: Case, domain: Domain, state: Mapping[str, Any]) -> Surrogate:
-    """Make the model of a case on any domain of any resolution, with a trained state.
+def load_surrogate(case: Case, space: Space, state: Mapping[str, Any]) -> Surrogate:
+    """Make the model of a case on a domain of any resolution, or on any graph, with a trained state.
 
     Raises
     ------
     CheckpointError
         On every rank, if the state is of another model.
     """
-    model = build_surrogate(case, domain, len(state["input_mean"]), len(state["target_mean"]))
+    model = build_surrogate(case, space, len(state["input_mean"]), len(state["target_mean"]))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -97,8 +104,13 @@ def load_surrogate(case: Case, domain: Domain, state: Mapping[str, Any]) -> Surr
 def steps_in_time(case: Case) -> bool:
     """Whether a model of the case takes a state to a later one, so that it can go on from what it predicts."""
     if isinstance(case.data, Dataset):
-        return case.data.stride > 0 and case.data.inputs == case.data.targets
+        return case.data.stride > 0 and case.data.inputs[: len(case.data.targets)] == case.data.targets and _known(case.data)
     return isinstance(case.data, Simulation) and case.equation is not None and not build_equation(case.equation).steady
+
+
+def _known(data: Dataset) -> bool:
+    """Whether the case says the targets wherever it says inputs."""
+    return bool(data.targets) or not data.inputs
 
 
 def check_steps(case: Case) -> None:
@@ -152,15 +164,15 @@ def open_experiment(case: Case, comm: MPI.Intracomm, simulated: Sequence[Path] |
         learned = read_pairs(data.train, data, case.grid, case.ranks, comm, dtype)
     else:
         learned = open_pairs(data.path, data, case.grid, case.ranks, comm, dtype, steps=steps)
-    experiment = Experiment(case, learned, open_held_out(case, data.test, learned.meaning, case.ranks, comm))
+    experiment = Experiment(case, learned, open_held_out(case, data.test, learned.meaning, case.ranks, comm, learned))
     for path, samples in experiment.held_out.items():  # now, and not after training: is there such a model at their resolution?
-        if samples.domain.global_shape != learned.domain.global_shape:
+        if not same_points(samples.space, learned.space):
             _check_model(case, samples, path)
     return experiment
 
 
 def _check_model(case: Case, samples: Samples, path: str) -> None:
     try:
-        build_surrogate(case, samples.domain, *samples.num_channels)
+        build_surrogate(case, samples.space, *samples.num_channels)
     except HpcmlError as error:
         raise type(error)(f"{path}: {error}") from None

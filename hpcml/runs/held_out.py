@@ -12,7 +12,9 @@ from hpcml.io.dataset import Meaning
 from hpcml.runs.dtype_of import dtype_of
 
 
-def open_held_out(case: Case, paths: Sequence[str], like: Meaning | None, ranks: Ranks, comm: MPI.Intracomm) -> dict[str, Samples]:
+def open_held_out(
+    case: Case, paths: Sequence[str], like: Meaning | None, ranks: Ranks, comm: MPI.Intracomm, beside: Samples | None = None
+) -> dict[str, Samples]:
     """Open files or folders whose pairs mean what those of training mean, at any resolution.
 
     Parameters
@@ -27,6 +29,8 @@ def open_held_out(case: Case, paths: Sequence[str], like: Meaning | None, ranks:
         Process grid, for each file's own cells.
     comm : MPI.Intracomm
         All ranks.
+    beside : Samples, optional
+        Those of training, whose graph is shared by what lies on the same mesh.
 
     Returns
     -------
@@ -46,4 +50,4 @@ def open_held_out(case: Case, paths: Sequence[str], like: Meaning | None, ranks:
     if isinstance(data, Tensors):
         return {path: read_pairs(path, data, case.grid, ranks, comm, dtype, like) for path in paths}
     spec = data if isinstance(data, Dataset) else Dataset(kind="dataset", path="")
-    return {path: open_pairs(path, spec, case.grid, ranks, comm, dtype, like) for path in paths}
+    return {path: open_pairs(path, spec, case.grid, ranks, comm, dtype, like, beside=beside) for path in paths}

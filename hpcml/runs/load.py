@@ -7,10 +7,13 @@ import torch
 from mpi4py import MPI
 from torch import nn
 
+from hpcml.core.case import Case, Dataset
 from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.data.mesh_space import graph_of
 from hpcml.fields.decompose import decompose
 from hpcml.fields.grid import Grid
-from hpcml.io.dataset import Meaning
+from hpcml.io.dataset import Meaning, open_dataset
+from hpcml.io.dataset.on_mesh import OnMesh
 from hpcml.mpi.call import named_call
 from hpcml.mpi.world import World, world
 from hpcml.runs.evaluation import trained
@@ -24,6 +27,7 @@ def load(
     model: nn.Module | None = None,
     *,
     shape: Sequence[int] | None = None,
+    mesh: str | Path | None = None,
     comm: World | MPI.Intracomm | None = None,
     device: torch.device | str | None = None,
 ) -> nn.Module:
@@ -37,6 +41,8 @@ def load(
         Gets the trained state; needed where the run has no case that says how to build it.
     shape : sequence of int, optional
         Cells along each dim of the whole grid, default those of training.
+    mesh : path, optional
+        Dataset whose mesh it is to compute on, default that of training, for a model of meshes.
     comm : World or MPI.Intracomm, optional
         The ranks that share a field, default all.
     device : torch.device or str, optional
@@ -45,8 +51,8 @@ def load(
     Returns
     -------
     Module
-        In evaluation mode, from this rank's blocks of fields in the data's units to such blocks. Built from a case, its attribute
-        ``domain`` scatters and gathers them.
+        In evaluation mode, from this rank's parts of fields in the data's units to such parts. Built from a case, its attribute ``space``
+        scatters and gathers them.
 
     Raises
     ------
@@ -60,7 +66,7 @@ def load(
     Examples
     --------
     >>> surrogate = load("runs/turbulence", shape=(256, 256))  # doctest: +SKIP
-    >>> later = surrogate.domain.gather(surrogate(surrogate.domain.scatter(field)))  # doctest: +SKIP
+    >>> later = surrogate.space.gather(surrogate(surrogate.space.scatter(field)))  # doctest: +SKIP
     """
     directory, ranks = RunDirectory(Path(folder)), world() if comm is None else comm
     intracomm = ranks.comm if isinstance(ranks, World) else ranks
@@ -69,16 +75,30 @@ def load(
     state, meaning = trained(directory, intracomm)
     if model is None:
         case = directory.case()
+        if (stored := _mesh_of(case, mesh, intracomm)) is not None:
+            where_to = case.ranks.model_copy(update={"data": 1})
+            return load_surrogate(case, graph_of(*stored, case.grid, where_to, ranks, device=device), state)
+        if mesh is not None:
+            raise ConfigError(f"mesh={mesh} is for models of meshes, and {folder} has learned on a grid: take shape=")
         grid = Grid(case.grid.shape, case.grid.extent, case.grid.periodic) if case.grid is not None else _grid_of(meaning, directory)
         where = grid if shape is None else Grid(tuple(shape), grid.extent, grid.periodic)
         return load_surrogate(case, decompose(where, ranks, device=device), state)
-    if shape is not None or device is not None:
-        raise ConfigError("shape= and device= are the model's own where model= is given")
+    if shape is not None or mesh is not None or device is not None:
+        raise ConfigError("shape=, mesh= and device= are the model's own where model= is given")
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{directory.checkpoints} is of another model: {error}") from None
     return model.eval()
+
+
+def _mesh_of(case: Case, mesh: str | Path | None, comm: MPI.Intracomm) -> tuple[Path, OnMesh] | None:
+    """Dataset that has the mesh, and what it holds, if the case is one of meshes."""
+    path = mesh or (case.data.path if isinstance(case.data, Dataset) and case.data.layout is None and case.grid is None else None)
+    if path is None or not (mesh or Path(path).exists()):
+        return None
+    with open_dataset(path, comm) as dataset:
+        return (Path(path), dataset.description) if isinstance(dataset.description, OnMesh) else None
 
 
 def _grid_of(meaning: Meaning | None, directory: RunDirectory) -> Grid:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from hpcml.core.options import Choice, build_function
-from hpcml.fields.domain import Domain
+from hpcml.parallel.space import Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Outcome:
 
     Attributes
     ----------
-    domain : Domain
-        Where the fields live; ``domain.gather`` makes whole fields of blocks.
+    space : Domain or Graph
+        Where the fields live; ``space.gather`` makes whole fields of this rank's part.
     folder : Path
         Run directory, to write what one likes in; from rank 0, or every rank a file of its own.
     source : str
@@ -31,10 +31,10 @@ class Outcome:
     channels : tuple of str
         Names of the channels; none where data do not say.
     truth, prediction : Tensor
-        (sample, channel, *local_shape), in the units of the data.
+        (sample, channel, *local_shape) on a grid, (sample, node, channel) on a mesh, in the units of the data.
     """
 
-    domain: Domain
+    space: Space
     folder: Path
     source: str
     step: int

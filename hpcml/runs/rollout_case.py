@@ -11,10 +11,10 @@ from torch import Tensor
 
 from hpcml.core.case import Case
 from hpcml.data.case_device import bind_case
-from hpcml.fields.domain import Domain
 from hpcml.io.files.agree import together
 from hpcml.io.files.replace import write_file
 from hpcml.mpi.world import World
+from hpcml.parallel.space import Space
 from hpcml.runs.evaluation import trained
 from hpcml.runs.experiment import load_surrogate
 from hpcml.runs.outcome import Outcome, PostProcessing
@@ -35,7 +35,7 @@ def rollout_case(folder: Path, world: World, steps: int | None = None, most: int
     ----------
     folder : Path
         Run directory of a trained case that steps in time. Gets ``snapshots/rollout.h5``, step by step, with ``truth_CHANNEL`` and
-        ``prediction_CHANNEL`` for each channel, (time, sample, *grid), and ``rollout.json`` with the errors.
+        ``prediction_CHANNEL`` for each channel, (time, sample, *grid) or (time, sample, node), and ``rollout.json`` with the errors.
     world : World
         All ranks; their number may differ from that of the training.
     steps : int, optional
@@ -64,9 +64,9 @@ def rollout_case(folder: Path, world: World, steps: int | None = None, most: int
     with run_log(directory, world, bind_case(case.ranks, world)):
         state, meaning = trained(directory, world.comm)
         truth = held_out_truth(case, world.comm, steps, most, meaning)
-        model = load_surrogate(case, truth.domain, state)
+        model = load_surrogate(case, truth.space, state)
         with PostProcessing(case.output.rollout) as process:
-            errors = _roll_out(directory, case, truth, NeuralSolver(model, truth.domain), process)
+            errors = _roll_out(directory, case, truth, NeuralSolver(model, truth.space), process)
         with together(world.comm, f"writing {directory.path / 'rollout.json'}"):
             if world.rank == 0:
                 write_file(directory.path / "rollout.json", (json.dumps(_shown(errors), indent=2) + "\n").encode())
@@ -74,7 +74,7 @@ def rollout_case(folder: Path, world: World, steps: int | None = None, most: int
             ours, idle = errors["model"][step - 1], errors["persistence"][step - 1]
             ratio = idle / ours if ours else math.inf
             _log.info("step %d: relative L2 error %.4f, persistence %.4f, %.1f times better", step, ours, idle, ratio)
-        truth.domain.close()
+        truth.space.close()
     return errors
 
 
@@ -83,22 +83,25 @@ def _roll_out(directory: RunDirectory, case: Case, truth: Truth, solver: NeuralS
     """Step on beside the truth; write both as they come and keep neither."""
     first = next(truth.states)
     pairs = zip(truth.times, chain([first], truth.states), solver.snapshots(first, len(truth.times) - 1), strict=True)
+    space, dim = truth.space, truth.space.channel_dim
     variables = {f"{kind}_{channel}": channel for kind in ("truth", "prediction") for channel in truth.channels}
     errors: dict[str, list[float]] = {"model": [], "persistence": []}
-    with TrajectoryWriter(directory.snapshots / "rollout.h5", case, truth.domain, variables, len(first)) as writer:
-        for step, (time, true, predicted) in enumerate(pairs):
+    with TrajectoryWriter(directory.snapshots / "rollout.h5", case, truth.geometry, space.comm, variables, len(first)) as writer:
+        first = first.narrow(dim, 0, len(truth.channels))
+        for step, (time, *states) in enumerate(pairs):
+            true, predicted = (state.narrow(dim, 0, len(truth.channels)) for state in states)
             if step % case.snapshots.every == 0:
-                writer.write(time, dict(zip(variables, [*true.unbind(1), *predicted.unbind(1)], strict=True)))
-            process(Outcome(truth.domain, directory.path, "rollout", step, time, truth.channels, true, predicted))
+                writer.write(time, dict(zip(variables, [*true.unbind(dim), *predicted.unbind(dim)], strict=True)))
+            process(Outcome(space, directory.path, "rollout", step, time, truth.channels, true, predicted))
             if step:
-                errors["model"].append(_error(truth.domain, predicted, true))
-                errors["persistence"].append(_error(truth.domain, first, true))
+                errors["model"].append(_error(space, predicted, true))
+                errors["persistence"].append(_error(space, first, true))
     return errors
 
 
-def _error(domain: Domain, prediction: Tensor, truth: Tensor) -> float:
-    """Relative L2 error over channels and the grid, mean over samples."""
-    return mean_of_defined(relative_errors(domain, prediction, truth))[0]
+def _error(space: Space, prediction: Tensor, truth: Tensor) -> float:
+    """Relative L2 error over channels and points, mean over samples."""
+    return mean_of_defined(relative_errors(space, prediction, truth))[0]
 
 
 def _shown(errors: dict[str, list[float]]) -> dict[str, list[float | None]]:

@@ -17,7 +17,7 @@ from hpcml.io.files.agree import together
 from hpcml.mpi import StopSignal
 from hpcml.mpi.world import World
 from hpcml.runs.generate import generate, origin_of
-from hpcml.runs.trajectory_writer import TrajectoryWriter
+from hpcml.runs.trajectory_writer import TrajectoryWriter, grid_geometry
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def write_snapshots(case: Case, path: Path, snapshots: Path, world: World) -> No
     with domain, open_dataset(path, world.comm) as dataset:
         space = dataset.description
         names = {name: name for name in space.channels}
-        with TrajectoryWriter(snapshots, case, domain, names, space.num_trajectories) as writer:
+        with TrajectoryWriter(snapshots, case, grid_geometry(domain), domain.comm, names, space.num_trajectories) as writer:
             for number, time in enumerate(space.times):
                 read = [dataset.read(run, range(number, number + 1), domain.block)[0] for run in range(space.num_trajectories)]
                 states = torch.stack([torch.as_tensor(state) for state in read])

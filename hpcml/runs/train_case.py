@@ -81,7 +81,7 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
             if case.snapshots.simulation:
                 write_snapshots(case, simulated[0], directory.snapshots / "simulation.h5", world)
         experiment = open_experiment(case, world.comm, simulated)
-        stack.enter_context(experiment.domain)
+        stack.enter_context(experiment.space)
         stack.callback(experiment.close)
         trainer = _fit(experiment, directory, checkpointer, stop, world)
         if trainer.stopped:
@@ -107,8 +107,8 @@ def _fit(experiment: Experiment, directory: RunDirectory, checkpointer: Checkpoi
         check = lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True)  # noqa: E731
         checkpointer.register("meaning", meaning.to_state, check, required=False)
     restored = checkpointer.restore()
-    size, samples, domain = _size(model), experiment.train.num_samples, experiment.domain
-    _log.info("%s: %d samples on %s, %d groups, %d parameters", directory.path, samples, domain, domain.num_data, size)
+    size, samples, space = _size(model), experiment.train.num_samples, experiment.space
+    _log.info("%s: %d samples on %s, %d groups, %d parameters", directory.path, samples, space, space.num_data, size)
     if restored is None and training.init_from is not None:
         take_over(model, training.init_from, world.comm)
     if restored is not None:

@@ -2,21 +2,28 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.case import Case, Dataset, Ranks, Simulation
 from hpcml.core.errors import ConfigError
+from hpcml.data.mesh_space import mesh_rows
 from hpcml.data.stored_pairs import StoredPairs, open_pairs
 from hpcml.data.tensor_files import domain_of
 from hpcml.equations import build_equation
-from hpcml.fields.domain import Domain
+from hpcml.graphs.graph import Graph
+from hpcml.graphs.shown_mesh import shown_mesh
+from hpcml.io import Geometry
 from hpcml.io.dataset import Meaning
+from hpcml.io.dataset.on_mesh import OnMesh
+from hpcml.parallel.space import Space
 from hpcml.runs.dtype_of import dtype_of
 from hpcml.runs.equation_fields import simulated_meaning
 from hpcml.runs.experiment import steps_in_time
 from hpcml.runs.simulation import snapshot_time, trajectories
+from hpcml.runs.trajectory_writer import grid_geometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +32,20 @@ class Truth:
 
     Attributes
     ----------
-    domain : Domain
+    space : Domain or Graph
         Where they live, on all ranks.
+    geometry : Geometry
+        The same for the files that show it.
     channels : tuple of str
-        Names.
+        Names of what is predicted, the first of each state; those after them are given.
     times : tuple of float
         Time of each state.
     states : iterator of Tensor
-        (trajectory, channel, *local_shape), each made or read when it is asked for.
+        (trajectory, channel, *local_shape) on a grid, (trajectory, node, channel) on a mesh, each made or read when it is asked for.
     """
 
-    domain: Domain
+    space: Space
+    geometry: Geometry
     channels: tuple[str, ...]
     times: tuple[float, ...]
     states: Iterator[Tensor]
@@ -82,7 +92,8 @@ def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None
     samples = range(case.data.trajectories, case.data.trajectories + count)
     times = tuple(snapshot_time(case.data, step) for step in range(steps + 1))
     states = trajectories(equation, case.data, domain, samples, steps + 1, solver=case.solver)
-    return Truth(domain, equation.channels(domain.num_dims), times, (state.to(dtype_of(case)) for state in states))
+    channels = equation.channels(domain.num_dims)
+    return Truth(domain, grid_geometry(domain), channels, times, (state.to(dtype_of(case)) for state in states))
 
 
 def _stored(case: Case, data: Dataset, ranks: Ranks, comm: MPI.Intracomm, steps: int, most: int | None, like: Meaning | None) -> Truth:
@@ -96,9 +107,21 @@ def _stored(case: Case, data: Dataset, ranks: Ranks, comm: MPI.Intracomm, steps:
             f"{data.test[0]} has {space.num_times} times, enough to compare {there} steps of data.stride = {stride}, got {steps}: "
             f"take --steps {there}"
         )
+    if varying := [entry.name for entry in pairs.meaning.conditions if entry.varies_in_time]:
+        raise ConfigError(
+            f"{data.test[0]}: {', '.join(varying)} are inputs that vary in time and are not predicted: nothing can go on from there"
+        )
     count = min(space.num_trajectories, most or space.num_trajectories)
     times = tuple(space.times[step * stride] for step in range(steps + 1))
-    return Truth(pairs.domain, pairs.input_names, times, _read(pairs, range(count), range(0, steps * stride + 1, stride)))
+    states = _read(pairs, range(count), range(0, steps * stride + 1, stride))
+    return Truth(pairs.space, _geometry(pairs, Path(data.test[0])), pairs.target_names, times, states)
+
+
+def _geometry(pairs: StoredPairs, path: Path) -> Geometry:
+    space, mesh = pairs.space, pairs.dataset.description
+    if isinstance(space, Graph) and isinstance(mesh, OnMesh):
+        return shown_mesh(space, mesh_rows(path, mesh, space.comm).cells)
+    return grid_geometry(pairs.domain)
 
 
 def _read(pairs: StoredPairs, trajectories: range, times: range) -> Iterator[Tensor]:

@@ -44,7 +44,7 @@ class DarcySolver(Solver):
     def __init__(self, equation: Darcy, domain: Domain, source: Tensor | None = None, tolerance: float = 1e-10) -> None:
         equation.check(domain)
         self.equation = equation
-        self.domain = domain
+        self.space = self.domain = domain
         self.source = torch.tensor(equation.source, dtype=torch.float64) if source is None else source
         self.tolerance = tolerance
 

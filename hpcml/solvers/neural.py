@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from hpcml.core.errors import ShapeError
-from hpcml.fields.domain import Domain
+from hpcml.parallel.space import Space
 from hpcml.solvers.solver import Solver
 
 
@@ -15,9 +15,9 @@ class NeuralSolver(Solver):
     Parameters
     ----------
     model : Module
-        From (batch, channel, *local_shape) to the same shape; built from the layers of `hpcml.models` it runs on any number of ranks.
-        Normalisation belongs to the model.
-    domain : Domain
+        From (batch, channel, *local_shape), or as the space has it, to the same shape, or to its first channels: those after them are
+        given, and stay. Built from the layers of `hpcml.models` it runs on any number of ranks. Normalisation belongs to the model.
+    space : Space
         The one that the model was built with.
     residual : bool
         Whether the model gives the change of the state.
@@ -25,7 +25,7 @@ class NeuralSolver(Solver):
     Raises
     ------
     ShapeError
-        At a step, when the model returns another shape than it was given: such a model cannot step on from its own output.
+        At a step, when the model returns another shape than it was given, or more channels: it cannot step on from its own output.
 
     Communication
     -------------
@@ -41,16 +41,17 @@ class NeuralSolver(Solver):
     tensor([1., 2., 4., 8.])
     """
 
-    def __init__(self, model: nn.Module, domain: Domain, residual: bool = False) -> None:
+    def __init__(self, model: nn.Module, space: Space, residual: bool = False) -> None:
         self.model = model
-        self.domain = domain
+        self.space = space
         self.residual = residual
 
     def advance(self, inner: Tensor) -> Tensor:
-        output = self.model(inner)
-        if output.shape != inner.shape:
+        output, dim = self.model(inner), self.space.channel_dim
+        state = inner.narrow(dim, 0, min(output.shape[dim], inner.shape[dim])) if output.dim() == inner.dim() else inner
+        if output.shape != state.shape:
             raise ShapeError(
                 f"a model that steps must return the shape of its input, {tuple(inner.shape)}, got {tuple(output.shape)} on rank "
-                f"{self.domain.comm.rank}: train it from one state to the next"
+                f"{self.space.comm.rank}: train it from one state to the next"
             )
-        return inner + output if self.residual else output
+        return self.space.with_given(state + output if self.residual else output, inner)

@@ -78,7 +78,7 @@ class RungeKutta(Solver):
         if not dt > 0:
             raise ConfigError(f"a step in time must be positive, got dt = {dt}")
         self.equation = equation
-        self.domain = domain
+        self.space = self.domain = domain
         self.dt = dt
         self.tableau = tableau
 

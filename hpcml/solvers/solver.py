@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from hpcml.core.errors import SolverError
-from hpcml.fields.domain import Domain
 from hpcml.mpi.reductions import all_min
+from hpcml.parallel.space import Space
 
 TOLERATED = 1.25
 """How much longer than ``stable_step`` a step may be: the margin that every equation's leaves, so that a flow may gain some speed."""
@@ -28,8 +28,8 @@ class Solver(ABC):
 
     Attributes
     ----------
-    domain : Domain
-        Where states live: tensors (batch, channel, *local_shape). Samples of a batch do not influence one another.
+    space : Space
+        Where states live: tensors (batch, channel, *local_shape) on a grid. Samples of a batch do not influence one another.
     dt : float
         Step in time; 0 for a solver that has none.
 
@@ -38,7 +38,7 @@ class Solver(ABC):
     Steps are differentiable unless a solver says otherwise: wrap long rollouts in ``torch.no_grad()`` to save memory.
     """
 
-    domain: Domain
+    space: Space
     dt: float = 0.0
 
     @abstractmethod
@@ -138,7 +138,7 @@ class Solver(ABC):
             )
 
     def _agree_finite(self, first_bad: Tensor) -> None:
-        comm = self.domain.world_comm
+        comm = self.space.world_comm
         step = int(all_min(first_bad, comm))
         if step < NEVER:
             when = f"after step {step}" if step else "before the first step"

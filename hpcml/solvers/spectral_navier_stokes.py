@@ -58,7 +58,7 @@ class SpectralNavierStokes(Solver):
         if not dt > 0:
             raise ConfigError(f"a step in time must be positive, got dt = {dt}")
         self.equation = equation
-        self.domain = domain
+        self.space = self.domain = domain
         self.dt = dt
         self.transform = Dealiased(domain)
         self._half_decay = torch.exp(0.5 * dt * equation.decay(self.transform))

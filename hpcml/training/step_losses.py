@@ -16,7 +16,7 @@ def step_losses(model: nn.Module, loss: Loss, space: Space, x: Tensor, y: Tensor
     Parameters
     ----------
     model : Module
-        Gives fields like those that it is given, where there are several steps.
+        Gives fields like those that it is given, where there are several steps, or their first channels; those after them then stay.
     loss : callable
         ``loss(space, prediction, target)``.
     space : Space
@@ -48,12 +48,13 @@ def step_losses(model: nn.Module, loss: Loss, space: Space, x: Tensor, y: Tensor
         return
     terms = []
     for target in y.unbind(1):
-        x = model(x)
-        term = loss(space, x, target) / y.shape[1]
+        output = model(x)
+        term = loss(space, output, target) / y.shape[1]
         if push_forward:
             yield term
-            x = x.detach()
+            output = output.detach()
         else:
             terms.append(term)
+        x = space.with_given(output, x)
     if terms:
         yield sum(terms[1:], start=terms[0])

@@ -209,6 +209,17 @@ def on_ring(build):
     return make
 
 
+def whole_field(act):
+    """Something done to a field on a graph that one rank has, or shall have."""
+
+    def make(setting):
+        graph = ring(setting)
+        whole = torch.ones(graph.num_points_global, 2, requires_grad=True)
+        return lambda: act(graph, torch.ones(3, 2, requires_grad=True), whole if setting.comm.rank == 0 else None)
+
+    return make
+
+
 def tiled(setting):
     tiles, w = parallel.Tiles(setting.comm.Dup(), 5), torch.ones(3, requires_grad=True)
     return lambda: torch.stack(tiles.total_of(tiles.spread(w)[0]))
@@ -221,6 +232,15 @@ def tiled_network(setting):
     graph = Graph.deal(nodes[:, None].astype(float), edges, setting.comm, same_bits=True)
     model, x = MeshGraphNet(graph, 2, 2, channels=4, steps=1), torch.ones(len(graph.nodes), 2, requires_grad=True)
     return lambda: model(x)
+
+
+MESH = structured((4, 4), (1.0, 1.0))
+
+
+def on_one_rank(setting):
+    """Points and cells of a mesh, all of them read by the first rank."""
+    cut = slice(None) if setting.comm.rank == 0 else slice(0)
+    return MESH.points[cut], {kind: corners[cut] for kind, corners in MESH.cells.items()}
 
 
 def points(setting):
@@ -238,7 +258,7 @@ FUNCTIONS = {
     "Tiles.spread": made(tiled, "Tiles.total_of", "Tiles.spread", differentiable=True),
     "MeshGraphNet same bits": made(tiled_network, "MeshGraphNet", differentiable=True),
     "sum_points": function(lambda d, x: parallel.sum_points(d, d.comm, lambda u: [u.sum((2, 3))], x)[0], "sum_points", local=("backward",)),
-    "MeshGraph.of": plain(lambda s: MeshGraph.of(structured((3, 3), (1.0, 1.0)), s.comm), "MeshGraph.of"),
+    "MeshGraph.of": plain(lambda s: MeshGraph.of(MESH, s.comm), "MeshGraph.of"),
     "Within": plain(lambda s: Within(0.5)(*points(s), s.comm), "Within"),
     "Cloud.of": plain(lambda s: Cloud.of(points(s)[0], Within(0.5), s.comm), "Cloud.of"),
     "Cloud.move": made(moving, "Cloud.move"),
@@ -258,6 +278,9 @@ FUNCTIONS = {
         *("GraphAttention", "MeshTransformer", "with_ghosts", "replicated", "check_parameters"),
         differentiable=True,
     ),
+    "Graph.gather": made(whole_field(lambda graph, x, whole: graph.gather(x)), "gather", differentiable=True),
+    "Graph.scatter": made(whole_field(lambda graph, x, whole: graph.scatter(whole)), "scatter", differentiable=True),
+    "MeshGraph.deal": plain(lambda s: MeshGraph.deal(*on_one_rank(s), s.comm), "deal"),
     "FNO": made(network(FNO, modes=3, layers=1), "SpectralConv", "ChannelMLP", "replicated", "check_parameters", differentiable=True),
     "PhysicsAttentionNet": made(
         network(PhysicsAttentionNet, layers=1, heads=2, slices=3), "PhysicsAttention", "replicated", "check_parameters", differentiable=True

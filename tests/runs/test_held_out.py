@@ -52,7 +52,7 @@ def case_of(path, *test, stride=1, **tables):
 
 def error_on(spec, path, comm, tmp_path):
     """Of an untrained model, which the case makes alike each time."""
-    with open_experiment(spec, comm).domain:
+    with open_experiment(spec, comm).space:
         experiment = open_experiment(spec, comm)
         held_out = open_held_out(spec, [path], experiment.train.meaning, case.Ranks(), comm)
         return evaluate(spec, held_out, experiment.surrogate().state_dict(), tmp_path, comm)[path]
@@ -159,7 +159,7 @@ def test_a_model_that_cannot_be_at_the_resolution_of_held_out_data_is_known_befo
 def test_the_table_grid_says_what_the_file_says(grid, message, tmp_path, comm):
     train = written(tmp_path / "train.hdf5", base())
     if message is None:
-        assert open_experiment(case_of(train, grid=grid), comm).domain.grid.extent == (1.0, 0.75)
+        assert open_experiment(case_of(train, grid=grid), comm).train.domain.grid.extent == (1.0, 0.75)
     else:
         with pytest.raises(ConfigError, match=message):
             open_experiment(case_of(train, grid=grid), comm)

@@ -12,7 +12,7 @@ class Doubling(Solver):
     """Doubles, in a representation that is the state plus one; counts how often it goes there and back."""
 
     def __init__(self, domain, poison=None):
-        self.domain, self.poison, self.steps, self.moves = domain, poison, 0, 0
+        self.space, self.poison, self.steps, self.moves = domain, poison, 0, 0
 
     def enter(self, state):
         self.moves += 1

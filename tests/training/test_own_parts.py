@@ -54,8 +54,8 @@ class Decay(Equation):
 def errors(outcome):
     from hpcml.training.relative_error import relative_errors
 
-    found = relative_errors(outcome.domain, outcome.prediction, outcome.truth).mean()
-    if outcome.domain.comm.rank == 0:
+    found = relative_errors(outcome.space, outcome.prediction, outcome.truth).mean()
+    if outcome.space.comm.rank == 0:
         with (outcome.folder / "errors.txt").open("a") as file:
             print(outcome.source, *outcome.channels, float(found), file=file)
 

@@ -10,5 +10,6 @@ from hpcml.io.dataset.create import create_dataset
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description, Field
 from hpcml.io.dataset.meaning import Meaning
+from hpcml.io.dataset.mesh_rows import MeshRows
 
-__all__ = ["Dataset", "Description", "Field", "Meaning", "convert", "create_dataset", "open_dataset"]
+__all__ = ["Dataset", "Description", "Field", "Meaning", "MeshRows", "convert", "create_dataset", "open_dataset"]

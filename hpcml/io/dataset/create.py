@@ -9,12 +9,20 @@ from hpcml.core.errors import ConfigError
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import create_file
+from hpcml.io.dataset.mesh_rows import MeshRows, write_rows
 from hpcml.io.files.agree import together
 from hpcml.mpi.call import named_call
 
 
 @named_call
-def create_dataset(path: str | os.PathLike[str], layout: str, description: Description, comm: MPI.Intracomm = MPI.COMM_SELF) -> Dataset:
+def create_dataset(
+    path: str | os.PathLike[str],
+    layout: str,
+    description: Description,
+    comm: MPI.Intracomm = MPI.COMM_SELF,
+    *,
+    mesh: MeshRows | None = None,
+) -> Dataset:
     """Make a file for values that ranks then write, each its own part.
 
     Parameters
@@ -22,11 +30,13 @@ def create_dataset(path: str | os.PathLike[str], layout: str, description: Descr
     path : str or path
         File that does not exist yet.
     layout : str
-        ``the-well``, ``pdebench`` or ``pdebench-groups``.
+        ``the-well``, ``pdebench``, ``pdebench-groups`` or ``mesh``.
     description : Description
         Index space.
     comm : MPI.Intracomm
         All ranks that write.
+    mesh : MeshRows, optional
+        For the layout ``mesh``, this rank's rows of the mesh; its method ``describe`` gives the description.
 
     Returns
     -------
@@ -59,4 +69,6 @@ def create_dataset(path: str | os.PathLike[str], layout: str, description: Descr
                 raise ConfigError(f"{path} exists already: remove it, or choose another name")
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             create_file(Path(path), layout, description)
+    if mesh is not None:
+        write_rows(Path(path), mesh, comm)
     return open_dataset(path, comm, writable=True)

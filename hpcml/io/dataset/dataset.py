@@ -29,7 +29,7 @@ class Dataset:
     description : Description
         The index space: trajectories, times, fields, grid.
     layout : str
-        Of the files: ``the-well``, ``pdebench`` (one array per field) or ``pdebench-groups`` (one group per trajectory).
+        Of the files: ``the-well``, ``pdebench`` (one array per field), ``pdebench-groups`` (one group per trajectory) or ``mesh``.
 
     Notes
     -----
@@ -145,7 +145,7 @@ class Dataset:
         inside = [
             0 <= trajectory < space.num_trajectories,
             all(0 <= t < space.num_times for t in times),
-            len(block) == space.num_dims and all(0 <= r.start <= r.stop <= n for r, n in zip(block, space.grid_shape, strict=True)),
+            len(block) == len(space.grid_shape) and all(0 <= r.start <= r.stop <= n for r, n in zip(block, space.grid_shape, strict=True)),
         ]
         if not all(inside):
             raise ShapeError(

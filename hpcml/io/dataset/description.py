@@ -66,6 +66,8 @@ class Description:
         Of times and coordinates; empty if nothing is known.
     located : bool
         Whether the coordinates are the file's own; if not, cells one unit wide stand for them.
+    fingerprint : str
+        Of the mesh that the cells are nodes of; see `hpcml.io.dataset.on_mesh.OnMesh`.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Description:
     time_unit: str = ""
     length_unit: str = ""
     located: bool = True
+    fingerprint: str = ""
 
     @property
     def num_dims(self) -> int:

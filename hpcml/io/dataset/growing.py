@@ -15,6 +15,7 @@ from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import create_file
+from hpcml.io.dataset.mesh_rows import MeshRows, write_rows
 from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.regular import read_regular
@@ -51,10 +52,12 @@ class GrowingDataset:
     comm : MPI.Intracomm
         All ranks that write.
     layout : str
-        ``the-well``, ``pdebench`` or ``pdebench-groups``.
+        ``the-well``, ``pdebench``, ``pdebench-groups`` or ``mesh``.
     work : Path, optional
         Folder for what is unfinished, removed in the end; `origin` is then kept there and does not go into the file. By default all is
         beside the file.
+    mesh : MeshRows, optional
+        This rank's rows of the mesh that the fields lie on.
 
     Attributes
     ----------
@@ -79,7 +82,14 @@ class GrowingDataset:
 
     @named_call
     def __init__(
-        self, path: Path, description: Description, origin: str, comm: MPI.Intracomm, layout: str = "the-well", work: Path | None = None
+        self,
+        path: Path,
+        description: Description,
+        origin: str,
+        comm: MPI.Intracomm,
+        layout: str = "the-well",
+        work: Path | None = None,
+        mesh: MeshRows | None = None,
     ) -> None:
         comm = patient(comm)
         watch_launcher()  # without it nobody may ever end this process, which has the file
@@ -96,6 +106,8 @@ class GrowingDataset:
                     missing = self._begin(description, origin)
             self.missing = comm.bcast(missing)
             if self.missing:
+                if mesh is not None:
+                    write_rows(self._partial, mesh, comm)
                 self._dataset = open_dataset(self._partial, comm, writable=True)
         except BaseException:
             self._unlock()

@@ -37,10 +37,15 @@ def join(files: Sequence[Path], found: Sequence[Found]) -> Found:
             raise CheckpointError(str(error)) from None
         arranged = _arranged(space, other, own)
         alike = map(same_times, space.coordinates, other.coordinates)
-        if kind != layout or not all(alike) or list(map(_axes, arranged)) != list(map(_axes, variables)):
+        if (
+            kind != layout
+            or not all(alike)
+            or other.fingerprint != space.fingerprint
+            or list(map(_axes, arranged)) != list(map(_axes, variables))
+        ):
             raise CheckpointError(
                 f"{path} does not go with {files[0]}: it is of another layout, stores its fields along other axes or has its cells "
-                "elsewhere; a folder holds one dataset"
+                "elsewhere; a folder holds one dataset, on one grid or one mesh"
             )
         parts.append(arranged)
     merged = tuple(

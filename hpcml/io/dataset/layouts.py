@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 
 from hpcml.core.errors import CheckpointError, ConfigError
-from hpcml.io.dataset import pdebench, pdebench_groups, pdebench_incompressible, the_well
+from hpcml.io.dataset import on_mesh, pdebench, pdebench_groups, pdebench_incompressible, the_well
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.join import Found, join
 from hpcml.io.files.confined_file import ConfinedFile
@@ -16,7 +16,7 @@ VERSION_ATTRIBUTE = "hpcml_dataset_version"
 VERSION = 1
 """Of what hpcml adds to the layouts; the layouts themselves have none."""
 
-_KNOWN = (the_well.LAYOUT, pdebench.LAYOUT, pdebench_groups.LAYOUT, pdebench_incompressible.LAYOUT)
+_KNOWN = (the_well.LAYOUT, pdebench.LAYOUT, pdebench_groups.LAYOUT, pdebench_incompressible.LAYOUT, on_mesh.LAYOUT)
 
 SUFFIXES = (".hdf5", ".h5")
 """Of files that a folder is searched for."""

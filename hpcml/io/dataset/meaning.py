@@ -66,6 +66,12 @@ class Meaning:
         return self.times[-1] - self.times[0] if self.times else 0.0
 
     @property
+    def conditions(self) -> tuple[Field, ...]:
+        """Inputs that are given beside those to be predicted, after them; none where the inputs do not begin with the targets."""
+        count = len(self.targets)
+        return self.inputs[count:] if self.inputs[:count] == self.targets else ()
+
+    @property
     def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Of inputs and targets."""
         return tuple(entry.name for entry in self.inputs), tuple(entry.name for entry in self.targets)

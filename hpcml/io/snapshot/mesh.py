@@ -13,6 +13,7 @@ from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
 
 _KINDS = {
+    "vertex": ((1, 1), 1),
     "line": ((2, 2), 2),
     "triangle": ((4,), 3),
     "quadrilateral": ((5,), 4),
@@ -21,14 +22,14 @@ _KINDS = {
     "wedge": ((8,), 6),
     "hexahedron": ((9,), 8),
 }
-"""How XDMF begins each kind of cell, a line with the number of its points, and how many points follow."""
+"""How XDMF begins each kind of cell, a vertex or line with the number of its points, and how many points follow."""
+CORNERS = {kind: size for kind, (_, size) in _KINDS.items()}
+"""Points of each kind of cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """One rank's part of a mesh of lines, triangles, quadrilaterals, tetrahedra, pyramids, wedges, hexahedra, in any mixture. A `Geometry`.
-
-    Made by `joined`.
+    """One rank's part of a mesh of cells of the kinds in `CORNERS`, in any mixture. A `Geometry`; made by `joined`.
 
     Values sit at ``points``, where a `Field` says nothing else, or in ``cells``. Points and cells are numbered through the ranks: those of
     rank 0 come first, then those of rank 1. A point that several ranks know is written by one of them, the others refer to its number. The
@@ -69,9 +70,8 @@ class Mesh:
         points : ndarray
             (point, 2 or 3): the positions of the points that this rank writes; there may be none.
         cells : mapping of str to ndarray
-            For ``line``, ``triangle``, ``quadrilateral``, ``tetrahedron``, ``pyramid``, ``wedge``, ``hexahedron`` the global numbers of the
-            points, in VTK's order, of each cell that this rank writes, (cell, point); there may be none. Values in cells come in this
-            order, kind after kind.
+            For each kind, one of `CORNERS`, the global numbers of the points, in VTK's order, of the cells that this rank writes,
+            (cell, corner); there may be none. Values in cells come in this order, kind after kind.
         comm : mpi4py.MPI.Intracomm
             The ranks.
 

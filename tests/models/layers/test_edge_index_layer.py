@@ -176,7 +176,7 @@ def test_a_case_names_it_by_its_import_path(name, monkeypatch):
         model = build_network(Choice(name=f"layers_of_mine:{kind.__name__}"), graph, CHANNELS, 6)
         assert isinstance(model, EdgeIndexLayer) and isinstance(model.module, kind)
         assert model(torch.zeros(2, NODES, CHANNELS)).shape == (2, NODES, 6)
-        with pytest.raises(ConfigError, match="needs the data of a mesh"):
+        with pytest.raises(ConfigError, match="is a model for meshes, and these data lie on a grid"):
             build_network(Choice(name=f"layers_of_mine:{kind.__name__}"), domain, CHANNELS, 6)
 
 

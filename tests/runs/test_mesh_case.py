@@ -1,0 +1,122 @@
+"""A case whose data lie on a mesh: every command does with it what it does with one on a grid, on any number of ranks."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mpi4py import MPI
+
+import hpcml
+from hpcml.cli.picture import draw_picture, read_rollout
+from hpcml.core.case import Case
+from hpcml.core.errors import ConfigError
+from hpcml.core.named import complete_config
+from hpcml.graphs import triangulated
+from hpcml.io.dataset import Field, MeshRows, create_dataset
+from hpcml.mpi.world import World
+from hpcml.runs.evaluation import evaluate_run
+from hpcml.runs.experiment import open_experiment
+from hpcml.runs.rollout_case import rollout_case
+from hpcml.runs.run_directory import RunDirectory
+from hpcml.runs.train_case import train_case
+
+NODES, TIMES = 70, 6
+ROUND_OFF = {"rtol": 1e-8, "atol": 1e-10}
+"""Of some updates in float64, which magnify that of sums over ranks."""
+
+
+def mesh_of():
+    return triangulated(np.random.default_rng(5).random((NODES, 2)))
+
+
+def write(path, comm, trajectories, seed=0, fields=("height", "wall")):
+    """Waves over random triangles, and which nodes are near the boundary; every rank makes them, the first writes."""
+    mesh = mesh_of()
+    rows = MeshRows(mesh.points, mesh.edges(), mesh.cells)
+    entries = [Field("height", unit="m"), Field("wall", varies_in_time=False), Field("wind")]
+    entries = [entry for entry in entries if entry.name in fields]
+    if comm.rank == 0:
+        space = rows.describe("waves", entries, trajectories, np.arange(TIMES) * 0.1, MPI.COMM_SELF)
+        with create_dataset(path, "mesh", space, mesh=rows) as dataset:
+            for trajectory in range(trajectories):
+                phase = np.random.default_rng([seed, trajectory]).random() + np.arange(TIMES)[:, None] * 0.3
+                height = np.sin(mesh.points @ [3.0, 2.0] + phase)
+                values = {"height": height, "wall": np.broadcast_to(mesh.node_types, height.shape), "wind": height**2}
+                dataset.write(trajectory, 0, np.stack([values[entry.name] for entry in entries], 1))
+    comm.Barrier()
+    return str(path)
+
+
+def case_of(train, test=(), *, model=None, grid=None, **training):
+    tables = {
+        "data": {"kind": "dataset", "path": train, "test": list(test), "inputs": ["height", "wall"], "targets": ["height"]},
+        "model": model or {"name": "mesh_graph_net", "channels": 6, "steps": 2, "hidden_layers": 1},
+        "training": {"epochs": 2, "batch_size": 4, "dtype": "float64", **training},
+        "output": {"rollout_steps": 4},
+    }
+    return complete_config(tables | ({"grid": grid} if grid else {}), Case, "case")
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_it_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_path):
+    comm = world.comm
+    train, test = write(shared_path / "train.h5", comm, 3), write(shared_path / "test.h5", comm, 2, seed=1)
+    case = case_of(train, [test], steps=2)
+    errors = train_case(case, shared_path / "run", world)
+    rolled = rollout_case(shared_path / "run", world)
+    assert evaluate_run(RunDirectory(shared_path / "run"), world) == errors
+    expected = None
+    if comm.rank == 0:
+        with World.of(MPI.COMM_SELF) as alone:
+            expected = train_case(case, shared_path / "alone", alone), rollout_case(shared_path / "alone", alone)
+    expected = comm.bcast(expected)
+    assert errors == pytest.approx(expected[0], rel=1e-8)
+    np.testing.assert_allclose(rolled["model"], expected[1]["model"], **ROUND_OFF)
+    if comm.rank == 0:
+        assert json.loads((shared_path / "run" / "rollout.json").read_text())["model"] == rolled["model"]
+        shown = read_rollout(shared_path / "run", 0, None)
+        assert shown.name == "height" and shown.truth.shape == (5, NODES) and len(shown.mesh.triangles) == len(mesh_of().cells["triangle"])
+        order = np.lexsort(shown.mesh.points.T)
+        other = read_rollout(shared_path / "alone", 0, None)
+        np.testing.assert_allclose(shown.prediction[:, order], other.prediction[:, np.lexsort(other.mesh.points.T)], **ROUND_OFF)
+        assert draw_picture(shown, shared_path / "rollout.png").stat().st_size > 10_000
+
+
+@pytest.mark.parallel([1, 2])
+def test_the_model_of_a_run_loads_on_any_ranks_and_mesh(world, shared_path):
+    comm = world.comm
+    train = write(shared_path / "train.h5", comm, 2)
+    train_case(case_of(train), shared_path / "run", world)
+    x = torch.randn(2, NODES, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    alone = hpcml.load(shared_path / "run", comm=MPI.COMM_SELF)(x)
+    for mesh in (None, train):
+        model = hpcml.load(shared_path / "run", mesh=mesh, comm=comm)
+        torch.testing.assert_close(model.space.gather(model(model.space.scatter(x))), alone, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parallel([1, 2])
+def test_held_out_data_on_the_same_mesh_validate(world, shared_path):
+    comm = world.comm
+    train, test = write(shared_path / "train.h5", comm, 2), write(shared_path / "test.h5", comm, 1, seed=1)
+    experiment = open_experiment(case_of(train, [test]), comm)
+    assert experiment.held_out[test].space is experiment.space and experiment.validation is experiment.held_out[test]
+    with experiment.space:
+        experiment.close()
+
+
+@pytest.mark.parallel([1, 2])
+def test_what_does_not_go_with_a_mesh_is_refused_on_every_rank(world, shared_path):
+    comm = world.comm
+    train = write(shared_path / "train.h5", comm, 2)
+    blown = write(shared_path / "blown.h5", comm, 2, fields=("height", "wall", "wind"))
+    windy = case_of(blown, steps=2).model_copy()
+    data = windy.data.model_copy(update={"inputs": ("height", "wind")})
+    refused = [
+        (case_of(train, model={"name": "fno", "channels": 4, "modes": 2}), "'fno' is a model for grids, and these data lie on a mesh"),
+        (case_of(train, grid={"shape": [NODES]}), "lies on a mesh of 70 nodes: leave out the table .grid. and ranks.domain"),
+        (windy.model_copy(update={"data": data}), "data.inputs names wind after the targets, which vary in time"),
+    ]
+    for number, (case, message) in enumerate(refused):
+        with pytest.raises(ConfigError, match=message):
+            train_case(case, shared_path / f"run{number}", world)
