@@ -70,8 +70,7 @@ class Graph(Space):
         box: Sequence[float] | None = None,
         key: Hashable = "graph",
     ) -> None:
-        (own, parts, positions), (ends, numbers) = nodes, edges
-        self.box = None if box is None else tuple(map(float, box))
+        (own, parts, positions), (ends, numbers), self.box = nodes, edges, None if box is None else tuple(map(float, box))
         comm, self.owners, by_part = shared.comm, owners, np.lexsort((own, parts))
         own, self._parts = own[by_part], parts[by_part]
         super().__init__(shared, key, (len(own),), (owners.total,))
@@ -179,8 +178,7 @@ class Graph(Space):
         numbers = np.arange(first, first + len(points))
         parts = partition(points, ends, num_parts, comm, method)
         ranks = owners_of(parts, num_parts, comm.size)
-        owners = Directory(numbers, ranks, total, comm)
-        nodes = send_rows(ranks, comm, numbers, parts, points)
+        owners, nodes = Directory(numbers, ranks, total, comm), send_rows(ranks, comm, numbers, parts, points)
         moved = send_rows(owners.ask(ends[1]), comm, ends.T, np.arange(first_edge, first_edge + ends.shape[1]))
         return cls(shared, tuple(nodes), tuple(moved), owners, tiles, box)
 

@@ -1,5 +1,7 @@
 """The network that a case names, on a space."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -45,7 +47,7 @@ def build_network(
     kind = load("model", choice.name)
     accepted = accepts(kind)
     of_edges = takes_edge_index(kind)
-    given = {"in_channels": in_channels, "out_channels": out_channels}
+    given: dict[str, Any] = {"in_channels": in_channels, "out_channels": out_channels}
     if not of_edges:  # what takes anything is to take a space, under one name
         given |= {_word(space): space} | ({} if accepted is None else {"space": space})
     places = {"space", "domain", "graph"} & (set(given) if accepted is None else accepted)
