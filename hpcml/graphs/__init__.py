@@ -6,6 +6,7 @@ from hpcml.core.lazy import lazily
 
 if TYPE_CHECKING:
     from hpcml.graphs.cloud import Cloud
+    from hpcml.graphs.data_graph import DataGraph
     from hpcml.graphs.edge_attention import edge_products, weighted_sum
     from hpcml.graphs.encodings import fast_rp, random_feature_propagation, random_walk_encoding
     from hpcml.graphs.graph import Graph
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "edge_attention": ("edge_products", "weighted_sum"),
     "cloud": ("Cloud",),
+    "data_graph": ("DataGraph",),
     "encodings": ("fast_rp", "random_feature_propagation", "random_walk_encoding"),
     "graph": ("Graph",),
     "hops": ("power",),
@@ -36,6 +38,7 @@ _HOMES = {
 }
 __all__ = [
     "Cloud",
+    "DataGraph",
     "Graph",
     "Mesh",
     "MeshGraph",

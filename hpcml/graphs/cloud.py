@@ -13,6 +13,7 @@ from hpcml.graphs.graph import Graph
 from hpcml.graphs.neighbors import Neighbors
 from hpcml.graphs.partitioning import BY_PLACES
 from hpcml.graphs.positions import check_box, checked_positions, inside
+from hpcml.graphs.row_bytes import as_rows, as_tensor
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
@@ -132,9 +133,9 @@ class Cloud(Graph):
                 shapes = [tuple(field.shape) for field in fields]
                 raise ShapeError(f"positions are {tuple(self.positions.shape)}, fields ([sample,] {len(points)}, channel): got {shapes}")
         self.forget()
-        rows = [field.detach().movedim(-2, 0).contiguous().cpu().view(torch.uint8).numpy() for field in fields]  # of any dtype
-        moved = self._place(shared, inside(points, self.box), self.nodes.cpu().numpy(), rows, self.box)
-        came = [torch.from_numpy(row).view(field.dtype) for row, field in zip(moved, fields, strict=True)]
+        first = [field.movedim(-2, 0) for field in fields]
+        moved = self._place(shared, inside(points, self.box), self.nodes.cpu().numpy(), [as_rows(field) for field in first], self.box)
+        came = [as_tensor(row, field.dtype, tuple(field.shape[1:])) for row, field in zip(moved, first, strict=True)]
         return tuple(field.movedim(0, -2).to(self.device) for field in came)
 
     def forget(self) -> None:

@@ -33,6 +33,8 @@ INSIDE = {
     "graphs.shared_cells": "within MeshGraph.of",
     "graphs.partition_picture": "what is within Graph.deal, and an agreement",
     "draw_partition": "what is within Graph.deal, and an agreement",
+    "DataGraph": "what is within Graph.deal",
+    "graphs.data_graph": "what is within Graph.deal, and a gathering",
     "Graph.joined": "what is within Graph.deal",
     "graphs.hops": "what is within Graph.deal",
     "power": "what is within Graph.deal",
