@@ -1,13 +1,17 @@
 """A mesh over ranks has the nodes, edges, cells and types of the mesh, each once, and shows all of them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, HpcmlError, ShapeError
-from hpcml.graphs import Mesh, MeshGraph, icosphere, structured, triangulated
+from hpcml.graphs import Mesh, MeshGraph, PartitionReport, icosphere, read_mesh, structured, triangulated
 from hpcml.topology.block import block_range
+
+PIPE = Path(__file__).parents[3] / "shared" / "data" / "turbPipe.msh"
 
 
 def mixed():
@@ -121,6 +125,26 @@ def test_a_file_that_cannot_be_read_is_told_on_every_rank(comm, shared_path):
         comm.Barrier()
         with pytest.raises(HpcmlError, match=f"{name}|pip install"):
             MeshGraph.read(shared_path / name, comm)
+
+
+@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parametrize("method", ["bisection", "metis"])
+def test_a_pipe_of_hexahedra_is_read_by_one_rank_and_dealt_to_all(comm, method):
+    pytest.importorskip("gmsh")
+    if method == "metis":
+        pytest.importorskip("pymetis")
+    if not PIPE.exists():
+        pytest.skip("the mesh of a pipe is not there")
+    mesh = read_mesh(PIPE)
+    with MeshGraph.read(PIPE, comm, method=method).graph as graph:
+        part = PartitionReport.of(graph)
+        assert graph.num_edges_global == mesh.edges().shape[1] and part.nodes.sum() == len(mesh.points) and part.node_imbalance <= 1.05
+    for name in ("bisection", "curve"):
+        part = MeshGraph.read(PIPE, comm, method=name)
+        assert sum(comm.allgather(len(part.cells["hexahedron"]))) == 7920
+        assert comm.allreduce(int((part.node_types == part.type_names.index("wall")).sum())) == 1416
+        assert part.shown().cells.shape == (7920,)
+        part.graph.close()
 
 
 @pytest.mark.parallel([2, 4])
