@@ -39,6 +39,14 @@ class Ranks(Section):
     """Groups that each hold the whole domain and a part of the batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where ranks compute: "auto" on a GPU if a rank has one, "cuda" on a GPU or not at all."""
+    same_bits: bool = False
+    """Whether a training has the same bits on any number of ranks, which not every model can; ranks then share the first dim alone."""
+
+    @model_validator(mode="after")
+    def _same_bits_has_one_order(self) -> Self:
+        if self.same_bits and (self.domain != "auto" or self.data > 1):
+            raise ValueError("same_bits = true shares the first dim of the grid among all ranks: leave domain and data out")
+        return self
 
 
 class Simulation(Section):
@@ -216,6 +224,15 @@ class Case(Section):
     training: Training = Training()
     output: Output = Output()
     snapshots: Snapshots = Snapshots()
+
+    @model_validator(mode="after")
+    def _same_bits_has_the_same_data(self) -> Self:
+        if self.ranks.same_bits and self.data.kind == "simulation":
+            raise ValueError(
+                "ranks.same_bits = true needs data that are there: the last bits of what a run simulates depend on its ranks. Make them "
+                "with hpcml data generate, and name them with data.kind = 'dataset'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _simulation_is_complete(self) -> Self:

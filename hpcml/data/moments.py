@@ -1,10 +1,12 @@
 """Mean and deviation of fields over a whole space."""
 
+from functools import partial
+
 from torch import Tensor
 
 from hpcml.mpi.call import named_call
-from hpcml.mpi.reductions import all_sum
 from hpcml.parallel.space import Space
+from hpcml.parallel.sum_points import sum_points
 
 
 @named_call
@@ -15,9 +17,13 @@ def moments(space: Space, fields: Tensor) -> tuple[Tensor, Tensor]:
     -------------
     Collective over space.comm: two all-reduces.
     """
-    wide = space.channels_first(fields).double()
-    dims = [d for d in range(wide.dim()) if d != 1]
-    count = len(wide) * space.num_points_global
-    mean = all_sum(wide.sum(dims), space.comm) / count
-    variance = all_sum((wide - mean.view(-1, *(1,) * space.num_dims)).square().sum(dims), space.comm) / count
+    first = space.channels_first(fields)
+    dims, count = [d for d in range(first.dim()) if d != 1], len(first) * space.num_points_global
+
+    def sums(u: Tensor, mean: Tensor | None = None) -> list[Tensor]:
+        wide = space.channels_first(u).double()
+        return [(wide if mean is None else (wide - mean.view(-1, *(1,) * space.num_dims)).square()).sum(dims)]
+
+    mean = sum_points(space, space.comm, sums, fields)[0] / count
+    variance = sum_points(space, space.comm, partial(sums, mean=mean), fields)[0] / count
     return mean.to(fields.dtype), variance.sqrt().to(fields.dtype)

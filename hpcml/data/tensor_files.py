@@ -87,7 +87,8 @@ def read_pairs(
 def domain_of(shape: tuple[int, ...], grid: case.Grid | None, ranks: case.Ranks, comm: MPI.Intracomm) -> Domain:
     """Domain of a case, at the resolution and on the device given."""
     box = Grid(shape, 1.0, False) if grid is None else Grid(shape, grid.extent, grid.periodic)
-    return decompose(box, comm, None if ranks.domain == "auto" else ranks.domain, ranks.data, case_device(ranks, comm))
+    dims = None if ranks.domain == "auto" else ranks.domain
+    return decompose(box, comm, dims, ranks.data, case_device(ranks, comm), ranks.same_bits)
 
 
 def _fields(path: Path, spec: case.Tensors, grid: case.Grid | None) -> tuple[Tensor, Tensor]:

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from mpi4py import MPI
 
 from hpcml.core import case
 from hpcml.core.errors import ConfigError, TrainingError
+from hpcml.core.named import complete_config
+from hpcml.data.moments import moments
 from hpcml.data.tensor_files import read_pairs
 
 
@@ -29,6 +32,33 @@ def test_blocks_of_a_torch_and_a_numpy_file(comm, shared_path):
         assert pairs.domain.global_shape == (6, 5) and pairs.inputs.dtype == torch.float32
         assert torch.equal(pairs.inputs, x.unsqueeze(1)[pairs.domain.index].float())
         assert torch.equal(pairs.targets, y.unsqueeze(1)[pairs.domain.index])
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_a_case_that_asks_for_the_same_bits_has_tiles_and_their_moments(comm, shared_path):
+    x = torch.randn(4, 2, 7, 5, generator=torch.Generator().manual_seed(0))
+    write(comm, shared_path / "a.pt", x=x, y=x)
+    found = []
+    for ranks in (comm, MPI.COMM_SELF):
+        spec = case.Tensors(kind="tensors", train=str(shared_path / "a.pt"))
+        pairs = read_pairs(shared_path / "a.pt", spec, case.Grid(shape=(7, 5)), case.Ranks(same_bits=True), ranks, torch.float32)
+        with pairs.domain:
+            assert pairs.domain.tiles.total == 7 and pairs.domain.local_shape[1] == 5
+            found.append([part.tolist() for part in moments(pairs.domain, pairs.inputs)])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({"ranks": {"same_bits": True, "data": 2}}, "leave domain and data out"),
+        ({"ranks": {"same_bits": True, "domain": [2, 1]}}, "leave domain and data out"),
+        ({"ranks": {"same_bits": True}, "data": {"kind": "simulation"}, "grid": {"shape": [8]}, "equation": "heat"}, "data generate"),
+    ],
+)
+def test_a_case_that_cannot_have_the_same_bits_says_so(tables, words):
+    with pytest.raises(ConfigError, match=words):
+        complete_config({"data": {"kind": "dataset", "path": "a"}, "model": "fno", **tables}, case.Case, "case")
 
 
 @pytest.mark.parallel([1, 2])

@@ -94,6 +94,21 @@ def test_other_tiles_are_other_bits_of_the_same_numbers(comm):
             np.testing.assert_allclose(other[3], first[3], rtol=1e-12)  # the loss before the first update: sums in another order
 
 
+@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_stopped_on_some_ranks_goes_on_on_others(comm, shared_path, dtype):
+    """From all ranks to the first alone, and back."""
+    with dealt(comm) as graph, dealt(MPI.COMM_SELF) as alone:
+        expected = bits(alone, dtype, updates=4, schedule="constant")
+        first, second = shared_path / "first", shared_path / "second"
+        bits(graph, dtype, updates=2, schedule="constant", folder=first)
+        if comm.rank == 0:
+            assert bits(alone, dtype, updates=4, schedule="constant", folder=first) == expected
+            bits(alone, dtype, updates=2, schedule="constant", folder=second)
+        comm.Barrier()
+        assert bits(graph, dtype, updates=4, schedule="constant", folder=second) == expected
+
+
 @pytest.mark.parallel([1, 2])
 def test_blocks_that_compute_again_have_the_same_bits(comm):
     with dealt(comm) as graph, dealt(MPI.COMM_SELF) as alone:
