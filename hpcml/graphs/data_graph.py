@@ -9,7 +9,8 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
-from hpcml.core.errors import ConfigError, ShapeError
+from hpcml.core.errors import ShapeError
+from hpcml.core.optional_module import optional_module
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.hops import own_edges
 from hpcml.graphs.mesh_share import deal_rows
@@ -109,10 +110,7 @@ class DataGraph:
         """
         graph, comm = self.graph, patient(self.graph.comm)
         with raise_together(comm):
-            try:
-                from torch_geometric.data import Data
-            except ImportError:
-                raise ConfigError("data of PyTorch Geometric need its package: pip install torch_geometric") from None
+            module = optional_module("torch_geometric.data", "data of PyTorch Geometric need its package", "torch_geometric")
         ends = torch.from_numpy(own_edges(graph))
         tables = [(graph.nodes, self.nodes), (graph.edges, {"edge_index": ends, **self.edges})]
         mine = [(numbers.cpu().numpy(), [as_rows(value) for value in values.values()]) for numbers, values in tables]
@@ -125,7 +123,7 @@ class DataGraph:
             for place, (key, value) in enumerate(values.items()):
                 rows = np.concatenate([rows[place] for _, rows in parts])[order]
                 found[key] = as_tensor(rows, value.dtype, tuple(value.shape[1:]))
-        return Data(**{**found, "edge_index": found["edge_index"].T.contiguous()})
+        return module.Data(**{**found, "edge_index": found["edge_index"].T.contiguous()})
 
 
 @dataclass(frozen=True, eq=False)

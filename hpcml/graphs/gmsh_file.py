@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.errors import CheckpointError
+from hpcml.core.optional_module import optional_module
 from hpcml.graphs.mesh import BOUNDARY
 
 _KINDS = {"Line": "line", "Triangle": "triangle", "Quadrilateral": "quadrilateral", "Tetrahedron": "tetrahedron"} | {
@@ -29,7 +30,7 @@ def read_gmsh(path: Path) -> Parts:
     -------------
     Local.
     """
-    gmsh = _gmsh()
+    gmsh = optional_module("gmsh", "meshes of Gmsh need the package gmsh", "'hpcml[meshes]'")
     with path.open("rb") as file:
         if not file.read(11) == b"$MeshFormat":  # gmsh would take anything else for a script, and run it
             raise CheckpointError(f"{path} is no mesh of Gmsh: it does not begin with $MeshFormat")
@@ -52,14 +53,6 @@ def read_gmsh(path: Path) -> Parts:
             gmsh.model.setCurrent(before)
         else:
             gmsh.finalize()
-
-
-def _gmsh() -> Any:
-    try:
-        import gmsh
-    except (ImportError, OSError):
-        raise ConfigError("meshes of Gmsh need the package gmsh: pip install 'hpcml[meshes]'") from None
-    return gmsh
 
 
 def _parts(gmsh: Any, path: Path) -> Parts:

@@ -1,10 +1,12 @@
 """What lies several edges away: the edges around a rank's nodes, and graphs that join nodes which are not next to each other."""
 
+from typing import Any
+
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 
 from hpcml.core.errors import ConfigError
+from hpcml.core.optional_module import optional_module
 from hpcml.graphs.edge_numbers import numbered
 from hpcml.graphs.graph import Graph
 from hpcml.mpi.call import named_call
@@ -110,7 +112,7 @@ def own_edges(graph: Graph) -> np.ndarray:
     return torch.stack([names[graph.edge_index[0]], graph.nodes[graph.edge_index[1]]], 1).cpu().numpy()
 
 
-def adjacency_of(table: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, csr_array]:
+def adjacency_of(table: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, Any]:
     """Numbers of the nodes of a table of edges, ascending, and how many edges lead to each (row) from each (column), in float64.
 
     Communication
@@ -119,7 +121,8 @@ def adjacency_of(table: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, csr_ar
     """
     names = np.union1d(table.ravel(), own)
     begins, ends = np.searchsorted(names, table).T
-    matrix = csr_array((np.ones(len(table)), (ends, begins)), shape=(len(names), len(names)))
+    sparse = optional_module("scipy.sparse", "powers of graphs need the package scipy", "'hpcml[graphs]'")
+    matrix = sparse.csr_array((np.ones(len(table)), (ends, begins)), shape=(len(names), len(names)))
     matrix.sum_duplicates()
     matrix.sort_indices()
     return names, matrix

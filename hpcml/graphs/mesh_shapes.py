@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpcml.core.errors import ConfigError, ShapeError
+from hpcml.core.optional_module import optional_module
 from hpcml.graphs.mesh import NO_LINKS, Mesh, checked_points, pairs_of
 from hpcml.topology.pairs import both_ways, distinct_pairs
 
@@ -35,12 +36,11 @@ def triangulated(points: np.ndarray) -> Mesh:
     >>> triangulated([[0, 0], [1, 0], [0, 1]]).cells["triangle"].shape
     (1, 3)
     """
-    from scipy.spatial import Delaunay, QhullError
-
+    spatial = optional_module("scipy.spatial", "triangulations need the package scipy", "'hpcml[graphs]'")
     positions = checked_points(points)
     try:
-        simplices = Delaunay(positions)
-    except (QhullError, ValueError) as error:
+        simplices = spatial.Delaunay(positions)
+    except (spatial.QhullError, ValueError) as error:
         raise ShapeError(f"{len(positions)} points cannot be triangulated: {str(error).strip().splitlines()[0]}") from error
     if len(simplices.coplanar):
         point, _, other = simplices.coplanar[0]

@@ -8,13 +8,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from mpi4py import MPI
-from scipy.spatial import cKDTree
 
 from hpcml.core.errors import ConfigError
+from hpcml.core.optional_module import optional_module
 from hpcml.graphs.positions import check_box, checked_positions, inside, shortest
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
@@ -127,7 +127,7 @@ class _Field:
     numbers: np.ndarray
     comm: MPI.Intracomm
     box: Sequence[float] | None
-    tree: cKDTree | None
+    tree: Any
     low: np.ndarray
     high: np.ndarray
 
@@ -137,10 +137,11 @@ class _Field:
         with raise_together(comm):
             points = checked_positions(points)
             check_box(box, points.shape[1])
+            spatial = optional_module("scipy.spatial", "neighbors need the package scipy", "'hpcml[graphs]'")
         points = inside(points, box)
         bounds = np.stack([points.min(0, initial=np.inf), points.max(0, initial=-np.inf)])
         low, high = np.array(comm.allgather(bounds)).transpose(1, 0, 2)
-        tree = cKDTree(points, boxsize=None if box is None else np.array(box)) if len(points) else None
+        tree = spatial.cKDTree(points, boxsize=None if box is None else np.array(box)) if len(points) else None
         return cls(points, numbers, comm, box, tree, low, high)
 
     def distances(self, count: int) -> np.ndarray:
@@ -159,7 +160,7 @@ class _Field:
         kept = [(np.zeros((2, 0), np.int64), np.zeros(0), home[:0])]
         for first in range(0, len(points) if self.tree is not None else 0, _CHUNK):
             of = slice(first, first + _CHUNK)
-            lists = self.tree.query_ball_point(points[of], reach[of] * _WIDER, return_sorted=False)  # type: ignore[union-attr]
+            lists = self.tree.query_ball_point(points[of], reach[of] * _WIDER, return_sorted=False)
             counts = np.fromiter(map(len, lists), np.int64, len(lists))
             begin, asked = np.fromiter(chain.from_iterable(lists), np.int64, counts.sum()), np.repeat(np.arange(len(lists)), counts)
             edges = np.stack([self.numbers[begin], numbers[of][asked]])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from hpcml.core.errors import ConfigError
+from hpcml.core.optional_module import optional_module
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
@@ -62,11 +62,7 @@ def draw_partition(
 
 
 def _draw(path: Path, nodes: np.ndarray, lines: np.ndarray, dims: int) -> None:
-    try:
-        import matplotlib
-    except ImportError:
-        raise ConfigError("pictures need the package matplotlib: pip install 'hpcml[viz]'") from None
-    matplotlib.use("Agg")
+    optional_module("matplotlib", "pictures need the package matplotlib", "'hpcml[viz]'").use("Agg")
     from matplotlib import pyplot
     from matplotlib.collections import LineCollection
     from mpl_toolkits.mplot3d.art3d import Line3DCollection

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.errors import CheckpointError
+from hpcml.core.optional_module import optional_module
 from hpcml.graphs.cell_kinds import CELL_KINDS
 from hpcml.graphs.gmsh_file import Parts
 from hpcml.graphs.mesh import BOUNDARY
@@ -71,10 +71,7 @@ def _errors(*filters: Any) -> Iterator[list[str]]:
 
 
 def _vtk(module: str) -> Any:
-    try:
-        return import_module(f"vtkmodules.{module}")
-    except ImportError:
-        raise ConfigError("meshes of VTK need the package vtk: pip install 'hpcml[meshes]'") from None
+    return optional_module(f"vtkmodules.{module}", "meshes of VTK need the package vtk", "'hpcml[meshes]'")
 
 
 def _parts(grid: Any, path: Path) -> Parts:

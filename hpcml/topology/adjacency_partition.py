@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from mpi4py import MPI
 
-from hpcml.core.errors import ConfigError
+from hpcml.core.optional_module import optional_module
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.patient_comm import patient
 from hpcml.topology.block import block_range, owners_of
@@ -25,10 +25,7 @@ Partition = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 def metis(first: np.ndarray, others: np.ndarray, num_parts: int) -> np.ndarray:
     """Part of each node of an adjacency in compressed rows, by pymetis."""
-    try:
-        import pymetis
-    except ImportError:
-        raise ConfigError("METIS needs the package pymetis: pip install 'hpcml[graphs]'") from None
+    pymetis = optional_module("pymetis", "METIS needs the package pymetis", "'hpcml[graphs]'")
     whole = pymetis.zero_copy_dtype()
     adjacency = pymetis.CSRAdjacency(first.astype(whole, copy=False), others.astype(whole, copy=False))
     return np.asarray(pymetis.part_graph(num_parts, adjacency, options=pymetis.Options(seed=SEED))[1], np.int64)
@@ -36,10 +33,7 @@ def metis(first: np.ndarray, others: np.ndarray, num_parts: int) -> np.ndarray:
 
 def kahip(first: np.ndarray, others: np.ndarray, num_parts: int) -> np.ndarray:
     """Part of each node of an adjacency in compressed rows, by KaHIP, which takes several times as long as METIS."""
-    try:
-        import kahip
-    except ImportError:
-        raise ConfigError("KaHIP needs the package kahip: pip install kahip") from None
+    kahip = optional_module("kahip", "KaHIP needs the package kahip", "kahip")
     ones = np.ones(len(others), np.int32)
     arrays = ones[:1].repeat(len(first) - 1), first.astype(np.int32), ones, others.astype(np.int32)
     _, parts = kahip.kaffpa(*arrays, num_parts, MOST_ABOVE_MEAN, True, SEED, kahip.ECO)
