@@ -121,6 +121,7 @@ MODELS = {
 }
 GRAPH_MODELS = {
     "MeshGraphNet": lambda g: models.MeshGraphNet(g, 2, 2, channels=4, steps=2, cutoff=7.0, period=(1.0, 1.0)),
+    "GraphMixer": lambda g: models.GraphMixer(g, 2, 2, 4, 2, patches=2),
     "MeshTransformer": lambda g: models.MeshTransformer(g, 2, 2, 8, 2, heads=2, tokens=1, rotary=1.0, gated=True, cutoff=7.0),
     **{f"PhysicsAttentionNet {k}": make for k, make in enumerate(MODELS["PhysicsAttentionNet"])},
 }

@@ -19,6 +19,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "model": {
         "fno": "hpcml.models.fno:FNO",
         "unet": "hpcml.models.unet:UNet",
+        "graph_mixer": "hpcml.models.graph_mixer:GraphMixer",
         "mesh_graph_net": "hpcml.models.mesh_graph_net:MeshGraphNet",
         "mesh_transformer": "hpcml.models.mesh_transformer:MeshTransformer",
         "physics_attention": "hpcml.models.physics_attention_net:PhysicsAttentionNet",

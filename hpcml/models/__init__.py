@@ -7,11 +7,12 @@ from hpcml.core.lazy import lazily
 
 _HOMES = {
     "FNO": "hpcml.models.fno",
+    "GraphMixer": "hpcml.models.graph_mixer",
     "MeshGraphNet": "hpcml.models.mesh_graph_net",
     "MeshTransformer": "hpcml.models.mesh_transformer",
     "PhysicsAttentionNet": "hpcml.models.physics_attention_net",
     "UNet": "hpcml.models.unet",
     "layers": "hpcml.models.layers",
 }
-__all__ = ["FNO", "MeshGraphNet", "MeshTransformer", "PhysicsAttentionNet", "UNet"]
+__all__ = ["FNO", "GraphMixer", "MeshGraphNet", "MeshTransformer", "PhysicsAttentionNet", "UNet"]
 __getattr__, __dir__ = lazily(__name__, _HOMES)

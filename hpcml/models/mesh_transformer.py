@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hpcml.core.config import Count, CountOrZero, Depth, Lengths, NonNegative, Positive, Width
+from hpcml.core.config import Count, CountOrZero, Depth, Dims, Lengths, NonNegative, Positive, Width
 from hpcml.graphs.graph import Graph
 from hpcml.models.layers.ewald import Ewald
 from hpcml.models.layers.graph_attention import GraphAttention, turns_of
@@ -53,8 +53,10 @@ class MeshTransformer(nn.Module):
         Longest wave vector of an `hpcml.models.layers.Ewald` layer beside each attention, radians per unit of length; 0 for none.
     period : sequence of float, optional
         Lengths of a periodic box, for the Ewald layers; default the graph's.
+    hops : sequence of int
+        How many edges far nodes attend, block by block, in turn, see `hpcml.graphs.power`. With 1 edges are as the graph has them.
     along : sequence of Graph, optional
-        Graphs of the same nodes, dealt alike, whose edges the blocks take in turn: of second neighbors, or dilated. Default ``graph``.
+        Graphs of the same nodes, dealt alike, whose edges the blocks take in turn in place of that: dilated or random ones.
 
     Raises
     ------
@@ -100,6 +102,7 @@ class MeshTransformer(nn.Module):
         positions: bool = True,
         cutoff: NonNegative = 0.0,
         period: Lengths | None = None,
+        hops: Dims = (1,),
         along: tuple[Graph, ...] | None = None,
     ) -> None:
         super().__init__()
@@ -113,10 +116,10 @@ class MeshTransformer(nn.Module):
             MeshTransformerBlock(
                 channels,
                 hidden,
-                GraphAttention(graph, channels, heads, rotary, gated, edges),
+                GraphAttention(graph, channels, heads, rotary, gated, *edges),
                 Ewald(graph, channels, cutoff, period) if cutoff else None,
             )
-            for edges in islice(cycle(along or (graph,)), layers)
+            for edges in islice(cycle([(1, each) for each in along] if along else [(each, None) for each in hops]), layers)
         )
         self.decode = nn.Sequential(nn.RMSNorm(channels), nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, out_channels))
         share_parameters(self, graph.world_comm)

@@ -7,11 +7,14 @@ from mpi4py import MPI
 from scipy.spatial import Delaunay
 
 import hpcml
+from hpcml.cli.benchmarks.memory import kept_fields
 from hpcml.data import Pairs
 from hpcml.graphs import Graph
 from hpcml.models.mesh_graph_net import MeshGraphNet
 from hpcml.topology.block import block_range
 from hpcml.training import Trainer
+from hpcml.training.recomputation import recompute
+from tests.models.twins import check_autocast, deal
 
 NODES = 60
 POINTS = np.random.default_rng(0).random((NODES, 2))
@@ -29,10 +32,10 @@ def plain(model, x):
     """The equations, without a split of weights and with torch's own operations."""
     begin, end = torch.from_numpy(EDGES)
     along = torch.from_numpy(POINTS)[begin] - torch.from_numpy(POINTS)[end]
-    v, e = model.encode_nodes(x), model.encode_edges(torch.cat([along, along.norm(dim=1, keepdim=True)], 1))
+    v, e = model.encode_nodes(x), model.encode_edges(torch.cat([along, along.norm(dim=1, keepdim=True)], 1).to(x.dtype))
     for step in model.steps:
         e = e + step.edges(torch.cat([e, v[begin], v[end]], 1))
-        v = v + step.nodes(torch.cat([v, torch.zeros_like(v).index_add(0, end, e)], 1))
+        v = v + step.nodes(torch.cat([v, torch.zeros_like(v).index_add(0, end, e.to(v.dtype))], 1))
     return model.decode(v)
 
 
@@ -64,6 +67,32 @@ def test_with_waves_every_node_sees_all_and_it_is_the_same_over_ranks(graph, per
     first = graph.nodes == 0
     (slope,) = torch.autograd.grad(model(own)[first].sum(), own)
     assert (slope != 0).any(1).all()  # of one node by all others
+
+
+class Plain(torch.nn.Module):
+    """`plain` as a module."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return torch.stack([plain(self.model, each) for each in x])
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_in_16_bits_it_is_as_good_as_plain_torch(comm):
+    with deal(comm, POINTS, EDGES) as graph:
+        check_autocast(graph, lambda g: MeshGraphNet(g, 3, 2, channels=16, steps=2), Plain, 3)
+
+
+def test_it_keeps_no_more_than_plain_torch_and_half_of_it_when_recomputed():
+    with deal(MPI.COMM_SELF, POINTS, EDGES) as graph:
+        model, x = MeshGraphNet(graph, 3, 2, channels=16, steps=8), torch.randn(1, NODES, 3)
+        kept = kept_fields(model, x)
+        assert kept <= 1.05 * kept_fields(Plain(model), x)
+        recompute(model)
+        assert kept_fields(model, x) <= 0.5 * kept
 
 
 @pytest.mark.parallel([1, 2, 3])

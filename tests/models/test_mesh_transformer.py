@@ -10,9 +10,11 @@ from torch.nn import functional as F
 import hpcml
 from hpcml.cli.benchmarks.memory import kept_fields
 from hpcml.core.options import Choice
+from hpcml.graphs import Cloud, Within, power
 from hpcml.models import MeshTransformer
 from hpcml.models.factory import build_network
 from hpcml.parallel import traffic
+from hpcml.topology.block import block_range
 from hpcml.training.recomputation import recompute
 from tests.models.twins import NODES, SPACES, check_autocast, check_twin, deal, draw, mesh, shake
 
@@ -74,6 +76,33 @@ def test_with_all_it_has_it_is_the_same_over_ranks(comm, space):
         assert report.ok, str(report)
 
 
+@pytest.mark.parallel([1, 2, 3])
+def test_blocks_attend_so_many_hops_in_turn_also_when_points_move(comm):
+    mine = block_range(NODES, comm.size, comm.rank)
+    with Cloud.of(mesh()[0][mine.start : mine.stop], Within(0.2), comm) as cloud:
+        model = build(cloud, hops=(1, 2), layers=2, channels=8)
+        for move in (False, True):
+            if move:
+                cloud.move(1.5 - cloud.positions[:, [1, 0]])
+            report = hpcml.verify(model, draw(cloud, 3), tolerance=1e-12)
+            assert report.ok, str(report)
+            assert [block.attention.along for block in model.blocks] == [cloud, power(cloud, 2)]
+            x = draw(cloud, 3)[cloud.index].requires_grad_()
+            node = cloud.nodes == 7
+            (slope,) = torch.autograd.grad(model(x)[:, node].sum(), x)
+            seen = set(cloud.nodes[(slope != 0).any(-1).any(0)].tolist())
+            reached = {7} | {int(k) for part in comm.allgather(sorted(_within(cloud, 3))) for k in part}
+            assert seen <= reached
+
+
+def _within(graph, hops):
+    """Nodes of this rank that so many edges at most lead from to node 7, counted on the whole graph."""
+    whole, found = graph.serial().edge_index, {7}
+    for _ in range(hops):
+        found |= {int(begin) for begin, end in whole.T.tolist() if end in found}
+    return found & set(graph.nodes.tolist())
+
+
 @pytest.mark.parallel([2, 3])
 def test_keys_and_values_of_ghosts_travel_once_a_block_and_come_back_once(comm):
     with deal(comm, *mesh()) as graph:
@@ -90,8 +119,7 @@ def test_keys_and_values_of_ghosts_travel_once_a_block_and_come_back_once(comm):
 @RANKS
 def test_in_16_bits_it_is_as_good_as_plain_torch(comm):
     with deal(comm, *mesh(), "uneven") as graph:
-        torch.manual_seed(0)
-        check_autocast(graph, shake(MeshTransformer(graph, 3, 2, **OPTIONS)), Plain, draw(graph, 3))
+        check_autocast(graph, lambda g: MeshTransformer(g, 3, 2, **OPTIONS), Plain, 3)
 
 
 @pytest.mark.parallel([1, 2])

@@ -17,7 +17,7 @@ from hpcml import Grid, decompose, equations, parallel
 from hpcml.fields import difference, fft
 from hpcml.fields.low_modes import low_modes
 from hpcml.graphs import Cloud, Graph, MeshGraph, Nearest, PartitionReport, Within, partition, structured
-from hpcml.models import FNO, MeshGraphNet, MeshTransformer, PhysicsAttentionNet, UNet, layers
+from hpcml.models import FNO, GraphMixer, MeshGraphNet, MeshTransformer, PhysicsAttentionNet, UNet, layers
 from hpcml.training import loss
 
 SIDES = {1: (11,), 2: (22, 22), 3: (6, 6, 6)}
@@ -273,6 +273,11 @@ FUNCTIONS = {
     ),
     "EdgeIndexLayer": made(on_ring(lambda g: layers.EdgeIndexLayer(g, ByDegrees())), "EdgeIndexLayer", differentiable=True),
     "GraphAttention": made(on_ring(lambda g: layers.GraphAttention(g, 2, 1)), "GraphAttention", "with_ghosts", differentiable=True),
+    "GraphMixer": made(
+        on_ring(lambda g: GraphMixer(g, 2, 2, 4, 1, patches=2)),
+        *("with_ghosts", "GraphMixer", "all_reduce", "replicated", "check_parameters"),
+        differentiable=True,
+    ),
     "MeshTransformer": made(
         on_ring(lambda g: MeshTransformer(g, 2, 2, 4, 1, heads=2, tokens=1)),
         *("GraphAttention", "MeshTransformer", "with_ghosts", "replicated", "check_parameters"),

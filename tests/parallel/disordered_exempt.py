@@ -47,6 +47,7 @@ INSIDE = {
     "Graph.at_begins": "with_ghosts, and nothing else",
     "Graph.serial": "a gathering, once, within verify",
     "Ewald.waves": "within Ewald, a sum more",
+    "graphs.patches": "within GraphMixer",
     "graphs.two_hops": "within EdgeIndexLayer",
     "graphs.ghost_plan": "within Graph.with_ghosts",
     "graphs.tiled_begins": "within a MeshGraphNet on tiles",

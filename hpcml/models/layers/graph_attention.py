@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.graphs.edge_attention import edge_products, weighted_sum
 from hpcml.graphs.graph import Graph
+from hpcml.graphs.hops import power
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.physics_attention import head_width
@@ -21,6 +22,8 @@ from hpcml.mpi.agreement import agree
 
 SLOWEST = 1e-4
 """Slowest of the rotations over the fastest: the choice of the paper on rotations."""
+
+_OTHER_NODES = "graph attention: the graph along whose edges nodes attend has other nodes, or they are dealt otherwise"
 
 
 @numbered
@@ -45,8 +48,10 @@ class GraphAttention(nn.Module):
         length of the fastest rotation, 0 for none. Half the channels of a head must be divisible by the number of coordinates.
     gated : bool
         Multiply what comes to a node by the sigmoid of a linear map of x.
+    hops : int
+        Attend to all nodes that so many edges at most lead from, see `hpcml.graphs.power`.
     along : Graph, optional
-        Whose edges say who attends to whom: any graph of the same nodes, dealt alike, of second neighbors for one; default ``graph``.
+        Whose edges say who attends to whom, in place of that: any graph of the same nodes, dealt alike.
 
     Raises
     ------
@@ -77,18 +82,25 @@ class GraphAttention(nn.Module):
     shares_gradients = same_bits = True
 
     def __init__(
-        self, graph: Graph, channels: int, heads: int = 4, rotary: float = 0.0, gated: bool = False, along: Graph | None = None
+        self,
+        graph: Graph,
+        channels: int,
+        heads: int = 4,
+        rotary: float = 0.0,
+        gated: bool = False,
+        hops: int = 1,
+        along: Graph | None = None,
     ) -> None:
         super().__init__()
         width, dims = head_width("graph attention", channels, heads), graph.positions.shape[1]
         if rotary and width % (2 * dims):
             raise ConfigError(f"graph attention: {width} channels of a head cannot turn in {dims} dims: use a multiple of {2 * dims}")
-        along = graph if along is None else along
+        self.space, self.hops, self.given = graph, hops, along
+        along = self.along
         if along is not graph and not agree(torch.equal(along.nodes, graph.nodes), graph.comm):
-            raise ShapeError("graph attention: the graph along whose edges nodes attend has other nodes, or they are dealt otherwise")
+            raise ShapeError(_OTHER_NODES)
         if (along.tiles is None) != (graph.tiles is None):
             raise ConfigError("graph attention: the graph along whose edges nodes attend and that of the fields: give same_bits to both")
-        self.space, self.along = graph, along
         self.heads, self.rotary, self._channels = heads, rotary, channels
         self.attend = nn.Linear(channels, 3 * channels)
         self.gate = nn.Linear(channels, channels) if gated else None
@@ -104,6 +116,8 @@ class GraphAttention(nn.Module):
         """
         space, along = self.space, self.along
         check_field(x, space, self._channels, "GraphAttention")
+        if self.given is not None and self.given is not space and not torch.equal(along.nodes, space.nodes):  # after points have moved
+            raise ShapeError(_OTHER_NODES)
         with replicated_together(self, space.world_comm, space.tiles):
             points = space.points(x)
             if space.tiles is not None:
@@ -125,6 +139,13 @@ class GraphAttention(nn.Module):
             to_points, to_tokens = (torch.einsum("snhd,sthd->shnt", part, t_q) for part in (k, t_k))
             t = attend_to_points(to_points, v.transpose(1, 2), space, (to_tokens, t_v.transpose(1, 2))).transpose(1, 2)
             return space.as_field_of(self.leave(y, points), x), self.leave(t, tokens)
+
+    @property
+    def along(self) -> Graph:
+        """Graph whose edges say who attends to whom now."""
+        if self.given is not None:
+            return self.given
+        return self.space if self.hops == 1 else power(self.space, self.hops)
 
     def projected(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values, (sample, point, head, channel), the first divided by the root of their length."""
