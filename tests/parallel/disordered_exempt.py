@@ -52,6 +52,7 @@ INSIDE = {
     "graphs.ghost_plan": "within Graph.with_ghosts",
     "graphs.tiled_begins": "within a MeshGraphNet on tiles",
     "by_tile": "what it calls is the caller's",
+    "models.layers.norm_tiles": "within the norms",
     "models.layers.tilewise": "within the layers",
     "models.layers.tiled_attention": "within GraphAttention",
     "Tiles.total_of": "within the cases of Tiles.spread",

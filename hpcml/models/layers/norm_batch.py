@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hpcml.models.layers.norm_statistics import leaves_float32, track
+from hpcml.models.layers.norm_tiles import normalise_tilewise, scale_tilewise
 from hpcml.models.layers.normalise import normalise
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import columns
@@ -18,7 +19,7 @@ from hpcml.parallel.space import Space
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):
     """What the three have in common; see `BatchNorm2d`."""
 
-    takes_wide = True
+    takes_wide = same_bits = True
     num_dims: ClassVar[int]
 
     def __init__(self, space: Space, num_features: int, *args: Any, **kwargs: Any) -> None:
@@ -28,6 +29,8 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         check_field(input, self.space, self.num_features, type(self).__name__)
+        if self.space.tiles is not None:
+            return self._by_tiles(input)
         return self.space.as_field(self._normalised(self.space.channels_first(input)), input)
 
     def _normalised(self, input: Tensor) -> Tensor:
@@ -40,6 +43,14 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
             return F.batch_norm(input, self.running_mean, self.running_var, weight, bias, eps=self.eps)
         affine = columns(self, comm, *(1,) * self.num_dims)
         y, mean, variance, count = normalise(input, [0, *range(2, input.dim())], comm, self.eps, *affine)
+        if self.training and self.track_running_stats:
+            self._track(mean.flatten(), variance.flatten(), float(count))
+        return y
+
+    def _by_tiles(self, input: Tensor) -> Tensor:
+        if not (self.training or self.running_mean is None):
+            return scale_tilewise(self, input)
+        y, mean, variance, count = normalise_tilewise(self, input, self.num_features, over_samples=True)
         if self.training and self.track_running_stats:
             self._track(mean.flatten(), variance.flatten(), float(count))
         return y

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hpcml.models.layers.norm_statistics import as_autocast, leaves_float32
+from hpcml.models.layers.norm_tiles import normalise_tilewise
 from hpcml.models.layers.normalise import normalise
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import columns
@@ -40,7 +41,7 @@ class GroupNorm(nn.GroupNorm):
     The state dict is torch's, and on one rank the layer is torch's.
     """
 
-    takes_wide = True
+    takes_wide = same_bits = True
 
     def __init__(self, space: Space, num_groups: int, num_channels: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(num_groups, num_channels, *args, **kwargs)
@@ -48,6 +49,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         check_field(input, self.space, self.num_channels, "GroupNorm")
+        if self.space.tiles is not None:
+            return normalise_tilewise(self, input, self.num_groups, over_samples=False)[0]
         return self.space.as_field(self._normalised(self.space.channels_first(input)), input)
 
     def _normalised(self, input: Tensor) -> Tensor:

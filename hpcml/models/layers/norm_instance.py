@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from hpcml.core.errors import ShapeError
 from hpcml.models.layers.norm_statistics import leaves_float32, track
+from hpcml.models.layers.norm_tiles import normalise_tilewise, scale_tilewise
 from hpcml.models.layers.normalise import normalise
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import columns
@@ -20,7 +21,7 @@ from hpcml.parallel.space import Space
 class _InstanceNorm(nn.modules.instancenorm._InstanceNorm):
     """What the three have in common; see `InstanceNorm2d`."""
 
-    takes_wide = True
+    takes_wide = same_bits = True
     num_dims: ClassVar[int]
 
     def __init__(self, space: Space, num_features: int, *args: Any, **kwargs: Any) -> None:
@@ -32,6 +33,8 @@ class _InstanceNorm(nn.modules.instancenorm._InstanceNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         check_field(input, self.space, self.num_features, type(self).__name__)
+        if self.space.tiles is not None:
+            return self._by_tiles(input)
         return self.space.as_field(self._normalised(self.space.channels_first(input)), input)
 
     def _normalised(self, input: Tensor) -> Tensor:
@@ -46,6 +49,16 @@ class _InstanceNorm(nn.modules.instancenorm._InstanceNorm):
         y, mean, variance, count = normalise(input, range(2, input.dim()), self.space.comm, self.eps, *affine)
         if self.training and self.track_running_stats:
             self._track(mean.flatten(1), variance.flatten(1) * count / (count - 1))
+        return y
+
+    def _by_tiles(self, input: Tensor) -> Tensor:
+        if not (self.training or not self.track_running_stats):
+            return scale_tilewise(self, input)
+        y, mean, variance, count = normalise_tilewise(self, input, self.num_features, over_samples=False)
+        if self.training and self.track_running_stats and len(mean):
+            for running, value in ((self.running_mean, mean), (self.running_var, variance * count / (count - 1))):
+                assert running is not None
+                track(running, value.mean(0), self.momentum or 0.0)
         return y
 
     @torch.no_grad()

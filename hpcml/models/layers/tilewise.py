@@ -103,7 +103,7 @@ def tilewise(
     return torch.cat(results, dim)
 
 
-def sum_tilewise(space: Space, function: Callable[..., Tensor], *points: Tensor) -> Tensor:
+def sum_tilewise(space: Space, function: Callable[..., Tensor], *points: Tensor, shared: Sequence[Tensor] = ()) -> Tensor:
     """Sum over all points what a function gives for some.
 
     Parameters
@@ -114,6 +114,8 @@ def sum_tilewise(space: Space, function: Callable[..., Tensor], *points: Tensor)
         Of tensors of points, see `tilewise`; gives one tensor, of a shape that does not depend on the number of points.
     *points : Tensor
         (..., point, channel), as `Space.points` gives it.
+    shared : sequence of Tensor
+        More of its arguments, as for `tilewise`.
 
     Returns
     -------
@@ -126,8 +128,10 @@ def sum_tilewise(space: Space, function: Callable[..., Tensor], *points: Tensor)
     Collective over space.comm: one all-reduce, backward too; where there are tiles one sum over tiles, and backward none.
     """
     if space.tiles is None:
-        return all_reduce(space.comm, function(*points))
-    return space.tiles.total_of(by_tile(lambda _, *rows: function(*rows), space.tile_sizes["points"], -2, *points))[0]
+        return all_reduce(space.comm, function(*points, *shared))
+    each = space.tiles.spread(*shared) if shared else ()
+    of_tile = by_tile(lambda k, *rows: function(*rows, *(copies[k] for copies in each)), space.tile_sizes["points"], -2, *points)
+    return space.tiles.total_of(of_tile)[0]
 
 
 def alike(space: Space, function: Callable[..., Any], *values: Tensor, of: nn.Module) -> Any:

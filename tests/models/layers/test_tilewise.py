@@ -7,11 +7,26 @@ import pytest
 import torch
 from mpi4py import MPI
 
+import hpcml
 from hpcml import Grid, decompose
 from hpcml.core.errors import ConfigError, ShapeError, TopologyError
 from hpcml.graphs import Graph
 from hpcml.models import FNO, MeshGraphNet, MeshTransformer, PhysicsAttentionNet, UNet
-from hpcml.models.layers import ChannelMLP, Dropout, Ewald, GraphAttention, LatentAttention, PhysicsAttention, Pointwise
+from hpcml.models.layers import (
+    BatchNorm1d,
+    BatchNorm2d,
+    ChannelMLP,
+    Dropout,
+    Ewald,
+    GraphAttention,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    LatentAttention,
+    LayerNorm,
+    PhysicsAttention,
+    Pointwise,
+)
 from hpcml.mpi.patient_comm import patient
 from hpcml.parallel import sum_points
 from hpcml.topology.block import block_range
@@ -41,6 +56,10 @@ def pointwise(space):
     return Pointwise(space, layers, channels_last=True)
 
 
+def norm(space, on_graph, on_grid, **options):
+    return (on_graph if isinstance(space, Graph) else on_grid)(space, CHANNELS, **options)
+
+
 def transformer(graph, **options):
     return MeshTransformer(graph, CHANNELS, CHANNELS, channels=16, layers=2, heads=2, **options)
 
@@ -57,6 +76,10 @@ EVERYWHERE = {
     "PhysicsAttention": lambda s: PhysicsAttention(s, CHANNELS, 2, 5),
     "PhysicsAttention adaptive": lambda s: PhysicsAttention(s, CHANNELS, 2, 5, adaptive=True),
     "LatentAttention": lambda s: LatentAttention(s, CHANNELS, 2, 5),
+    "GroupNorm": lambda s: GroupNorm(s, 2, CHANNELS),
+    "InstanceNorm": lambda s: norm(s, InstanceNorm1d, InstanceNorm2d, affine=True, track_running_stats=True),
+    "BatchNorm": lambda s: norm(s, BatchNorm1d, BatchNorm2d),
+    "norm in eval": lambda s: norm(s, BatchNorm1d, BatchNorm2d).eval(),
     "Ewald": lambda s: Ewald(s, CHANNELS, 9.0),
     "Ewald in a box": lambda s: Ewald(s, CHANNELS, 9.0, period=(1.0, 1.0)),
     "slices": attention_net,
@@ -98,7 +121,18 @@ def bits(make, build, dtype, comm, loss=mse):
         value = loss(space, y, target)
         value.backward()
         gradients = {name: sha([p.grad]) for name, p in model.named_parameters() if p.grad is not None}
-        return sha([whole(space, y)]), float(value), sha([whole(space, x.grad)]), gradients
+        return sha([whole(space, y)]), float(value), sha([whole(space, x.grad)]), gradients, sha(model.buffers())
+
+
+@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize("name", ["GroupNorm", "InstanceNorm", "BatchNorm", "PhysicsAttention", "Ewald", "ChannelMLP"])
+@pytest.mark.parametrize("make", [graph, grid], ids=list(SPACES))
+def test_numbers_are_those_of_the_layer_without_tiles(comm, make, name):
+    with make(comm) as space:
+        torch.manual_seed(0)
+        layer = EVERYWHERE[name](space)
+        x = torch.randn((2, NODES, CHANNELS) if make is graph else (2, CHANNELS, *SHAPE))
+        assert hpcml.verify(layer, x, dtype=torch.float64).ok
 
 
 @pytest.mark.parallel([1, 2, 3, 4])
@@ -111,9 +145,11 @@ def test_outputs_and_gradients_have_the_bits_of_one_rank(comm, space, name, dtyp
 
 
 @pytest.mark.parallel([1, 2])
-@pytest.mark.parametrize("build", [lambda d: FNO(d, modes=3), lambda d: UNet(d, levels=2)], ids=["FNO", "UNet"])
+@pytest.mark.parametrize(
+    "build", [lambda d: FNO(d, modes=3), lambda d: UNet(d, levels=2), lambda d: LayerNorm(d, SHAPE)], ids=["FNO", "UNet", "LayerNorm"]
+)
 def test_a_model_that_cannot_have_them_says_so_when_it_is_built(comm, build):
-    with grid(comm) as domain, pytest.raises(ConfigError, match="how many ranks share the space.*same_bits=True"):
+    with grid(comm) as domain, pytest.raises(ConfigError, match="how many ranks share the space"):
         build(domain)
 
 
