@@ -1,5 +1,6 @@
 """What goes wrong in the middle of an exchange ends soon with a named error: no hang, no crash when MPI finalises."""
 
+import re
 import signal
 import time
 from pathlib import Path
@@ -75,8 +76,8 @@ def test_a_rank_that_fails_ends_the_job_with_a_name(mpiexec, tmp_path, end_s, ba
         mpiexec.command = plain
     took = end - float(moment.read_text())
     assert 0 < took < end_s
-    named = {"killed": "hpcml: error: rank 0 waits for rank 1", "raises": "ArithmeticError", "wrong shape": "ShapeError"}[fault]
-    assert named in result.stderr, result.stderr
+    named = {"killed": "hpcml: error: rank 0 waits in .* for rank 1", "raises": "ArithmeticError", "wrong shape": "ShapeError"}[fault]
+    assert re.search(named, result.stderr), result.stderr
     assert result.returncode != 0 or fault == "killed"  # a launcher that lets a job outlive a rank may call that a success
     assert "Segmentation" not in result.stderr and result.returncode != -signal.SIGSEGV
 
@@ -90,7 +91,7 @@ def test_a_rank_that_gives_up_tells_its_neighbor(comm):
         if comm.rank == 1:
             halo.close()
         else:
-            with pytest.raises(CommunicationError, match="waits for rank 1, which has closed"):
+            with pytest.raises(CommunicationError, match="waits in .* for rank 1, which has closed"):
                 halo.exchange(u)
 
 

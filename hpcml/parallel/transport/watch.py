@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError
+from hpcml.mpi.call import current_call
 from hpcml.mpi.patience import late, patience_s
 from hpcml.parallel.transport.process import Process
 
@@ -34,7 +35,7 @@ class Watch:
 
     def reason(self, peer: int, since: float, has_left: bool = False) -> CommunicationError | None:
         """Why there is no point in waiting for a neighbor any longer, after having done so ``since`` a time; None if there is."""
-        waits = f"rank {self._comm.rank} waits for rank {peer}"
+        waits = f"rank {self._comm.rank} waits in {': '.join(filter(None, (current_call(), self._what)))} for rank {peer}"
         if has_left:
             return CommunicationError(f"{waits}, which has closed this exchange or given it up: look for an error on that rank")
         if peer in self._visible and not self._visible[peer].is_alive:
