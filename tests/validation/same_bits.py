@@ -4,11 +4,14 @@
     mpiexec -n 2 python tests/validation/same_bits.py --folder /tmp/run --updates 90        stops there
     mpiexec -n 3 python tests/validation/same_bits.py --folder /tmp/run                     goes on
 
+    python tests/validation/same_bits.py --cost 12000       processor time of one rank over that without tiles, for so many nodes
+
 Each line: model, dtype, SHA-256 of parameters, of the optimiser's state and of a roll-out of 50 steps, after 200 updates of Adam.
 """
 
 import argparse
 import hashlib
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from hpcml.models import MeshGraphNet, MeshTransformer, PhysicsAttentionNet
 from hpcml.mpi.patient_comm import patient
 from hpcml.topology.block import block_range
 from hpcml.training import Trainer
+from hpcml.training.loss import mse
 
 NODES, ROLLOUT = 240, 50
 MODELS = {
@@ -32,13 +36,21 @@ MODELS = {
 }
 
 
-def triangulation(comm):
+WIDE = {
+    "MeshGraphNet": lambda g: MeshGraphNet(g, 2, 2, channels=128, steps=3),
+    "mesh transformer": lambda g: MeshTransformer(g, 2, 2, channels=128, layers=3),
+    "physics attention": lambda g: PhysicsAttentionNet(g, 2, 2, channels=128, layers=3, slices=32),
+    "Ewald": lambda g: MeshGraphNet(g, 2, 2, channels=128, steps=3, cutoff=9.0),
+}
+
+
+def triangulation(comm, count=NODES, same_bits=True):
     """A graph that each rank reads a part of."""
-    points = np.random.default_rng(0).random((NODES, 2))
+    points = np.random.default_rng(0).random((count, 2))
     cells = Delaunay(points).simplices
     edges = np.unique(np.concatenate([cells[:, [i, j]] for i in range(3) for j in range(3) if i != j]), axis=0).T
-    mine, share = (block_range(n, comm.size, comm.rank) for n in (NODES, edges.shape[1]))
-    return Graph.deal(points[mine.start : mine.stop], edges[:, share.start : share.stop], comm, same_bits=True)
+    mine, share = (block_range(n, comm.size, comm.rank) for n in (count, edges.shape[1]))
+    return Graph.deal(points[mine.start : mine.stop], edges[:, share.start : share.stop], comm, same_bits=same_bits)
 
 
 def sha(*tensors):
@@ -64,12 +76,33 @@ def bits(graph, build, dtype, updates, folder):
     return sha(*model.parameters()), sha(*state), sha(field)
 
 
+def seconds(graph, model):
+    """Least processor time of forward and backward pass."""
+    x, taken = torch.ones(1, len(graph.nodes), 2), []
+    for _ in range(4):
+        start = time.process_time()
+        mse(graph, model(x), x).backward()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+def cost(count):
+    graphs = [triangulation(MPI.COMM_SELF, count, same_bits) for same_bits in (True, False)]
+    for name, build in WIDE.items():
+        tiles, without = (seconds(graph, build(graph)) for graph in graphs)
+        print(f"{name}, {count} nodes, {graphs[0].tiles.total} tiles: {tiles / without:.2f}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--updates", type=int, default=200)
     parser.add_argument("--folder", help="of run directories, to go on from and to stop in")
     parser.add_argument("--only", choices=MODELS, help="one model; by default all")
+    parser.add_argument("--cost", type=int, help="nodes")
     args, comm = parser.parse_args(), MPI.COMM_WORLD
+    if args.cost:
+        cost(args.cost)
+        return
     with triangulation(comm) as graph:
         for name, build in MODELS.items() if args.only is None else [(args.only, MODELS[args.only])]:
             for dtype in (torch.float32, torch.float64):
