@@ -57,7 +57,7 @@ def graph_of(
     if grid is not None or ranks.domain != "auto":
         raise ConfigError(f"{path} lies on a mesh of {mesh.num_nodes} nodes: leave out the table [grid] and ranks.domain")
     device = device or case_device(ranks, comm.comm if isinstance(comm, World) else comm)
-    decomposition = Decomposition.of(comm, ranks.data, device)
+    decomposition = Decomposition.of(comm, ranks.data, device, ranks.same_bits)
     rows = mesh_rows(path, mesh, decomposition.comm)
     if like is not None and like[0] == mesh.fingerprint and isinstance(like[1], Graph):
         decomposition.close()

@@ -1,0 +1,43 @@
+"""The how-to for meshes, done as it says: values on a mesh are made, learned, rolled out and drawn."""
+
+import doctest
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import hpcml
+from hpcml.io import SnapshotFile
+
+HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "learn_on_a_mesh.md"
+
+
+def test_the_how_to_reaches_its_goal(mpiexec, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert doctest.testfile(str(HOWTO), module_relative=False).failed == 0
+    text = HOWTO.read_text(encoding="utf-8")
+    (case,), (console,) = re.findall(r"```toml\n(.*?)```", text, re.S), re.findall(r"```console\n(.*?)```", text, re.S)
+    Path("case.toml").write_text(case)
+    for words in (line.split() for line in console.replace("$ hpcml", "$ mpiexec -n 1 hpcml").splitlines()):
+        done = mpiexec(int(words[3]), "-m", "hpcml", *words[5:])
+        assert done.returncode == 0, done.stderr
+    errors = json.loads(Path("run/rollout.json").read_text())
+    assert errors["model"][0] < 0.5 * errors["persistence"][0] and errors["model"][7] < 0.5 * errors["persistence"][7]
+    assert Path("run/rollout.png").stat().st_size > 50_000
+    view = SnapshotFile(Path("run/snapshots/rollout.h5")).view
+    assert view.variables["prediction_temperature"].shape == (9, 2, 400) and "prediction_rim" not in view.variables
+    model = hpcml.load("run", mesh="test.h5")
+    (load,) = re.findall(r"```python\n(surrogate.*?)```", text, re.S)
+    names = {"hpcml": hpcml, "whole": model.input_mean.expand(1, 400, 2)}
+    exec(load.replace("other.h5", "test.h5"), names)
+    assert names["later"].shape == (1, 400, 1)
+
+
+@pytest.mark.parametrize("words", [("data", "show", "train.h5"), ("inspect", "run")])
+def test_commands_without_ranks_know_it(alone, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    if words[0] == "data":
+        doctest.testfile(str(HOWTO), module_relative=False)
+        shown = alone(*words)
+        assert shown.returncode == 0 and "nodes: 400, edges: 23" in shown.stdout and "of kind triangle" in shown.stdout
