@@ -37,6 +37,9 @@ class MeshGraphNet(nn.Module):
         Rounds of messages, each with weights of its own: so many edges far a node is seen.
     hidden_layers : int
         Of each MLP, each of ``channels`` neurons.
+    differences : float
+        Factor with which edges also know how the input differs between their ends, what derivatives are made of; 0 if they do not. Good
+        values bring the differences to a deviation of about 1.
     cutoff : float
         Longest wave vector of an `hpcml.models.layers.Ewald` layer beside each round, radians per unit of length; 0 for none.
     period : sequence of float, optional
@@ -44,8 +47,9 @@ class MeshGraphNet(nn.Module):
 
     Communication
     -------------
-    Forward: ghosts of ``channels`` numbers once for each step, between neighbors. Backward: as much, and one all-reduce of the gradients of
-    all parameters over graph.world_comm. With a cutoff a sum over graph.comm for each step, of a size that does not depend on the mesh.
+    Forward: ghosts of ``channels`` numbers once for each step, between neighbors, and with ``differences`` those of the input. Backward: as
+    much, and one all-reduce of the gradients of all parameters over graph.world_comm. With a cutoff a sum over graph.comm for each step, of
+    a size that does not depend on the mesh.
 
     Notes
     -----
@@ -70,14 +74,15 @@ class MeshGraphNet(nn.Module):
         channels: int = 128,
         steps: int = 15,
         hidden_layers: int = 2,
+        differences: NonNegative = 0.0,
         cutoff: NonNegative = 0.0,
         period: Lengths | None = None,
     ) -> None:
         super().__init__()
-        self.space, self._in_channels = graph, in_channels
+        self.space, self._in_channels, self._differences = graph, in_channels, differences
         widths = [channels] * (hidden_layers + 1)
         self.encode_nodes = _mlp(in_channels, *widths)
-        self.encode_edges = _mlp(graph.positions.shape[1] + 1, *widths)
+        self.encode_edges = _mlp(graph.positions.shape[1] + 1 + (in_channels if differences else 0), *widths)
         self.steps = nn.ModuleList(MessageStep(graph, channels, hidden_layers) for _ in range(steps))
         self.far = nn.ModuleList(Ewald(graph, channels, cutoff, period) for _ in range(steps if cutoff else 0))
         self.decode = nn.Sequential(*list(_mlp(channels, *widths[:-1], out_channels))[:-1])  # without the norm
@@ -86,10 +91,9 @@ class MeshGraphNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Field ([sample,] node, out_channels) for x of ([sample,] node, in_channels)."""
         check_field(x, self.space, self._in_channels, "MeshGraphNet")
-        along = self.space.along
         with replicated_together(self, self.space.world_comm, self.space.tiles):
             v = tilewise(self.space, self.encode_nodes, x, of=self.encode_nodes)
-            e = tilewise(self.space, lambda a: self._encoded(a, x.dtype), along, of=self.encode_edges, on="edges")
+            e = tilewise(self.space, self.encode_edges, self._of_edges(x), of=self.encode_edges, on="edges")
             waves = cast(Ewald, self.far[0]).waves().to(x.dtype) if self.far else None
             for step, far in zip_longest(self.steps, self.far):
                 message = far(v, waves) if far else None
@@ -98,10 +102,14 @@ class MeshGraphNet(nn.Module):
             decoded: Tensor = tilewise(self.space, self.decode, v, of=self.decode)
             return decoded
 
-    def _encoded(self, along: Tensor, dtype: torch.dtype) -> Tensor:
-        """Edges of how they lie."""
-        edges: Tensor = self.encode_edges(torch.cat([along, along.norm(dim=-1, keepdim=True)], -1).to(dtype))
-        return edges
+    def _of_edges(self, x: Tensor) -> Tensor:
+        """What edges know at first, ([sample,] edge, channel)."""
+        along = self.space.along
+        lie = torch.cat([along, along.norm(dim=-1, keepdim=True)], -1).to(x.dtype)
+        if not self._differences:
+            return lie
+        between = self._differences * (self.space.at_begins(x) - self.space.at_ends(x))
+        return torch.cat([lie.expand(*between.shape[:-1], -1), between], -1)
 
 
 class MessageStep(nn.Module):

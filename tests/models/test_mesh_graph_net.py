@@ -28,29 +28,31 @@ def graph(comm, request):
         yield dealt
 
 
-def plain(model, x):
+def plain(model, x, differences=0.0):
     """The equations, without a split of weights and with torch's own operations."""
     begin, end = torch.from_numpy(EDGES)
     along = torch.from_numpy(POINTS)[begin] - torch.from_numpy(POINTS)[end]
-    v, e = model.encode_nodes(x), model.encode_edges(torch.cat([along, along.norm(dim=1, keepdim=True)], 1).to(x.dtype))
+    lie = [along, along.norm(dim=1, keepdim=True), *([differences * (x[begin] - x[end])] if differences else [])]
+    v, e = model.encode_nodes(x), model.encode_edges(torch.cat(lie, 1).to(x.dtype))
     for step in model.steps:
         e = e + step.edges(torch.cat([e, v[begin], v[end]], 1))
         v = v + step.nodes(torch.cat([v, torch.zeros_like(v).index_add(0, end, e.to(v.dtype))], 1))
     return model.decode(v)
 
 
-def test_it_computes_the_equations():
+@pytest.mark.parametrize("differences", [0.0, 3.0])
+def test_it_computes_the_equations(differences):
     torch.manual_seed(0)
-    model = MeshGraphNet(Graph.deal(POINTS, EDGES, MPI.COMM_SELF), 3, 2, channels=8, steps=3).double()
+    model = MeshGraphNet(Graph.deal(POINTS, EDGES, MPI.COMM_SELF), 3, 2, channels=8, steps=3, differences=differences).double()
     x = torch.randn(NODES, 3, dtype=torch.float64)
-    torch.testing.assert_close(model(x), plain(model, x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(model(x), plain(model, x, differences), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parallel([1, 2, 3, 4])
 @pytest.mark.parametrize("samples", [(), (2,)], ids=["one", "samples"])
 def test_it_is_the_same_over_ranks(graph, samples):
     torch.manual_seed(graph.comm.rank)  # parameters are those of rank 0
-    model = MeshGraphNet(graph, 3, 2, channels=8, steps=3).double()
+    model = MeshGraphNet(graph, 3, 2, channels=8, steps=3, differences=3.0 * len(samples)).double()
     report = hpcml.verify(model, torch.randn(*samples, NODES, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
     assert report.ok, str(report)
 
