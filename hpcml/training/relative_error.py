@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from hpcml.mpi.call import named_call
-from hpcml.mpi.reductions import all_sum
 from hpcml.parallel.space import Space
+from hpcml.parallel.sum_points import sum_points
 
 
 @named_call
@@ -28,12 +28,14 @@ def relative_errors(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
 
     Communication
     -------------
-    Collective over space.comm: one all-reduce of two numbers per sample.
+    Collective over space.comm: one all-reduce of two numbers per sample, or one sum over tiles.
     """
-    prediction, size = (space.channels_first(field).double() for field in (prediction, target))
-    difference = prediction - size
-    parts = torch.stack([field.flatten(1).square().sum(1) for field in (difference, size)])
-    off, whole = all_sum(parts, space.comm)
+
+    def squares(p: Tensor, t: Tensor) -> list[Tensor]:
+        p, size = (space.channels_first(field).double() for field in (p, t))
+        return [field.flatten(1).square().sum(1) for field in (p - size, size)]
+
+    off, whole = sum_points(space, space.comm, squares, prediction, target)
     return torch.where(off == 0, torch.zeros_like(off), torch.where(whole == 0, math.nan, (off / whole).sqrt()))
 
 

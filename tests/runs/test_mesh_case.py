@@ -13,6 +13,7 @@ from hpcml.core.case import Case
 from hpcml.core.errors import ConfigError
 from hpcml.core.named import complete_config
 from hpcml.graphs import triangulated
+from hpcml.io.checkpoint import restore
 from hpcml.io.dataset import Field, MeshRows, create_dataset
 from hpcml.mpi.world import World
 from hpcml.runs.evaluation import evaluate_run
@@ -81,6 +82,23 @@ def test_it_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_path
         other = read_rollout(shared_path / "alone", 0, None)
         np.testing.assert_allclose(shown.prediction[:, order], other.prediction[:, np.lexsort(other.mesh.points.T)], **ROUND_OFF)
         assert draw_picture(shown, shared_path / "rollout.png").stat().st_size > 10_000
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_with_the_same_bits_it_is_the_very_run_of_one_rank(world, shared_path):
+    comm = world.comm
+    train, test = write(shared_path / "train.h5", comm, 2), write(shared_path / "test.h5", comm, 1, seed=1)
+    case = case_of(train, [test], dtype="float32", clip=0.5)
+    case = case.model_copy(update={"ranks": case.ranks.model_copy(update={"same_bits": True})})
+    done = train_case(case, shared_path / "run", world), rollout_case(shared_path / "run", world)
+    alone = None
+    if comm.rank == 0:
+        with World.of(MPI.COMM_SELF) as one:
+            alone = train_case(case, shared_path / "alone", one), rollout_case(shared_path / "alone", one)
+    assert comm.bcast(alone) == done
+    states = [restore(shared_path / name / "checkpoints", comm).state["model"] for name in ("run", "alone")]
+    for name, value in states[0].items():
+        assert np.array_equal(value, states[1][name]), name
 
 
 @pytest.mark.parallel([1, 2])
