@@ -5,6 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from hpcml.core.errors import CheckpointError
+
 _TRIANGLE, _QUADRILATERAL = 4, 5
 _SIZES = {1: 2, 2: 3, _TRIANGLE: 3, _QUADRILATERAL: 4}
 """Numbers that follow that of a kind in an XDMF topology."""
@@ -31,14 +33,19 @@ class PlaneMesh:
         triangles, place = [np.zeros((0, 3), np.int64)], 0
         while place < len(topology):
             kind = int(topology[place])
-            row = 1 + _SIZES[kind]
+            row = 1 + _SIZES.get(kind, len(topology))
+            if place + row > len(topology):
+                raise CheckpointError(f"cells of kind {kind} cannot be drawn, or are cut short: open the .xdmf in ParaView")
             same = topology[place : place + (len(topology) - place) // row * row].reshape(-1, row)
             count = int(np.argmin(np.append(same[:, 0] == kind, False)))
             corners = same[:count, 1:]
             if kind in (_TRIANGLE, _QUADRILATERAL):
                 triangles += [corners[:, :3]] if kind == _TRIANGLE else [corners[:, :3], corners[:, [0, 2, 3]]]
             place += count * row
-        return cls(np.stack([x, y], 1), np.concatenate(triangles))
+        corners = np.concatenate(triangles)
+        if corners.size and not 0 <= corners.min() <= corners.max() < len(x):
+            raise CheckpointError(f"cells refer to points {corners.min()} to {corners.max()} of {len(x)}: write the snapshots anew")
+        return cls(np.stack([x, y], 1), corners)
 
     def draw(self, axis: Any, values: np.ndarray, limit: float) -> Any:
         """Draw values at the nodes in colours from -limit to limit."""

@@ -66,10 +66,12 @@ def graph_of(
 
 
 def mesh_rows(path: Path, mesh: OnMesh, comm: MPI.Intracomm) -> MeshRows:
-    """Read this rank's share of the mesh of a file, or of the files of a folder.
+    """Read this rank's share of the mesh of a file, or of the files of a folder, which is seen to be the same in all of them.
 
     Communication
     -------------
     Collective over comm.
     """
-    return read_rows(files_of(path)[0] if path.is_dir() else path, mesh, comm)
+    for file in files_of(path) if path.is_dir() else [path]:
+        rows = read_rows(file, mesh, comm)
+    return rows

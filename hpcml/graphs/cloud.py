@@ -146,10 +146,7 @@ class Cloud(Graph):
         Local.
         """
         self.__dict__.pop("along", None)
-        for space in (self, *self._shared.spaces.values()):  # a cloud shares its communicators with nothing but what is made of it
-            space.release("ghosts")
-            space.release("begins")
-        self._shared.spaces.clear()
+        self._shared.forget()  # a cloud shares its communicators with nothing but what is made of it
 
     def _place(
         self,

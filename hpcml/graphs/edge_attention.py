@@ -7,13 +7,14 @@
 The three are each other's derivatives, so that any order of them is of these three, and nothing as large as edges times channels is kept.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from hpcml.graphs.aggregation import aggregate, has_kernel
-from hpcml.kernels.segment import gather_sum
+from hpcml.kernels.segment import Edges, gather_sum
 
 if TYPE_CHECKING:
     from hpcml.graphs.graph import Graph
@@ -50,7 +51,7 @@ def edge_products(graph: "Graph", a: Tensor, b: Tensor) -> Tensor:
     >>> edge_products(graph, x, x).tolist(), weighted_sum(graph, torch.ones(1, 1), x).flatten().tolist()
     ([[6.0]], [0.0, 2.0])
     """
-    result: Any = _Dot.apply(graph, a.movedim(-3, 0), b.movedim(-3, 0))
+    result: Any = _Dot.apply(_held(graph), a.movedim(-3, 0), b.movedim(-3, 0))
     return result.movedim(0, -2)
 
 
@@ -75,8 +76,21 @@ def weighted_sum(graph: "Graph", weights: Tensor, b: Tensor) -> Tensor:
     -------------
     Local. Deterministic; sums go in the order of the edges.
     """
-    result: Any = _Into.apply(graph, weights.movedim(-2, 0), b.movedim(-3, 0))
+    result: Any = _Into.apply(_held(graph), weights.movedim(-2, 0), b.movedim(-3, 0))
     return result.movedim(0, -3)
+
+
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """Edges of a graph as they are when values are computed; it may have moved when gradients are."""
+
+    edge_index: Tensor
+    into: Edges
+    begins: Edges
+
+
+def _held(graph: "Graph") -> _Edges:
+    return _Edges(graph.edge_index, graph._into, graph._begins)
 
 
 class _Product(torch.autograd.Function):
@@ -90,7 +104,7 @@ class _Product(torch.autograd.Function):
 
 class _Dot(_Product):
     @staticmethod
-    def forward(graph: "Graph", a: Tensor, b: Tensor):  # type: ignore[no-untyped-def,override]
+    def forward(graph: _Edges, a: Tensor, b: Tensor):  # type: ignore[no-untyped-def,override]
         begin, end = graph.edge_index
         return (_rows(a, end) * _rows(b, begin)).sum(-1)
 
@@ -103,9 +117,9 @@ class _Dot(_Product):
 
 class _Into(_Product):
     @staticmethod
-    def forward(graph: "Graph", w: Tensor, b: Tensor):  # type: ignore[no-untyped-def,override]
+    def forward(graph: _Edges, w: Tensor, b: Tensor):  # type: ignore[no-untyped-def,override]
         begin, end = graph.edge_index
-        return aggregate(_rows(b, begin).mul_(w.unsqueeze(-1)), end, graph._into, "sum")
+        return aggregate(_rows(b, begin).mul_(w.unsqueeze(-1)), end, graph.into, "sum")
 
     @staticmethod
     def backward(ctx, y: Tensor):  # type: ignore[no-untyped-def,override]
@@ -116,12 +130,12 @@ class _Into(_Product):
 
 class _OutOf(_Product):
     @staticmethod
-    def forward(graph: "Graph", w: Tensor, a: Tensor):  # type: ignore[no-untyped-def,override]
+    def forward(graph: _Edges, w: Tensor, a: Tensor):  # type: ignore[no-untyped-def,override]
         begin, end = graph.edge_index
         messages = _rows(a, end).mul_(w.unsqueeze(-1))
         if has_kernel(messages):
-            return gather_sum(messages, graph._begins.transposed)
-        return messages.new_zeros(graph._begins.num_rows, *messages.shape[1:]).index_add(0, begin, messages)
+            return gather_sum(messages, graph.begins.transposed)
+        return messages.new_zeros(graph.begins.num_rows, *messages.shape[1:]).index_add(0, begin, messages)
 
     @staticmethod
     def backward(ctx, y: Tensor):  # type: ignore[no-untyped-def,override]

@@ -60,9 +60,7 @@ class Mesh:
         points, cells = checked_points(self.points), checked_cells(self.cells)
         for kind, corners in cells.items():
             check_corners(kind, corners, len(points))
-        links = np.asarray(self.links, np.int64)
-        if links.ndim != 2 or len(links) != 2 or (links.size and not 0 <= links.min() <= links.max() < len(points)):
-            raise ShapeError(f"links of a mesh are (2, link), numbers below {len(points)}, got shape {links.shape}")
+        links = checked_links(self.links, len(points))
         types = boundary_nodes(cells, len(points)).astype(np.int64) if self.node_types is None else self.node_types
         checked = {"points": points, "cells": MappingProxyType(cells), "links": links, "node_types": np.asarray(types)}
         for name, value in checked.items():
@@ -177,6 +175,14 @@ def without_unused(points: np.ndarray, cells: Mapping[str, np.ndarray]) -> tuple
     if len(used) and not 0 <= used[0] <= used[-1] < len(points):
         raise ShapeError(f"cells of a mesh have nodes {used[0]} to {used[-1]}: expected numbers below {len(points)}")
     return points[used], {kind: np.searchsorted(used, corners) for kind, corners in cells.items()}, used
+
+
+def checked_links(links: np.ndarray, nodes: int) -> np.ndarray:
+    """Links as int64, (2, link); `ShapeError` where that is not so, or a node does not exist."""
+    pairs = np.asarray(links)
+    if pairs.ndim != 2 or len(pairs) != 2 or (pairs.size and (pairs.dtype.kind not in "iu" or not 0 <= pairs.min() <= pairs.max() < nodes)):
+        raise ShapeError(f"links of a mesh are (2, link), integers, numbers below {nodes}, got {pairs.dtype} of shape {pairs.shape}")
+    return pairs.astype(np.int64)
 
 
 def check_corners(kind: str, corners: np.ndarray, nodes: int) -> None:

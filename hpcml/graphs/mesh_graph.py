@@ -13,7 +13,7 @@ from torch import Tensor
 from hpcml.core.errors import ShapeError
 from hpcml.graphs.cell_kinds import CELL_KINDS
 from hpcml.graphs.graph import Graph
-from hpcml.graphs.mesh import BOUNDARY, NO_LINKS, Mesh, check_corners, checked_cells, checked_points, checked_types
+from hpcml.graphs.mesh import BOUNDARY, NO_LINKS, Mesh, check_corners, checked_cells, checked_links, checked_points, checked_types
 from hpcml.graphs.mesh_share import MeshShare, deal_rows
 from hpcml.graphs.shared_cells import boundary_of_shares, edges_of_shares
 from hpcml.graphs.shown_mesh import shown_mesh
@@ -183,6 +183,7 @@ class MeshGraph:
         with raise_together(comm):
             for kind, corners in cells.items():
                 check_corners(kind, corners, total)
+            links = checked_links(links, total)
             if len(set(counts[:, 1].tolist())) > 1:
                 raise ShapeError("types of nodes are given by all ranks or by none")
         numbers = np.arange(before[0], before[0] + len(points))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
 from hpcml.models.layers.autocast import autocast
 from hpcml.models.spaces import spaces_of
@@ -27,6 +28,9 @@ class Surrogate(nn.Module):
         ``torch.bfloat16`` or ``torch.float16``: the network runs under torch's autocast, in training and afterwards. Normalisation and the
         output are in the precision of the parameters all the same.
 
+    space : Space, optional
+        Where its fields live; default the first that the network holds.
+
     Attributes
     ----------
     input_mean, input_std, target_mean, target_std : Tensor
@@ -43,25 +47,31 @@ class Surrogate(nn.Module):
     target_std: Tensor
 
     def __init__(
-        self, network: nn.Module, in_channels: int, out_channels: int, residual: bool = False, precision: torch.dtype | None = None
+        self,
+        network: nn.Module,
+        in_channels: int,
+        out_channels: int,
+        residual: bool = False,
+        precision: torch.dtype | None = None,
+        space: Space | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.residual, self.precision = residual, precision
-        self._channel_dim = next((space.channel_dim for space in spaces_of(network)), 1)
+        self.space = space or next(iter(spaces_of(network)), None)
+        self._channel_dim = 1 if self.space is None else self.space.channel_dim
+        if residual and in_channels > out_channels:  # a checkpoint without it is of a model that did not predict the change
+            self.register_buffer("given_channels", torch.tensor(in_channels - out_channels))
         for name, channels in (("input", in_channels), ("target", out_channels)):
             self.register_buffer(f"{name}_mean", torch.zeros(channels))
             self.register_buffer(f"{name}_std", torch.ones(channels))
 
     @property
-    def space(self) -> Space:
-        """Where its fields live."""
-        return spaces_of(self.network)[0]
-
-    @property
     def domain(self) -> Domain:
         """Where the fields of a network on a grid live."""
-        return next(space for space in spaces_of(self.network) if isinstance(space, Domain))
+        if not isinstance(self.space, Domain):
+            raise ConfigError("this model has no grid: its fields live on what its attribute space says")
+        return self.space
 
     def fit_to(self, input_moments: tuple[Tensor, Tensor], target_moments: tuple[Tensor, Tensor]) -> None:
         """Take over mean and standard deviation of inputs and targets, each of shape (channels,)."""

@@ -138,6 +138,12 @@ class Decomposition:
             self._plans.pop(key).close()
             del self._numbers[key]
 
+    def forget(self) -> None:
+        """Close all that `once` has made, and let all spaces go, so that they are made anew."""
+        for key in list(self._plans):
+            self.release(key)
+        self.spaces.clear()
+
     def close(self) -> None:
         """Close all plans and free the communicators that are its own."""
         for plan in self._plans.values():

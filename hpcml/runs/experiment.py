@@ -81,7 +81,7 @@ def same_points(one: Space, other: Space) -> bool:
 def build_surrogate(case: Case, space: Space, in_channels: int, out_channels: int) -> Surrogate:
     """Make the untrained model of a case on a space; it predicts the change of a state where the case steps in time."""
     network = build_network(case.model, space, in_channels, out_channels, case.training.seed, dtype_of(case))
-    model = Surrogate(network, in_channels, out_channels, residual=steps_in_time(case), precision=half_of(case))
+    model = Surrogate(network, in_channels, out_channels, steps_in_time(case), half_of(case), space)
     return model.to(space.device, dtype_of(case))
 
 

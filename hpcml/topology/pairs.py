@@ -31,10 +31,12 @@ def distinct_pairs(*pairs: np.ndarray) -> np.ndarray:
 
 
 def both_ways(pairs: np.ndarray) -> np.ndarray:
-    """Edges (2, 2 pair): each pair there and, next to it, back.
+    """Edges (2, edge): each pair there and, next to it, back; a node with itself once.
 
     Communication
     -------------
     Local.
     """
-    return np.stack([pairs.ravel(), pairs[:, ::-1].ravel()])
+    again = np.repeat(pairs[:, 0] == pairs[:, 1], 2)
+    again[::2] = False
+    return np.stack([pairs.ravel(), pairs[:, ::-1].ravel()])[:, ~again]

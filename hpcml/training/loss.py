@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hpcml.core.errors import ShapeError
+from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields.domain import Domain
 from hpcml.mpi.call import named_call
 from hpcml.parallel.replicated import global_sum
@@ -94,6 +94,8 @@ def h1(domain: Domain, prediction: Tensor, target: Tensor) -> Tensor:
     -------------
     As `relative_l2`, and one halo exchange of width 1 of both fields together; backward the same.
     """
+    if not isinstance(domain, Domain):
+        raise ConfigError("training.loss = 'h1' takes derivatives along the dims of a grid, and these fields lie on none: take relative_l2")
     _check(domain, prediction, target)
     target = target.double()
     difference = prediction.double() - target

@@ -5,8 +5,6 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 import hpcml
 from hpcml.io import SnapshotFile
 
@@ -34,10 +32,10 @@ def test_the_how_to_reaches_its_goal(mpiexec, tmp_path, monkeypatch):
     assert names["later"].shape == (1, 400, 1)
 
 
-@pytest.mark.parametrize("words", [("data", "show", "train.h5"), ("inspect", "run")])
-def test_commands_without_ranks_know_it(alone, tmp_path, monkeypatch, words):
+def test_a_file_says_what_is_in_it(alone, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if words[0] == "data":
-        doctest.testfile(str(HOWTO), module_relative=False)
-        shown = alone(*words)
-        assert shown.returncode == 0 and "nodes: 400, edges: 23" in shown.stdout and "of kind triangle" in shown.stdout
+    doctest.testfile(str(HOWTO), module_relative=False)
+    shown = alone("data", "show", "train.h5")
+    assert shown.returncode == 0 and "nodes: 400, edges: 23" in shown.stdout and "of kind triangle" in shown.stdout
+    refused = alone("data", "convert", "train.h5", "other.hdf5", "--to", "the-well")
+    assert refused.returncode == 2 and "these lie on a mesh of 400 nodes" in refused.stderr

@@ -10,6 +10,7 @@ from mpi4py import MPI
 import hpcml
 from hpcml.core.errors import ShapeError
 from hpcml.graphs import Cloud, Nearest, Within
+from hpcml.models.layers import GraphAttention
 from hpcml.topology.block import block_range
 
 POINTS, BOX, RADIUS = 120, (1.0, 1.0), 0.15
@@ -141,3 +142,31 @@ def test_what_is_wrong_is_said_on_every_rank(comm):
         with pytest.raises(ShapeError, match=r"fields \(\[sample,\]"):
             cloud.move(cloud.positions, torch.zeros(len(cloud.nodes) + last, 1))
         assert cloud.aggregate(cloud.at_begins(torch.ones(len(cloud.nodes), 1))).sum() == 2 * len(cloud.nodes)  # as before
+
+
+@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize("tiles", [False, True])
+def test_whole_fields_are_put_together_after_a_move_too(comm, tiles):
+    values = torch.randn(POINTS, 2, generator=torch.Generator().manual_seed(0))
+    with Cloud.of(share(motion(0), comm), Within(RADIUS), comm, BOX, same_bits=tiles) as cloud:
+        for step in range(4):
+            if step:
+                cloud.move(torch.from_numpy(motion(3 * step)[cloud.nodes]))
+            assert torch.equal(cloud.gather(values[cloud.index]), values)
+            assert torch.equal(cloud.scatter(values if comm.rank == 0 else None), values[cloud.index])
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_gradient_is_along_the_edges_that_there_were(comm):
+    x = torch.randn(POINTS, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gradients = []
+    for moves in (False, True):
+        with Cloud.of(share(motion(0), comm), Within(RADIUS), comm, BOX) as cloud:
+            torch.manual_seed(0)
+            layer, nodes = GraphAttention(cloud, 4, 2).double(), cloud.nodes
+            mine = x[nodes].requires_grad_()
+            y = layer(mine).square().sum()
+            if moves and comm.size == 1:  # over ranks the ghosts' own way back is gone, which is said
+                cloud.move(torch.from_numpy(motion(9)[cloud.nodes]))
+            gradients.append(torch.autograd.grad(y, mine)[0])
+    assert torch.equal(*gradients)

@@ -111,3 +111,13 @@ def test_what_is_wrong_is_said(name):
 def test_a_mesh_is_cleaned_of_what_would_be_refused():
     mesh = Mesh.cleaned(np.concatenate([[[7, 7]], SQUARE]), {"triangle": [[1, 2, 3], [1, 3, 4], [2, 3, 1], [4, 4, 1], [0, 0, 0]]})
     assert np.array_equal(mesh.points, SQUARE) and mesh.cells["triangle"].tolist() == HALVES
+
+
+def test_a_link_from_a_node_to_itself_is_one_edge():
+    mesh = Mesh([[0, 0], [1, 0], [0, 1]], {}, links=[[0, 0], [0, 1]])
+    assert mesh.edges().T.tolist() == [[0, 0], [0, 1], [1, 0]]
+
+
+def test_links_are_integers():
+    with pytest.raises(ShapeError, match="links of a mesh are .2, link., integers, numbers below 3, got float64"):
+        Mesh([[0, 0], [1, 0], [0, 1]], {}, links=[[0.9], [1.9]])

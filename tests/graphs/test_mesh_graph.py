@@ -162,3 +162,13 @@ def test_a_rank_alone_has_all():
     mesh = icosphere(1)
     part = MeshGraph.of(mesh, MPI.COMM_SELF)
     assert np.array_equal(part.cells["triangle"], mesh.cells["triangle"]) and len(part.graph.ghosts) == 0
+
+
+@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize("links", [np.array([[99], [100]]), np.array([[-1], [3]]), np.zeros((3, 2), np.int64)])
+def test_links_that_cannot_be_are_refused_on_every_rank(comm, links):
+    mesh = structured((3, 3), (1.0, 1.0))
+    mine = slice(None) if comm.rank == 0 else slice(0)
+    cells = {kind: corners[mine] for kind, corners in mesh.cells.items()}
+    with pytest.raises(ShapeError, match="links of a mesh are"):
+        MeshGraph.deal(mesh.points[mine], cells, comm, links=links if comm.rank == comm.size - 1 else np.zeros((2, 0), np.int64))

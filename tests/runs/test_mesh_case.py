@@ -2,6 +2,7 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,7 @@ from mpi4py import MPI
 import hpcml
 from hpcml.cli.picture import draw_picture, read_rollout
 from hpcml.core.case import Case
-from hpcml.core.errors import ConfigError
+from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.core.named import complete_config
 from hpcml.graphs import triangulated
 from hpcml.io.checkpoint import restore
@@ -27,14 +28,23 @@ ROUND_OFF = {"rtol": 1e-8, "atol": 1e-10}
 """Of some updates in float64, which magnify that of sums over ranks."""
 
 
+OWN = """
+import torch
+
+class Net(torch.nn.Linear):
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, out_channels)
+"""
+
+
 def mesh_of():
     return triangulated(np.random.default_rng(5).random((NODES, 2)))
 
 
-def write(path, comm, trajectories, seed=0, fields=("height", "wall")):
+def write(path, comm, trajectories, seed=0, fields=("height", "wall"), turn=False):
     """Waves over random triangles, and which nodes are near the boundary; every rank makes them, the first writes."""
     mesh = mesh_of()
-    rows = MeshRows(mesh.points, mesh.edges(), mesh.cells)
+    rows = MeshRows(mesh.points[:, ::-1] if turn else mesh.points, mesh.edges(), mesh.cells)
     entries = [Field("height", unit="m"), Field("wall", varies_in_time=False), Field("wind")]
     entries = [entry for entry in entries if entry.name in fields]
     if comm.rank == 0:
@@ -138,3 +148,51 @@ def test_what_does_not_go_with_a_mesh_is_refused_on_every_rank(world, shared_pat
     for number, (case, message) in enumerate(refused):
         with pytest.raises(ConfigError, match=message):
             train_case(case, shared_path / f"run{number}", world)
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_run_does_not_go_on_with_another_mesh(world, shared_path):
+    comm = world.comm
+    train = write(shared_path / "train.h5", comm, 2)
+    train_case(case_of(train), shared_path / "run", world)
+    comm.Barrier()
+    write(shared_path / "other.h5", comm, 2, turn=True)
+    if comm.rank == 0:
+        (shared_path / "other.h5").replace(train)
+    comm.Barrier()
+    with pytest.raises(ConfigError, match="the mesh should be"):
+        train_case(case_of(train), shared_path / "run", world)
+
+
+@pytest.mark.parallel([1, 2])
+def test_every_file_of_a_folder_is_on_the_mesh_that_it_was_made_with(world, shared_path):
+    comm = world.comm
+    (shared_path / "data").mkdir(exist_ok=True)
+    comm.Barrier()
+    for name in ("a.h5", "b.h5"):
+        write(shared_path / "data" / name, comm, 1)
+    if comm.rank == 0:
+        with h5py.File(shared_path / "data" / "b.h5", "r+") as file:
+            file["mesh/points"][:2] = file["mesh/points"][:2][::-1]
+    comm.Barrier()
+    with pytest.raises(CheckpointError, match=r"b\.h5: its mesh is not the one"):
+        train_case(case_of(str(shared_path / "data")), shared_path / "run", world)
+
+
+def test_a_network_that_knows_no_mesh_learns_on_all_nodes_of_one(world, tmp_path, monkeypatch):
+    (tmp_path / "mine_of_nodes.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    experiment = open_experiment(case_of(write(tmp_path / "train.h5", world.comm, 2), model={"name": "mine_of_nodes:Net"}), world.comm)
+    model = experiment.surrogate()
+    x = experiment.train.take(torch.tensor([0, 1]))[0]
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.zero_()
+        torch.testing.assert_close(model(x), x[..., :1] + model.target_mean)
+    assert model.space is experiment.space
+    experiment.close()
+
+
+def test_a_loss_of_grids_is_refused(world, tmp_path):
+    with pytest.raises(ConfigError, match="'h1' takes derivatives along the dims of a grid"):
+        train_case(case_of(write(tmp_path / "train.h5", world.comm, 2), loss="h1"), tmp_path / "run", world)

@@ -40,6 +40,8 @@ def create_file(path: Path, layout: str, description: Description, **attributes:
     makers = {known.name: known.create for known in _KNOWN if known.create}
     if layout not in makers:
         raise ConfigError(f"there is no layout {layout!r} to write: expected {', '.join(makers)}")
+    if isinstance(description, on_mesh.OnMesh) and layout != on_mesh.LAYOUT.name:
+        raise ConfigError(f"the layout {layout} holds fields on grids, and these lie on a mesh of {description.num_nodes} nodes: take mesh")
     structure = MemoryFile()
     with h5py.File(structure, "w") as file:
         makers[layout](file, description)

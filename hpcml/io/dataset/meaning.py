@@ -25,6 +25,8 @@ class Meaning:
         Of the times; empty if nothing is known.
     source : str
         Where the data are from, for messages; no part of what they mean.
+    mesh : str
+        Fingerprint of the mesh that the values lie on; empty on a grid.
 
     Notes
     -----
@@ -37,6 +39,7 @@ class Meaning:
     times: tuple[float, ...]
     time_unit: str = ""
     source: str = field(default="", compare=False)
+    mesh: str = ""
 
     @classmethod
     def of_pairs(cls, space: Description, inputs: Sequence[str], targets: Sequence[str], stride: int, source: str) -> Self:
@@ -51,7 +54,7 @@ class Meaning:
         space.channels_of([*inputs, *targets])
         ins, outs = (tuple(fields[name] for name in names) for names in (inputs, targets))
         interval = stride * space.interval if stride else 0.0
-        return cls(ins, outs, space.axes, (0.0, interval), space.time_unit, source)
+        return cls(ins, outs, space.axes, (0.0, interval), space.time_unit, source, space.fingerprint)
 
     @classmethod
     def of_file(cls, space: Description, names: Sequence[str], source: str) -> Self:
@@ -138,7 +141,7 @@ class Meaning:
         """The inverse of `to_state`."""
         inputs, targets = (tuple(Field(**entry) for entry in state[name]) for name in ("inputs", "targets"))
         axes = tuple(Axis(**axis) for axis in state["axes"])
-        return cls(inputs, targets, axes, tuple(state["times"]), state["time_unit"], state["source"])
+        return cls(inputs, targets, axes, tuple(state["times"]), state["time_unit"], state["source"], state.get("mesh", ""))
 
     def _differences(self, other: "Meaning", same_grid: bool) -> Iterator[tuple[str, str, str]]:
         """What differs: name, here, there."""
@@ -152,6 +155,8 @@ class Meaning:
                     yield f"the tensor order of {one.name}", str(one.order), str(two.order)
                 if _differ(one.unit, two.unit):
                     yield f"the unit of {one.name}", one.unit, two.unit
+        if same_grid and _differ(self.mesh, other.mesh):
+            yield "the mesh", self.mesh, other.mesh
         dims, found = (", ".join(axis.name for axis in meaning.axes) for meaning in (self, other))
         if dims != found:
             yield "the dims", dims, found

@@ -75,7 +75,10 @@ class MeshRows:
             if any(other.keys() != sizes[0].keys() or other["dims"] != sizes[0]["dims"] for other in sizes):
                 raise ShapeError(f"ranks hold rows of the same arrays of a mesh, got {', '.join(map(str, sizes))}")
         total = {key: sum(other[key] for other in sizes) for key in sizes[0]}
-        ends = comm.allgather((self.points.min(0, initial=np.inf), self.points.max(0, initial=-np.inf)))
+        with raise_together(comm):
+            _check(self, total["points"])
+        points = self.points.astype(np.float64)
+        ends = comm.allgather((points.min(0, initial=np.inf), points.max(0, initial=-np.inf)))
         low, high = np.min([low for low, _ in ends], 0), np.max([high for _, high in ends], 0)
         return OnMesh(
             name,
@@ -128,12 +131,18 @@ def write_rows(path: Path, rows: MeshRows, comm: MPI.Intracomm) -> None:
     comm = patient(comm)
     arrays = rows.arrays()
     stored = _stored(path, comm)
-    before = comm.allgather({name: len(array) for name, array in arrays.items()})[: comm.rank]
+    sizes_of = comm.allgather({name: len(array) for name, array in arrays.items()})
+    before, total = sizes_of[: comm.rank], {name: sum(sizes[name] for sizes in sizes_of) for name in arrays}
+    with raise_together(comm):
+        if total != {name: array.shape[0] for name, array in stored.items()}:
+            raise ShapeError(f"{path} was made for a mesh of { ({n: a.shape[0] for n, a in stored.items()}) }, and ranks give {total}")
     with together(comm, f"writing the mesh of {path}"):
         storage = Storage(writable=True)
         try:
             for name, array in arrays.items():
                 first = sum(sizes[name] for sizes in before)
+                if not array.size:
+                    continue
                 storage.write(stored[name], [BlockRange(first, first + len(array)), BlockRange(0, array.shape[1])], array)
             storage.sync()
         finally:
@@ -172,6 +181,8 @@ def read_rows(path: Path, space: OnMesh, comm: MPI.Intracomm) -> MeshRows:
             storage.close()
     cells = {name.removeprefix("cells/"): array for name, array in found.items() if name.startswith("cells/")}
     rows = MeshRows(found["points"], found["edges"].T, cells)
+    with together(comm, f"checking the mesh of {path}"):
+        _check(rows, space.num_nodes)
     same = fingerprint(rows, comm) == space.fingerprint
     with raise_together(comm):
         if not same:
@@ -191,7 +202,13 @@ def _stored(path: Path, comm: MPI.Intracomm) -> dict[str, StoredArray]:
     return stored
 
 
-def _check(rows: MeshRows) -> None:
+def _check(rows: MeshRows, nodes: int | None = None) -> None:
+    """Refuse arrays of other shapes and types, and where the number of nodes is known, others than these."""
+    for name, numbers in [("edges", rows.edges), *rows.cells.items()]:
+        if nodes is not None and numbers.size and not 0 <= numbers.min() <= numbers.max() < nodes:
+            raise ShapeError(f"{name} of a mesh of {nodes} nodes refer to nodes {numbers.min()} to {numbers.max()}: numbers begin at 0")
+    if rows.points.size and not np.isfinite(rows.points).all():
+        raise ShapeError("points of a mesh are finite: mend those that are not")
     if rows.points.ndim != 2 or rows.points.shape[1] not in (1, 2, 3):
         raise ShapeError(f"points of a mesh are (node, 1 to 3), got an array of shape {rows.points.shape}")
     if rows.edges.ndim != 2 or len(rows.edges) != 2 or rows.edges.dtype.kind not in "iu":

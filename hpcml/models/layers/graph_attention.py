@@ -95,6 +95,8 @@ class GraphAttention(nn.Module):
         width, dims = head_width("graph attention", channels, heads), graph.positions.shape[1]
         if rotary and width % (2 * dims):
             raise ConfigError(f"graph attention: {width} channels of a head cannot turn in {dims} dims: use a multiple of {2 * dims}")
+        if rotary and any(graph.box or ()):
+            raise ConfigError("graph attention: rotary turns by positions, which a periodic box has not: leave it out")
         self.space, self.hops, self.given = graph, hops, along
         along = self.along
         if along is not graph and not agree(torch.equal(along.nodes, graph.nodes), graph.comm):
