@@ -65,7 +65,7 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             for ranks in RANKS:
                 row = _row(world.comm, name, num_dims, ranks)
                 of_one = of_one or row["peak_MB"]
-                rows.append(row | {"peak_ratio": row["peak_MB"] / of_one if of_one else None})
+                rows.append(row | {"peak_ratio": row["peak_MB"] / of_one if of_one and row["peak_MB"] else None})
                 figures[f"kept_ratio_{name}_{num_dims}d_{ranks}"] = row["kept_ratio"]
                 figures[f"peak_ratio_{name}_{num_dims}d_{ranks}"] = rows[-1]["peak_ratio"]
                 if row["neuraloperator"] is not None:
