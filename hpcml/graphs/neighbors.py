@@ -30,11 +30,8 @@ _WIDER = 1 + 1e-9
 class Neighbors(Protocol):
     """Finds edges between points of all ranks."""
 
-    def __call__(
-        self, points: np.ndarray, numbers: np.ndarray, comm: MPI.Intracomm, box: Sequence[float] | None
-    ) -> np.ndarray:  # pragma: no cover
+    def __call__(self, points: np.ndarray, numbers: np.ndarray, comm: MPI.Intracomm, box: Sequence[float] | None) -> np.ndarray:
         """Edges that end at this rank's points, by number, int64, (2, edge)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

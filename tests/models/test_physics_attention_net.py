@@ -10,6 +10,7 @@ from hpcml.cli.benchmarks.memory import kept_fields
 from hpcml.core.errors import ConfigError
 from hpcml.core.options import Choice
 from hpcml.models.factory import build_network
+from hpcml.models.layers.physics_attention import START
 from hpcml.models.physics_attention_net import ATTENTIONS, PhysicsAttentionNet
 from hpcml.training.recomputation import recompute
 from tests.models.twins import SPACES, check_autocast, check_twin, draw, mesh, shake
@@ -48,7 +49,11 @@ def test_it_computes_its_blocks(comm, attention):
 def test_it_is_the_same_over_ranks_in_training_too(comm, attention, space):
     with SPACES[space](comm) as points:
         model = build(points, attention=attention, dropout=0.2, window=3 if space == "grid" and attention != "latents" else 1)
-        report = hpcml.verify(model, draw(points, 3), tolerance=4e-12)  # a temperature's gradient sums terms of both signs: 1.3e-12 seen
+        with torch.no_grad():  # as training begins: where shaking has put one at its least, 0.01, round-off counts a hundredfold
+            for name, parameter in model.named_parameters():
+                if name.endswith("temperature"):
+                    parameter.fill_(START)
+        report = hpcml.verify(model, draw(points, 3), tolerance=1e-12)
         assert report.ok, str(report)
 
 
