@@ -35,6 +35,9 @@ class Ranks(Section):
     """Ranks along each dim of the grid; "auto" uses all ranks that the data groups leave."""
     partition: Literal["bisection", "curve", "metis", "kahip"] = "bisection"
     """How the nodes of a mesh are dealt to them."""
+    schedule: Literal["synchronous", "overlapped"] = "synchronous"
+    """When values of a mesh's nodes travel to the ranks that need them: "synchronous" before, "overlapped" while edges that need none are
+    computed."""
     data: Count = 1
     """Groups that each hold the whole domain and a part of the batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -46,6 +49,8 @@ class Ranks(Section):
     def _same_bits_has_one_order(self) -> Self:
         if self.same_bits and (self.domain != "auto" or self.data > 1):
             raise ValueError("same_bits = true shares the first dim of the grid among all ranks: leave domain and data out")
+        if self.same_bits and self.schedule != "synchronous":
+            raise ValueError(f"same_bits = true has one order of work: leave schedule = '{self.schedule}' out")
         return self
 
 

@@ -9,6 +9,7 @@ from hpcml.core import case
 from hpcml.core.errors import ConfigError
 from hpcml.data.case_device import case_device
 from hpcml.graphs.graph import Graph
+from hpcml.graphs.schedule import SYNCHRONOUS, Overlapped, Schedule
 from hpcml.io.dataset.layouts import files_of
 from hpcml.io.dataset.mesh_rows import MeshRows, read_rows
 from hpcml.io.dataset.on_mesh import OnMesh
@@ -62,7 +63,9 @@ def graph_of(
     if like is not None and like[0] == mesh.fingerprint and isinstance(like[1], Graph):
         decomposition.close()
         return like[1]
-    return Graph.deal_within(decomposition, rows.points, rows.edges, ranks.partition)
+    graph = Graph.deal_within(decomposition, rows.points, rows.edges, ranks.partition)
+    graph.schedule = schedule_of(ranks)
+    return graph
 
 
 def mesh_rows(path: Path, mesh: OnMesh, comm: MPI.Intracomm) -> MeshRows:
@@ -75,3 +78,13 @@ def mesh_rows(path: Path, mesh: OnMesh, comm: MPI.Intracomm) -> MeshRows:
     for file in files_of(path) if path.is_dir() else [path]:
         rows = read_rows(file, mesh, comm)
     return rows
+
+
+def schedule_of(ranks: case.Ranks) -> Schedule:
+    """When ghosts of a graph travel, as a case says it.
+
+    Communication
+    -------------
+    Local.
+    """
+    return Overlapped() if ranks.schedule == "overlapped" else SYNCHRONOUS

@@ -86,6 +86,8 @@ def read_pairs(
 
 def domain_of(shape: tuple[int, ...], grid: case.Grid | None, ranks: case.Ranks, comm: MPI.Intracomm) -> Domain:
     """Domain of a case, at the resolution and on the device given."""
+    if ranks.schedule != "synchronous":
+        raise ConfigError(f"ranks.schedule = '{ranks.schedule}' is for data on a mesh, and these lie on a grid: leave it out")
     box = Grid(shape, 1.0, False) if grid is None else Grid(shape, grid.extent, grid.periodic)
     dims = None if ranks.domain == "auto" else ranks.domain
     return decompose(box, comm, dims, ranks.data, case_device(ranks, comm), ranks.same_bits)

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from hpcml.graphs.mesh_graph import MeshGraph
     from hpcml.graphs.mesh_shapes import icosphere, structured, triangulated
     from hpcml.graphs.neighbors import Nearest, Within
+    from hpcml.graphs.overlapping import on_edges
     from hpcml.graphs.partition_picture import draw_partition
     from hpcml.graphs.partition_report import PartitionReport, partition_table
     from hpcml.graphs.partitioning import partition
+    from hpcml.graphs.schedule import Overlapped, Schedule
 
 _HOMES = {
     "edge_attention": ("edge_products", "weighted_sum"),
@@ -31,9 +33,11 @@ _HOMES = {
     "mesh_file": ("read_mesh",),
     "mesh_graph": ("MeshGraph",),
     "neighbors": ("Nearest", "Within"),
+    "overlapping": ("on_edges",),
     "partitioning": ("partition",),
     "partition_picture": ("draw_partition",),
     "partition_report": ("PartitionReport", "partition_table"),
+    "schedule": ("Overlapped", "Schedule"),
     "mesh_shapes": ("icosphere", "structured", "triangulated"),
 }
 __all__ = [
@@ -43,12 +47,15 @@ __all__ = [
     "Mesh",
     "MeshGraph",
     "Nearest",
+    "Overlapped",
     "PartitionReport",
+    "Schedule",
     "Within",
     "draw_partition",
     "edge_products",
     "fast_rp",
     "icosphere",
+    "on_edges",
     "partition",
     "partition_table",
     "power",

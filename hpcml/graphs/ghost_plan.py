@@ -5,14 +5,14 @@ F* y                each owner adds up what all ranks have for its node, rank by
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from mpi4py import MPI
 from torch import Tensor
 
-from hpcml.parallel.exchange import Exchange
+from hpcml.parallel.exchange import Buffers, Exchange
 from hpcml.parallel.linear import pair, uncompiled
 from hpcml.parallel.recent import Recent
 from hpcml.topology.directory import send_rows
@@ -43,6 +43,7 @@ class GhostPlan:
         self._comm, self.num_nodes, self._tag = comm, num_nodes, tag
         self.send, self.recv = dict(sorted(send.items())), dict(sorted(recv.items()))
         self._exchanges: Recent[Exchange] = Recent()
+        self.under_way: dict[Exchange, Callable[[], None]] = {}
 
     @property
     def num_ghosts(self) -> int:
@@ -72,7 +73,14 @@ class GhostPlan:
         if exchange is None:
             return self._exchanges.add(key, self._made(row, dtype, device, back))
         self._exchanges.move_to_end(key)
+        self.settle(exchange)
         return exchange
+
+    def settle(self, *exchanges: Exchange) -> None:
+        """End what was begun by `begin` or `begin_back` and is under way: of some exchanges, so that they are free, or of all."""
+        for exchange in exchanges or tuple(self.under_way):
+            if exchange in self.under_way:
+                self.under_way.pop(exchange)()
 
     def close(self) -> None:
         """Free requests and shared memory."""
@@ -91,15 +99,39 @@ def fetch(plan: GhostPlan, x: Tensor) -> Tensor:
     -------------
     One message to each neighbor.
     """
-    row = math.prod(x.shape[1:])
-    exchange = plan.exchange(row, x.dtype, x.device, back=False)
-    half = exchange.halves[exchange.half]
-    for peer, places in plan.send.items():
-        torch.index_select(x.reshape(len(x), row), 0, places, out=half.send[peer].view(-1, row))
-    exchange.start()
+    exchange, half = _start(plan, x)
     exchange.wait()
-    came = [half.recv[peer].view(-1, row) for peer in plan.recv]
-    return torch.cat([x.new_empty(0, row), *came]).view(plan.num_ghosts, *x.shape[1:])
+    return _ghosts_in(plan, half, x)
+
+
+def begin(plan: GhostPlan, x: Tensor) -> Tensor:
+    """Start to fetch ghosts, without a gradient: rows for own nodes, which mean nothing, and for ghosts, which `end` gives.
+
+    Communication
+    -------------
+    One message to each neighbor, which is not waited for.
+    """
+    exchange, half = _start(plan, x)
+    rows = x.new_empty(plan.num_nodes + plan.num_ghosts, *x.shape[1:])
+    ghosts = rows.detach()[plan.num_nodes :]
+
+    def arrive() -> None:
+        exchange.wait()
+        ghosts.copy_(_ghosts_in(plan, half, ghosts))
+
+    plan.under_way[exchange] = arrive
+    return rows
+
+
+def end(plan: GhostPlan, rows: Tensor) -> Tensor:
+    """Rows of the ghosts, of what `begin` gave.
+
+    Communication
+    -------------
+    Waits for one message from each neighbor.
+    """
+    plan.exchange(math.prod(rows.shape[1:]), rows.dtype, rows.device, back=False)  # which settles it
+    return rows[plan.num_nodes :]
 
 
 def bring_back(plan: GhostPlan, y: Tensor) -> dict[int, Tensor]:
@@ -109,20 +141,79 @@ def bring_back(plan: GhostPlan, y: Tensor) -> dict[int, Tensor]:
     -------------
     One message to each neighbor.
     """
+    exchange, half = _start_back(plan, y)
+    exchange.wait()
+    return _brought_in(plan, half, y)
+
+
+def begin_back(plan: GhostPlan, y: Tensor) -> Tensor:
+    """Start the adjoint of `end`, without a gradient: rows for own nodes, which `end_back` gives, and for ghosts, which mean nothing.
+
+    Communication
+    -------------
+    One message to each neighbor, which is not waited for.
+    """
+    exchange, half = _start_back(plan, y)
+    rows = y.new_empty(plan.num_nodes + plan.num_ghosts, *y.shape[1:])
+    nodes = rows.detach()[: plan.num_nodes].zero_()
+
+    def arrive() -> None:
+        exchange.wait()
+        _add_up(plan, _brought_in(plan, half, nodes), nodes)
+
+    plan.under_way[exchange] = arrive
+    return rows
+
+
+def end_back(plan: GhostPlan, rows: Tensor) -> Tensor:
+    """Sums for own nodes, of what `begin_back` gave.
+
+    Communication
+    -------------
+    Waits for one message from each neighbor.
+    """
+    plan.exchange(math.prod(rows.shape[1:]), rows.dtype, rows.device, back=True)  # which settles it
+    return rows[: plan.num_nodes]
+
+
+def _start(plan: GhostPlan, x: Tensor) -> tuple[Exchange, Buffers]:
+    row = math.prod(x.shape[1:])
+    exchange = plan.exchange(row, x.dtype, x.device, back=False)
+    half = exchange.halves[exchange.half]
+    for peer, places in plan.send.items():
+        torch.index_select(x.reshape(len(x), row), 0, places, out=half.send[peer].view(-1, row))
+    exchange.start()
+    return exchange, half
+
+
+def _ghosts_in(plan: GhostPlan, half: Buffers, like: Tensor) -> Tensor:
+    row = math.prod(like.shape[1:])
+    came = [half.recv[peer].view(-1, row) for peer in plan.recv]
+    return torch.cat([like.new_empty(0, row), *came]).view(plan.num_ghosts, *like.shape[1:])
+
+
+def _start_back(plan: GhostPlan, y: Tensor) -> tuple[Exchange, Buffers]:
     row = math.prod(y.shape[1:])
     exchange = plan.exchange(row, y.dtype, y.device, back=True)
     half = exchange.halves[exchange.half]
     for (peer, count), rows in zip(plan.recv.items(), y.reshape(len(y), row).split(list(plan.recv.values())), strict=True):
         half.send[peer].view(count, row).copy_(rows)
     exchange.start()
-    exchange.wait()
-    return {peer: half.recv[peer].view(-1, *y.shape[1:]) for peer in plan.send}
+    return exchange, half
+
+
+def _brought_in(plan: GhostPlan, half: Buffers, like: Tensor) -> dict[int, Tensor]:
+    return {peer: half.recv[peer].view(-1, *like.shape[1:]) for peer in plan.send}
+
+
+def _add_up(plan: GhostPlan, came: Mapping[int, Tensor], x: Tensor) -> None:
+    for peer, rows in came.items():
+        x[plan.send[peer]] += rows
 
 
 def _adjoint(plan: GhostPlan, y: Tensor) -> Sequence[Tensor]:
     x = y.new_zeros(plan.num_nodes, *y.shape[1:])
-    for peer, rows in bring_back(plan, y).items():
-        x[plan.send[peer]] += rows
+    _add_up(plan, bring_back(plan, y), x)
     return (x,)
 
 

@@ -13,6 +13,7 @@ from hpcml.graphs.aggregation import aggregate, on_rows, softmax, take_rows
 from hpcml.graphs.ghost_plan import GhostPlan, messages_of, places_of
 from hpcml.graphs.partitioning import check_method, partition
 from hpcml.graphs.positions import check_box, checked_graph, numbered, shortest
+from hpcml.graphs.schedule import Scheduled
 from hpcml.graphs.tiled_begins import TiledBegins
 from hpcml.graphs.whole import gather, scatter, whole_arrays
 from hpcml.kernels.segment import Edges
@@ -22,13 +23,12 @@ from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.reductions import all_sum
 from hpcml.mpi.world import World
 from hpcml.parallel.decomposition import Decomposition
-from hpcml.parallel.space import Space
 from hpcml.parallel.tiles import Tiles, refuse_tiles, tiles_of
 from hpcml.topology.block import owners_of
 from hpcml.topology.directory import Directory, send_rows
 
 
-class Graph(Space):
+class Graph(Scheduled):
     """One rank's part of a graph; made by `Graph.deal`. A `hpcml.parallel.space.Space`, whose points are the nodes.
 
     Nodes and edges have global numbers, in the order in which the ranks gave them. A rank owns some nodes and all edges that end at them;
@@ -222,7 +222,7 @@ class Graph(Space):
         """
         if self.tiles is not None and x.requires_grad and torch.is_grad_enabled():
             refuse_tiles(self.comm, "the sum of the gradients of ghosts")
-        return torch.cat([x, self._plan.ghosts(x.movedim(-2, 0)).movedim(0, -2)], -2)
+        return torch.cat([x, self.schedule.ghosts(self._plan, x.movedim(-2, 0)).movedim(0, -2)], -2)
 
     @cached_property
     def along(self) -> Tensor:

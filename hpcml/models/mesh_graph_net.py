@@ -3,6 +3,7 @@
 T. Pfaff and others, International Conference on Learning Representations 2021, arXiv:2010.03409.
 """
 
+from functools import partial
 from itertools import pairwise, zip_longest
 from typing import cast
 
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from hpcml.core.config import Lengths, NonNegative
 from hpcml.graphs.graph import Graph
+from hpcml.graphs.overlapping import on_edges
 from hpcml.models.layers.ewald import Ewald
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
@@ -128,7 +130,8 @@ class MessageStep(nn.Module):
         """Nodes and edges after a round."""
         graph = self.space
         begin, end = tilewise(graph, self._for_edges, v, of=self.edges)
-        e = tilewise(graph, self._edges, e, graph.at_begins(begin), graph.at_ends(end), of=self.edges, on="edges")
+        work = partial(tilewise, graph, self._edges, of=self.edges, on="edges")
+        e = on_edges(graph, work, begin, end, e)
         return tilewise(graph, self._nodes, v, graph.aggregate(e), of=self.nodes), e
 
     def _for_edges(self, v: Tensor) -> tuple[Tensor, Tensor]:

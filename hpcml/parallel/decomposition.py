@@ -41,6 +41,8 @@ class Decomposition:
         How many of each kind were built.
     same_bits : bool or int
         Whether its spaces have tiles, or how many they have.
+    schedule : object, optional
+        When ghosts of its graphs travel, see `hpcml.graphs.schedule`.
     """
 
     comm: MPI.Intracomm
@@ -53,6 +55,7 @@ class Decomposition:
     barred: str = ""
     layers: dict[str, int] = field(default_factory=dict)
     same_bits: bool | int = False
+    schedule: Any = None
     _plans: dict[Hashable, Any] = field(default_factory=dict)
     _numbers: dict[Hashable, int] = field(default_factory=dict)
 

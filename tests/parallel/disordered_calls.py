@@ -16,7 +16,7 @@ from mpi4py import MPI
 from hpcml import Grid, decompose, equations, parallel
 from hpcml.fields import difference, fft
 from hpcml.fields.low_modes import low_modes
-from hpcml.graphs import Cloud, Graph, MeshGraph, Nearest, PartitionReport, Within, partition, structured
+from hpcml.graphs import Cloud, Graph, MeshGraph, Nearest, Overlapped, PartitionReport, Within, on_edges, partition, structured
 from hpcml.models import FNO, GraphMixer, MeshGraphNet, MeshTransformer, PhysicsAttentionNet, UNet, layers
 from hpcml.training import loss
 
@@ -187,6 +187,12 @@ def with_ghosts(setting):
     return lambda: graph.with_ghosts(x)
 
 
+def overlapping(setting):
+    graph, x = ring(setting), torch.ones(3, 2, requires_grad=True)
+    graph.schedule = Overlapped()
+    return lambda: on_edges(graph, lambda begin, end: begin - end, x, x)
+
+
 class ByDegrees(torch.nn.Module):
     """A layer of PyTorch Geometric that reads two hops."""
 
@@ -268,6 +274,7 @@ FUNCTIONS = {
     ),
     "Graph.deal": plain(ring, "deal"),
     "Graph.with_ghosts": made(with_ghosts, "with_ghosts", differentiable=True),
+    "on_edges": made(overlapping, "on_edges", differentiable=True),
     "MeshGraphNet": made(
         on_ring(lambda g: MeshGraphNet(g, 2, 2, channels=4, steps=1)), "with_ghosts", "MeshGraphNet", "replicated", differentiable=True
     ),

@@ -111,6 +111,29 @@ def test_with_the_same_bits_it_is_the_very_run_of_one_rank(world, shared_path):
         assert np.array_equal(value, states[1][name]), name
 
 
+def with_ranks(case, **ranks):
+    return case.model_copy(update={"ranks": case.ranks.model_copy(update=ranks)})
+
+
+@pytest.mark.parallel([1, 2])
+def test_overlapped_it_learns_what_it_learns_synchronously(world, shared_path):
+    comm = world.comm
+    train, test = write(shared_path / "train.h5", comm, 2), write(shared_path / "test.h5", comm, 1, seed=1)
+    errors = [
+        train_case(with_ranks(case_of(train, [test]), schedule=schedule), shared_path / schedule, world)
+        for schedule in ("synchronous", "overlapped")
+    ]
+    assert errors[1] == pytest.approx(errors[0], rel=ROUND_OFF["rtol"])
+
+
+@pytest.mark.parametrize(
+    ("ranks", "words"), [({"schedule": "late"}, "overlapped"), ({"schedule": "overlapped", "same_bits": True}, "one order of work")]
+)
+def test_a_schedule_that_there_cannot_be_is_refused(ranks, words):
+    with pytest.raises(ConfigError, match=words):
+        complete_config(case_of("train.h5").model_dump(mode="json", exclude_none=True) | {"ranks": ranks}, Case, "case")
+
+
 @pytest.mark.parallel([1, 2])
 def test_the_model_of_a_run_loads_on_any_ranks_and_mesh(world, shared_path):
     comm = world.comm
