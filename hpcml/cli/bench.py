@@ -2,8 +2,8 @@
 
 A benchmark is a module with one function:
 
-    run(world) -> rows, figures     rows of the table, and the few numbers by which the benchmark is known
-    plot(rows, path)                where there is one, a picture of the rows
+    run(world, **options) -> rows, figures     rows of the table, and the few numbers by which the benchmark is known
+    plot(rows, path)                           where there is one, a picture of the rows
 """
 
 import argparse
@@ -22,6 +22,11 @@ BENCHMARKS = {
         2,
         "what 2 ranks make of one GPU, against what it could do, torch and neuraloperator",
     ),
+    "graph": (
+        "hpcml.cli.benchmarks.graph",
+        4,
+        "a graph's ghosts against torch's gloo, and steps of a MeshGraphNet on 2 ranks against one, and against PyTorch Geometric",
+    ),
     "halo": ("hpcml.cli.benchmarks.halo", 2, "exchange of ghost cells, against raw contiguous messages of the same bytes"),
     "halo-conv": ("hpcml.cli.benchmarks.halo_conv", 2, "3x3 convolution of a field over 2 ranks, against that of a rank's part alone"),
     "kernels": ("hpcml.cli.benchmarks.kernels", 1, "the kernels on the CPU, against NumPy and torch on one thread"),
@@ -30,6 +35,20 @@ BENCHMARKS = {
     "link": ("hpcml.cli.benchmarks.link", 2, "latency and bandwidth of messages by size, by every back end"),
 }
 """Module, ranks it is made for, and what it measures."""
+
+OPTIONS: dict[str, dict[str, tuple[int, str]]] = {
+    "graph": {
+        "side": (128, "nodes along each side of the mesh whose ghosts are exchanged"),
+        "features": (64, "numbers at each of its nodes"),
+        "samples": (300, "exchanges of each way"),
+        "nodes": (50_000, "nodes of each rank of the MeshGraphNet on 1 and 2 ranks"),
+        "compared-nodes": (10_000, "nodes of the MeshGraphNet beside PyTorch Geometric's"),
+        "channels": (128, "of the MeshGraphNet"),
+        "steps": (15, "of the MeshGraphNet"),
+        "repeats": (3, "steps that are timed, the quickest of which counts"),
+    }
+}
+"""By benchmark: sizes that may be set, their defaults and what they are."""
 
 Rows = list[dict[str, Any]]
 
@@ -43,6 +62,8 @@ def add_parser(subparsers: Any) -> None:
         bench.add_argument("--csv", type=Path, metavar="FILE", help="write the table there too")
         bench.add_argument("--json", action="store_true", help="end with one line that holds one JSON object")
         bench.add_argument("--plot", type=Path, metavar="FILE", help="draw it there: latency and bandwidth by size")
+        for option, (default, what) in OPTIONS.get(name, {}).items():
+            bench.add_argument(f"--{option}", type=int, default=default, metavar="N", help=f"{what}, default {default}")
         bench.set_defaults(run=run)
 
 
@@ -66,11 +87,15 @@ def run(args: argparse.Namespace) -> int:
     benchmark = import_module(module)
     if args.plot and not hasattr(benchmark, "plot"):
         raise ConfigError(f"{args.name} has no picture: leave --plot away; halo and link have one")
-    rows, figures = benchmark.run(world)
+    names = (option.replace("-", "_") for option in OPTIONS.get(args.name, {}))
+    rows, figures = benchmark.run(world, **{name: getattr(args, name) for name in names})
     if world.rank == 0:
+        from mpi4py import MPI
+
         from hpcml.kernels.description import describe_kernels
 
-        report(rows, figures | {"machine": describe_kernels()}, args.csv, args.json)
+        machine = describe_kernels() | {"mpi": MPI.Get_library_version().splitlines()[0].strip("\0")}
+        report(rows, figures | {"machine": machine}, args.csv, args.json)
         if args.plot:
             benchmark.plot(rows, args.plot)
     return 0

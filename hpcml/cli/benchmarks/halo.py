@@ -21,8 +21,6 @@ cache of the one who reads it, and travels several times as fast as any message 
 rank takes the 20th percentile of its samples, which other work on the machine disturbs least; the slower rank counts.
 """
 
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -34,6 +32,7 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
+from hpcml.cli.benchmarks.gloo import gloo, send_and_receive
 from hpcml.cli.benchmarks.passing import Passing
 from hpcml.cli.benchmarks.size_plot import size_plot
 from hpcml.core.errors import CommunicationError
@@ -61,11 +60,8 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     -------------
     Collective over world.
     """
-    gloo = _Gloo(world.comm)
-    try:
-        rows = [_measure(world.comm, gloo, shape, axis, samples) for shape, samples in CASES.items() for axis in range(len(shape))]
-    finally:
-        gloo.close()
+    with gloo(world.comm):
+        rows = [_measure(world.comm, shape, axis, samples) for shape, samples in CASES.items() for axis in range(len(shape))]
     ratios, gains = [row["halo"] for row in rows], [row["gloo"] / row["halo"] for row in rows]
     bare = [row["halo"] / row["bare"] for row in rows]
     limits = [row["vs_limit"] for row in rows if row["vs_limit"]]
@@ -79,7 +75,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     size_plot({name: [(2 * row["face_bytes"], 1e-6 * row["raw_us"] * row.get(name, 1.0)) for row in rows] for name in ways}, path)
 
 
-def _measure(comm: MPI.Intracomm, gloo: "_Gloo", shape: tuple[int, ...], axis: int, samples: int) -> dict[str, Any]:
+def _measure(comm: MPI.Intracomm, shape: tuple[int, ...], axis: int, samples: int) -> dict[str, Any]:
     dims = [comm.size if d == axis else 1 for d in range(len(shape))]
     layout = Layout.blocks([n * p for n, p in zip(shape, dims, strict=True)], dims)
     widths = [int(d == axis) for d in range(len(shape))]
@@ -95,7 +91,7 @@ def _measure(comm: MPI.Intracomm, gloo: "_Gloo", shape: tuple[int, ...], axis: i
         cases: Case = {"write": write, "raw": partial(_both, write, bare), "bare": bare}
         cases["halo"] = _written(field, axis, lambda: halo.exchange(field))
         cases["mpi"] = _written(field, axis, lambda: mpi.exchange(field))
-        cases["gloo"] = _written(field, axis, lambda: gloo.exchange(field, axis))
+        cases["gloo"] = _written(field, axis, partial(_by_gloo, comm, field, axis))
         times = _times(comm, cases, samples)
         for name in ("halo", "mpi", "gloo"):
             field.zero_()
@@ -189,40 +185,14 @@ def _written(field: torch.Tensor, axis: int, exchange: Callable[[], None]) -> Ca
     return write_and_exchange
 
 
-class _Gloo:
-    """A process group of torch over this node's loopback, beside MPI."""
-
-    def __init__(self, comm: MPI.Intracomm) -> None:
-        import torch.distributed as dist
-
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        self._comm, self._folder = comm, tempfile.TemporaryDirectory() if comm.rank == 0 else None
-        name = comm.bcast(f"{self._folder.name}/store" if self._folder else "")
-        dist.init_process_group("gloo", init_method=f"file://{name}", rank=comm.rank, world_size=comm.size)
-        self._peer = (comm.rank + 1) % comm.size
-
-    def exchange(self, field: torch.Tensor, axis: int) -> None:
-        """Fill both ghost faces along an axis."""
-        import torch.distributed as dist
-
-        last = field.shape[axis] - 1
-        out = [field.select(axis, place).contiguous() for place in (1, last - 1)]
-        into = [torch.empty_like(face) for face in out]
-        sends = [dist.P2POp(dist.isend, face, self._peer) for face in out]
-        receives = [dist.P2POp(dist.irecv, face, self._peer) for face in into]
-        for request in dist.batch_isend_irecv([*sends, *receives]):
-            request.wait()
-        field.select(axis, last).copy_(into[0])
-        field.select(axis, 0).copy_(into[1])
-
-    def close(self) -> None:
-        """Leave."""
-        import torch.distributed as dist
-
-        dist.destroy_process_group()
-        self._comm.Barrier()  # a rank that looks for the store when it is gone waits for it for minutes
-        if self._folder:
-            self._folder.cleanup()
+def _by_gloo(comm: MPI.Intracomm, field: torch.Tensor, axis: int) -> None:
+    """Fill both ghost faces along an axis."""
+    last, peer = field.shape[axis] - 1, (comm.rank + 1) % comm.size
+    out = [field.select(axis, place).contiguous() for place in (1, last - 1)]
+    into = [torch.empty_like(face) for face in out]
+    send_and_receive([(peer, face) for face in out], [(peer, face) for face in into])
+    field.select(axis, last).copy_(into[0])
+    field.select(axis, 0).copy_(into[1])
 
 
 def _geomean(values: list[float]) -> float:
