@@ -64,7 +64,7 @@ def test_halo_compares_in_one_run_and_draws(comm, shared_path, capsys, monkeypat
     assert main(["bench", "halo", "--json", "--plot", str(shared_path / "halo.png")]) == 0
     if comm.rank == 0:
         figures = json.loads(capsys.readouterr().out.splitlines()[-1])
-        assert {"vs_limit", "geomean", "worst", "vs_gloo"} <= set(figures) and all(
+        assert {"vs_limit", "line_ns", "geomean", "worst", "vs_gloo"} <= set(figures) and all(
             v > 0 for name, v in figures.items() if name != "machine"
         )
         assert (shared_path / "halo.png").read_bytes().startswith(b"\x89PNG")

@@ -15,6 +15,8 @@ exchanges it:
     alone    what `halo` takes after the faces were written, against `limit`: both ranks store as many bytes, raise a flag, wait for that of
              the other and load what it has stored, in one call of C, through memory and flags of the same kind (see
              `hpcml.cli.benchmarks.passing`); no exchange can do with less. For faces along the first axis, which are contiguous
+    line     the nanoseconds of a cache line from one rank to the other, which say how far apart their cores are: two threads of one core
+             load and store no faster than one, so that whatever a rank does beyond the limit counts twice there
 
 Ratios are to raw, that of alone is to limit. The buffers are written because a message that is sent again unchanged still lies in the
 cache of the one who reads it, and travels several times as fast as any message that says something. All ways take turns on one field. Each
@@ -53,8 +55,8 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     Returns
     -------
     rows, figures
-        ``vs_limit`` is the geometric mean of alone over limit, None without shared memory; ``geomean`` and ``worst`` of halo over raw,
-        ``geomean_bare`` of halo over bare, ``vs_gloo`` the geometric mean of gloo over halo.
+        ``vs_limit`` is the geometric mean of alone over limit, ``line_ns`` the median of line, both None without shared memory;
+        ``geomean`` and ``worst`` of halo over raw, ``geomean_bare`` of halo over bare, ``vs_gloo`` the geometric mean of gloo over halo.
 
     Communication
     -------------
@@ -66,7 +68,8 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     bare = [row["halo"] / row["bare"] for row in rows]
     limits = [row["vs_limit"] for row in rows if row["vs_limit"]]
     figures = {"geomean": _geomean(ratios), "worst": max(ratios), "vs_gloo": _geomean(gains), "geomean_bare": _geomean(bare)}
-    return rows, {"vs_limit": _geomean(limits) if limits else None, **figures}
+    lines = [row["line_ns"] for row in rows if row["line_ns"]]
+    return rows, {"vs_limit": _geomean(limits) if limits else None, "line_ns": float(np.median(lines)) if lines else None, **figures}
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -99,7 +102,7 @@ def _measure(comm: MPI.Intracomm, shape: tuple[int, ...], axis: int, samples: in
             ghosts = torch.stack([field.select(axis, place) for place in (0, shape[axis] + 1)])
             if not torch.all(ghosts == comm.size - comm.rank):
                 raise AssertionError(f"ghosts of {shape} along axis {axis} are not the neighbor's cells after {name}")
-        alone, limit = _beside_limit(comm, write, partial(halo.exchange, field), 2 * out[0].nbytes, samples) if axis == 0 else (0.0, 0.0)
+        beside = _beside_limit(comm, write, partial(halo.exchange, field), 2 * out[0].nbytes, samples) if axis == 0 else None
     raw = times.pop("raw")
     return {
         "block": "x".join(map(str, shape)),
@@ -107,8 +110,7 @@ def _measure(comm: MPI.Intracomm, shape: tuple[int, ...], axis: int, samples: in
         "face_bytes": 8 * prod(shape) // shape[axis],
         "raw_us": 1e6 * raw,
         **{name: seconds / raw for name, seconds in times.items()},
-        "limit_us": 1e6 * limit if limit else None,
-        "vs_limit": alone / limit if limit else None,
+        **(beside or {"limit_us": None, "vs_limit": None, "line_ns": None}),
     }
 
 
@@ -128,12 +130,12 @@ def _times(comm: MPI.Intracomm, cases: Case, samples: int) -> dict[str, float]:
 
 def _beside_limit(
     comm: MPI.Intracomm, write: Callable[[float], None], exchange: Callable[[], None], nbytes: int, samples: int
-) -> tuple[float, float]:
-    """Seconds of an exchange after the faces were written, and of the least that passes as many bytes; zeros without shared memory."""
+) -> dict[str, float] | None:
+    """An exchange after the faces were written, and the least that passes as many bytes; None without shared memory."""
     try:
         passing = Passing(comm, nbytes, 4)
     except CommunicationError:
-        return 0.0, 0.0
+        return None
     times: dict[str, list[float]] = {"exchange": [], "limit": []}
     for sample in range(-5, 2 * samples):
         for name, case in (("exchange", exchange), ("limit", passing)):
@@ -144,9 +146,10 @@ def _beside_limit(
             case()
             if sample >= 0:
                 times[name].append(time.perf_counter() - start)
+    line = passing.line_seconds()
     passing.close()
-    alone, limit = (comm.allreduce(float(np.quantile(seconds, 0.2)), MPI.MAX) for seconds in times.values())
-    return alone, limit
+    alone, limit, line = (comm.allreduce(value, MPI.MAX) for value in (*(float(np.quantile(s, 0.2)) for s in times.values()), line))
+    return {"limit_us": 1e6 * limit, "vs_limit": alone / limit, "line_ns": 1e9 * line}
 
 
 def _raw(comm: MPI.Intracomm, cells: int) -> tuple[np.ndarray, Callable[[], None]]:

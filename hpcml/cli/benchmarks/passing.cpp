@@ -17,11 +17,8 @@ static word load(const word* __restrict__ from, long long count)
     return sum;
 }
 
-// Pass words value, value + 1, ... and give the sum of those that came.
-extern "C" word hpcml_pass(word* mine, const word* theirs, long long count, word value, long long* ready, const long long* flag, long long step)
+static void wait_for(const long long* flag, long long step)
 {
-    store(mine, count, value);
-    __atomic_store_n(ready, step, __ATOMIC_RELEASE);
     for (long long i = 0; __atomic_load_n(flag, __ATOMIC_ACQUIRE) < step; ++i) {
 #if defined(__x86_64__)
         __builtin_ia32_pause();
@@ -30,5 +27,22 @@ extern "C" word hpcml_pass(word* mine, const word* theirs, long long count, word
 #endif
         if (i > 2000) sched_yield();
     }
+}
+
+// Pass words value, value + 1, ... and give the sum of those that came.
+extern "C" word hpcml_pass(word* mine, const word* theirs, long long count, word value, long long* ready, const long long* flag, long long step)
+{
+    store(mine, count, value);
+    __atomic_store_n(ready, step, __ATOMIC_RELEASE);
+    wait_for(flag, step);
     return load(theirs, count);
+}
+
+// Raise the flag and wait for that of the other so many times: each time takes a cache line from core to core.
+extern "C" void hpcml_meet(long long* ready, const long long* flag, long long step, long long times)
+{
+    for (long long i = step; i < step + times; ++i) {
+        __atomic_store_n(ready, i, __ATOMIC_RELEASE);
+        wait_for(flag, i);
+    }
 }

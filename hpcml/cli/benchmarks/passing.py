@@ -1,6 +1,7 @@
 """The least that passing bytes between two cores costs: plain stores and loads in C, one call each."""
 
 import ctypes
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -37,22 +38,30 @@ class Passing:
         self._peer = 1 - comm.rank
         sizes = {self._peer: nbytes}
         self._exchange = Exchange(comm, sizes, sizes, torch.uint8, torch.device("cpu"), tag, "shared")
-        shared, function = self._exchange.shared, pass_function()
-        if shared is None or function is None:
+        shared, functions = self._exchange.shared, pass_functions()
+        if shared is None or functions is None:
             raise CommunicationError(f"rank {comm.rank} shares no memory with rank {self._peer}, or finds no C++ compiler")
-        self._function, self._words, self._step = function, nbytes // WORD, 0
+        self._pass, self._meet = functions
+        self._words, self._step = nbytes // WORD, 0
         self._flags = shared.ready, shared.flags[self._peer]
         self._ends = [(half.send[self._peer].data_ptr(), half.recv[self._peer].data_ptr()) for half in self._exchange.halves]
 
     def __call__(self) -> int:
         """Pass whole numbers from the number of this call on; give the sum of those that came."""
         self._step += 1
-        return self._function(*self._ends[self._step % 2], self._words, self._step, *self._flags, self._step)
+        return self._pass(*self._ends[self._step % 2], self._words, self._step, *self._flags, self._step)
 
-    def meet(self) -> None:
+    def meet(self, times: int = 1) -> None:
         """Let both ranks leave within the time of a cache line from core to core, which a barrier of MPI does not."""
-        self._step += 1
-        self._function(*self._ends[self._step % 2], 0, self._step, *self._flags, self._step)
+        self._meet(*self._flags, self._step + 1, times)
+        self._step += times
+
+    def line_seconds(self, times: int = 2000) -> float:
+        """Time of a cache line from one rank to the other while one travels back: what tells how far apart their cores are."""
+        self.meet()
+        start = time.perf_counter()
+        self.meet(times)
+        return (time.perf_counter() - start) / times
 
     def close(self) -> None:
         """Leave the shared memory."""
@@ -60,12 +69,13 @@ class Passing:
 
 
 @lru_cache
-def pass_function() -> Callable[..., int] | None:
-    """The C function behind `Passing`; None without a compiler."""
+def pass_functions() -> tuple[Callable[..., int], Callable[..., None]] | None:
+    """The C functions behind `Passing`: to pass, and to meet; None without a compiler."""
     library = shared_library(Path(__file__).with_suffix(".cpp"))
     if library is None:
         return None
     word, address = ctypes.c_longlong, ctypes.c_void_p
-    function = library.hpcml_pass
-    function.argtypes, function.restype = [address, address, word, word, address, address, word], word
-    return function
+    passes, meets = library.hpcml_pass, library.hpcml_meet
+    passes.argtypes, passes.restype = [address, address, word, word, address, address, word], word
+    meets.argtypes, meets.restype = [address, address, word, word], None
+    return passes, meets
