@@ -17,12 +17,14 @@ from hpcml.topology.directory import send_rows
 def power(graph: Graph, hops: int) -> Graph:
     """Graph of the same nodes, on the same ranks, with an edge from every other node that at most so many edges lead from.
 
-        edges of power(G, h) = {(j, i): j != i, there is a path of 1 to h edges from j to i}
+        edges of power(G, h) = {(j, i): j != i, there is a path of 1 to h edges from j to i} and {(i, i): it is an edge of G}
+
+    A node has an edge from itself where it has one in the graph: what reads several hops sees the node itself where one hop does.
 
     Parameters
     ----------
     graph : Graph
-        Whatever its edges are: those that are there twice, and those from a node to itself, make no difference.
+        Edges that are there twice make no difference.
     hops : int
         At least 1.
 
@@ -70,7 +72,9 @@ def _edges_within(graph: Graph, hops: int) -> tuple[np.ndarray, np.ndarray]:
         reached = reached + reached @ adjacency
         reached.data[:] = 1  # whether, not how often
     ends, begins = reached.nonzero()
-    edges = np.stack([names[begins], own[ends]])[:, own[ends] != names[begins]]
+    edges = np.stack([names[begins], own[ends]])
+    loops = table[table[:, 0] == table[:, 1], 0]
+    edges = edges[:, (edges[0] != edges[1]) | np.isin(edges[1], loops)]
     edges = edges[:, np.lexsort(edges)]
     return edges, numbered(edges, own, total, graph.comm)
 

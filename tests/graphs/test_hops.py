@@ -31,7 +31,7 @@ def by_paths(edges, hops):
     for _ in range(hops - 1):
         step = step @ near
         reached |= step
-    np.fill_diagonal(reached, False)
+    np.fill_diagonal(reached, np.diagonal(near))  # a node has itself where the graph says so
     return reached
 
 
@@ -69,3 +69,16 @@ def test_no_hop_is_refused():
     graph = Graph.deal(np.zeros((2, 1)), np.array([[0], [1]]), MPI.COMM_SELF)
     with pytest.raises(ConfigError, match="1 hop or more, got 0"):
         power(graph, 0)
+
+
+@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize("hops", [1, 2, 3])
+def test_a_block_of_several_hops_sees_the_node_itself_where_one_of_a_hop_does(comm, hops):
+    own = np.array([[0, 2, 4], [0, 2, 4]])  # the others have no edge to themselves
+    ring = np.stack([np.arange(6), (np.arange(6) + 1) % 6])
+    edges = np.concatenate([ring, ring[::-1], own], 1)  # both ways, so that a path of two edges comes back
+    with Graph.deal(share(np.arange(6.0)[:, None], comm), share(edges.T, comm).T, comm) as graph:
+        x = torch.eye(6)[graph.nodes]
+        far = power(graph, hops)
+        seen = far.aggregate(far.at_begins(x)) > 0
+        assert torch.equal(seen[range(len(graph.nodes)), graph.nodes], graph.nodes % 2 == 0)

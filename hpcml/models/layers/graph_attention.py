@@ -49,7 +49,7 @@ class GraphAttention(nn.Module):
     gated : bool
         Multiply what comes to a node by the sigmoid of a linear map of x.
     hops : int
-        Attend to all nodes that so many edges at most lead from, see `hpcml.graphs.power`.
+        Attend to all nodes that so many edges at most lead from, and to itself where the graph says so, see `hpcml.graphs.power`.
     along : Graph, optional
         Whose edges say who attends to whom, in place of that: any graph of the same nodes, dealt alike.
 
