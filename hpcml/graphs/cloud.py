@@ -8,14 +8,15 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.errors import ShapeError
-from hpcml.graphs.edge_numbers import numbered
+from hpcml.graphs.edge_numbers import edge_numbers
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.neighbors import Neighbors
 from hpcml.graphs.partitioning import BY_PLACES
-from hpcml.graphs.positions import check_box, checked_positions, inside
+from hpcml.graphs.positions import checked_box, checked_edges, checked_positions, first_numbers, inside
 from hpcml.graphs.row_bytes import as_rows, as_tensor
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
+from hpcml.mpi.meeting import meet
 from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.world import World
 from hpcml.parallel.decomposition import Decomposition
@@ -71,7 +72,7 @@ class Cloud(Graph):
         Raises
         ------
         ShapeError
-            On every rank: another shape, positions that are not finite, an unknown method.
+            On every rank: another shape, positions that are not finite, an unknown method, neighbors that are not as `Neighbors` says.
 
         Communication
         -------------
@@ -88,16 +89,14 @@ class Cloud(Graph):
         comm = patient(shared.comm)
         with raise_together(comm):
             points = checked_positions(positions)
-            check_box(box, points.shape[1])
+            lengths = checked_box(box, points.shape[1])
             if method not in BY_PLACES:
                 raise ShapeError(f"points that move are dealt by {' or '.join(BY_PLACES)}, got {method!r}")
-        counts = comm.allgather((len(points), points.shape[1]))
-        if len({dims for _, dims in counts}) > 1:
-            raise ShapeError(f"positions have as many coordinates on every rank, got {[dims for _, dims in counts]}")
-        first = sum(count for count, _ in counts[: comm.rank])
+        meet(comm, "points dealt", method)
+        first, _, total = first_numbers(points, np.zeros((2, 0), np.int64), comm, lengths)
         cloud = cls.__new__(cls)
         cloud.neighbors, cloud.method = neighbors, method
-        cloud._place(shared, inside(points, box), np.arange(first, first + len(points)), (), box)
+        cloud._place(shared, inside(points, lengths), np.arange(first, first + len(points)), (), total, lengths)
         return cloud
 
     @named_call
@@ -132,9 +131,11 @@ class Cloud(Graph):
             if points.shape != tuple(self.positions.shape) or any(field.shape[-2] != len(points) for field in fields):
                 shapes = [tuple(field.shape) for field in fields]
                 raise ShapeError(f"positions are {tuple(self.positions.shape)}, fields ([sample,] {len(points)}, channel): got {shapes}")
-        self.forget()
         first = [field.movedim(-2, 0) for field in fields]
-        moved = self._place(shared, inside(points, self.box), self.nodes.cpu().numpy(), [as_rows(field) for field in first], self.box)
+        meet(comm, "fields of points", *((field.dtype, tuple(field.shape[1:])) for field in first))
+        self.forget()
+        rows, numbers, total = [as_rows(field) for field in first], self.nodes.cpu().numpy(), self.num_points_global
+        moved = self._place(shared, inside(points, self.box), numbers, rows, total, self.box)
         came = [as_tensor(row, field.dtype, tuple(field.shape[1:])) for row, field in zip(moved, first, strict=True)]
         return tuple(field.movedim(0, -2).to(self.device) for field in came)
 
@@ -154,17 +155,31 @@ class Cloud(Graph):
         points: np.ndarray,
         numbers: np.ndarray,
         rows: Sequence[np.ndarray],
-        box: Sequence[float] | None,
+        total: int,
+        box: tuple[float, ...] | None,
     ) -> list[np.ndarray]:
         """Deal points and what they carry, and join them."""
         comm = patient(shared.comm)
-        total = sum(comm.allgather(len(numbers)))
         tiles = self.tiles or tiles_of(shared.same_bits, total, comm)
         num_parts = comm.size if tiles is None else tiles.total
         parts = BY_PLACES[self.method](points, numbers, num_parts, comm)
         numbers, parts, points, *rows = send_rows(owners_of(parts, num_parts, comm.size), comm, numbers, parts, points, *rows)
         owners = Directory(numbers, np.full(len(numbers), comm.rank), total, comm)
         edges = self.neighbors(points, numbers, comm, box)
-        super().__init__(shared, (numbers, parts, points), (edges.T, numbered(edges, numbers, total, comm)), owners, tiles, box)
+        with raise_together(comm):
+            edges = _checked_neighbors(edges, numbers, total)
+        super().__init__(shared, (numbers, parts, points), (edges.T, edge_numbers(edges, numbers, total, comm)), owners, tiles, box)
         order = np.lexsort((numbers, parts))
         return [row[order] for row in rows]
+
+
+def _checked_neighbors(edges: np.ndarray, own: np.ndarray, total: int) -> np.ndarray:
+    """Edges as `Neighbors` gives them; `ShapeError` for others."""
+    begins, ends = checked = checked_edges(edges)
+    if begins.size and not 0 <= begins.min() <= begins.max() < total:
+        raise ShapeError(f"neighbors are nodes {begins.min()} to {begins.max()}: expected global numbers below {total}")
+    foreign, rise = ends[~np.isin(ends, own)], np.diff(ends)
+    if foreign.size or (rise < 0).any() or (np.diff(begins)[rise == 0] < 0).any():
+        what = f"one that ends at node {foreign[0]} of another rank" if foreign.size else "another order"
+        raise ShapeError(f"neighbors are edges that end at this rank's points, by where they end and then by where they begin; got {what}")
+    return checked

@@ -8,7 +8,7 @@ from hpcml.topology.block import owners_of
 from hpcml.topology.directory import Directory, send_rows
 
 
-def numbered(edges: np.ndarray, nodes: np.ndarray, total: int, comm: MPI.Intracomm) -> np.ndarray:
+def edge_numbers(edges: np.ndarray, nodes: np.ndarray, total: int, comm: MPI.Intracomm) -> np.ndarray:
     """Number edges: those that end at node 0 first, then those at node 1, and so on.
 
     Parameters

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hpcml.graphs.aggregation import aggregate, on_rows, softmax, take_rows
 from hpcml.graphs.ghost_plan import GhostPlan, messages_of, places_of
-from hpcml.graphs.partitioning import check_method, partition
-from hpcml.graphs.positions import check_box, checked_graph, numbered, shortest
+from hpcml.graphs.partitioning import check_method, parts_of
+from hpcml.graphs.positions import checked_box, checked_graph, first_numbers, shortest
 from hpcml.graphs.schedule import Scheduled
 from hpcml.graphs.tiled_begins import TiledBegins
 from hpcml.graphs.whole import gather, scatter, whole_arrays
@@ -67,10 +67,10 @@ class Graph(Scheduled):
         edges: tuple[np.ndarray, ...],
         owners: Directory,
         tiles: Tiles | None,
-        box: Sequence[float] | None = None,
+        box: tuple[float, ...] | None = None,
         key: Hashable = "graph",
     ) -> None:
-        (own, parts, positions), (ends, numbers), self.box = nodes, edges, None if box is None else tuple(map(float, box))
+        (own, parts, positions), (ends, numbers), self.box = nodes, edges, box
         comm, self.owners, by_part = shared.comm, owners, np.lexsort((own, parts))
         own, self._parts = own[by_part], parts[by_part]
         super().__init__(shared, key, (len(own),), (owners.total,))
@@ -169,14 +169,14 @@ class Graph(Scheduled):
         comm = patient(shared.comm)
         with raise_together(comm):
             points, ends = checked_graph(positions, edges)
-            check_box(box, points.shape[1])
-        first, first_edge, total = numbered(points, ends, comm)
+            box = checked_box(box, points.shape[1])
+        first, first_edge, total = first_numbers(points, ends, comm, box)
         with raise_together(comm):
             tiles = tiles_of(shared.same_bits, total, comm)
             num_parts = comm.size if tiles is None else tiles.total
             check_method(method, len(points), num_parts)
         numbers = np.arange(first, first + len(points))
-        parts = partition(points, ends, num_parts, comm, method)
+        parts = parts_of(points, ends, num_parts, comm, method)
         ranks = owners_of(parts, num_parts, comm.size)
         owners, nodes = Directory(numbers, ranks, total, comm), send_rows(ranks, comm, numbers, parts, points)
         moved = send_rows(owners.ask(ends[1]), comm, ends.T, np.arange(first_edge, first_edge + ends.shape[1]))

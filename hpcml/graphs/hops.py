@@ -7,7 +7,7 @@ import torch
 
 from hpcml.core.errors import ConfigError
 from hpcml.core.optional_module import optional_module
-from hpcml.graphs.edge_numbers import numbered
+from hpcml.graphs.edge_numbers import edge_numbers
 from hpcml.graphs.graph import Graph
 from hpcml.mpi.call import named_call
 from hpcml.topology.directory import send_rows
@@ -76,7 +76,7 @@ def _edges_within(graph: Graph, hops: int) -> tuple[np.ndarray, np.ndarray]:
     loops = table[table[:, 0] == table[:, 1], 0]
     edges = edges[:, (edges[0] != edges[1]) | np.isin(edges[1], loops)]
     edges = edges[:, np.lexsort(edges)]
-    return edges, numbered(edges, own, total, graph.comm)
+    return edges, edge_numbers(edges, own, total, graph.comm)
 
 
 def neighborhood(graph: Graph, hops: int) -> np.ndarray:

@@ -176,9 +176,11 @@ class MeshGraph:
                 checked_points(points),
                 {kind: np.zeros((0, of.corners), np.int64) for kind, of in CELL_KINDS.items()} | (checked_cells(cells)),
             )
+            names = tuple(names)
             if types is not None:
                 checked_types(types := np.asarray(types), len(points), names)
-        counts = np.array(comm.allgather((len(points), types is None, *map(len, cells.values()))))
+        facts = comm.allgather((names, (len(points), types is None, *map(len, cells.values()))))
+        every, counts = [given for given, _ in facts], np.array([numbers for _, numbers in facts])
         total, before = int(counts[:, 0].sum()), counts[: comm.rank].sum(0)
         with raise_together(comm):
             for kind, corners in cells.items():
@@ -186,6 +188,8 @@ class MeshGraph:
             links = checked_links(links, total)
             if len(set(counts[:, 1].tolist())) > 1:
                 raise ShapeError("types of nodes are given by all ranks or by none")
+            if other := [given for given in every if given != every[0]]:
+                raise ShapeError(f"type_names are alike on all ranks, got {every[0]} and {other[0]}")
         numbers = np.arange(before[0], before[0] + len(points))
         graph = Graph.deal_within(shared, points, edges_of_shares(cells, links, total, comm), method)
         own = graph.nodes.cpu().numpy()

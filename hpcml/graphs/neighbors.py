@@ -13,11 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 from mpi4py import MPI
 
-from hpcml.core.errors import ConfigError
+from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.core.optional_module import optional_module
-from hpcml.graphs.positions import check_box, checked_positions, inside, shortest
+from hpcml.graphs.positions import checked_box, checked_positions, inside, shortest
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
+from hpcml.mpi.meeting import meet
 from hpcml.mpi.patient_comm import patient
 from hpcml.topology.directory import send_rows
 
@@ -28,10 +29,10 @@ _WIDER = 1 + 1e-9
 
 
 class Neighbors(Protocol):
-    """Finds edges between points of all ranks."""
+    """Finds edges between points of all ranks; see `Within` for what it is called with."""
 
     def __call__(self, points: np.ndarray, numbers: np.ndarray, comm: MPI.Intracomm, box: Sequence[float] | None) -> np.ndarray:
-        """Edges that end at this rank's points, by number, int64, (2, edge)."""
+        """Edges that end at this rank's points, by number, int64, (2, edge); sorted by where they end, then by where they begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Within:
         -------------
         Collective: all to all, points that lie near other ranks' boxes, and the edges found for them.
         """
-        field = _Field.of(points, numbers, comm, box)
+        field = _Field.of(self, points, numbers, comm, box)
         if box is not None and self.radius > min((length / 2 for length in box if length), default=math.inf):
             raise ConfigError(f"a radius of {self.radius} is more than half of the box {tuple(box)}: take a smaller one, or a larger box")
         edges, _ = field.found(np.full(len(points), self.radius), lambda _, squares: squares <= self.radius**2)
@@ -110,7 +111,7 @@ class Nearest:
         -------------
         Collective: all to all, points that are nearer to other ranks' boxes than to their own neighbors, and the edges found for them.
         """
-        field = _Field.of(points, numbers, comm, box)
+        field = _Field.of(self, points, numbers, comm, box)
         reach = field.distances(self.count) * _WIDER
         edges, squares = field.found(reach, lambda edges, squares: _first_of_each(edges, squares, self.count))
         return edges[:, _first_of_each(edges, squares, self.count)]
@@ -129,16 +130,19 @@ class _Field:
     high: np.ndarray
 
     @classmethod
-    def of(cls, points: np.ndarray, numbers: np.ndarray, comm: MPI.Intracomm, box: Sequence[float] | None) -> "_Field":
+    def of(cls, sought: Neighbors, points: np.ndarray, numbers: np.ndarray, comm: MPI.Intracomm, box: Sequence[float] | None) -> "_Field":
         comm = patient(comm)
         with raise_together(comm):
             points = checked_positions(points)
-            check_box(box, points.shape[1])
+            box = checked_box(box, points.shape[1])
+            if np.shape(numbers) != (len(points),):
+                raise ShapeError(f"{len(points)} points have as many numbers, got {np.shape(numbers)}")
             spatial = optional_module("scipy.spatial", "neighbors need the package scipy", "'hpcml[graphs]'")
+        meet(comm, "neighbors", sought, points.shape[1], box)
         points = inside(points, box)
         bounds = np.stack([points.min(0, initial=np.inf), points.max(0, initial=-np.inf)])
         low, high = np.array(comm.allgather(bounds)).transpose(1, 0, 2)
-        tree = spatial.cKDTree(points, boxsize=None if box is None else np.array(box)) if len(points) else None
+        tree = spatial.cKDTree(points, boxsize=box) if len(points) else None
         return cls(points, numbers, comm, box, tree, low, high)
 
     def distances(self, count: int) -> np.ndarray:

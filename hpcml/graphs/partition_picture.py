@@ -7,6 +7,8 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.optional_module import optional_module
+from hpcml.graphs.partitioning import check_method
+from hpcml.graphs.positions import checked_graph, first_numbers
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
@@ -40,13 +42,18 @@ def draw_partition(
     ------
     ConfigError
         On every rank, without the package matplotlib.
+    ShapeError
+        On every rank: positions or parts of another shape, edges of nodes that do not exist.
 
     Communication
     -------------
     Collective: what is drawn comes to the first rank.
     """
     comm, path = patient(comm), Path(path)
-    first, total = sum(comm.allgather(len(parts))[: comm.rank]), all_sum(len(parts), comm)
+    with raise_together(comm):
+        positions, edges = checked_graph(positions, edges)
+        check_method(parts, len(positions), 1 + int(np.max(parts, initial=0)))
+    first, _, total = first_numbers(positions, edges, comm)
     numbers = np.arange(first, first + len(parts))
     facts = np.column_stack([parts, positions, np.zeros((len(parts), 3 - positions.shape[1]))])
     shown = facts[numbers % -(-total // MOST_NODES) == 0] if total else facts

@@ -7,7 +7,11 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.graphs.graph import Graph
+from hpcml.graphs.partitioning import check_method
+from hpcml.graphs.positions import checked_edges, first_numbers
+from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
+from hpcml.mpi.meeting import meet
 from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.reductions import all_sum
 from hpcml.topology.block import owners_of
@@ -66,6 +70,11 @@ class PartitionReport:
         comm : mpi4py.MPI.Intracomm
             The ranks that count.
 
+        Raises
+        ------
+        ShapeError
+            On every rank: parts that do not exist, edges of nodes that do not exist.
+
         Communication
         -------------
         Collective: all to all, what is cut of each rank's edges. A rank holds its share, and five integers for each part.
@@ -75,8 +84,12 @@ class PartitionReport:
         >>> PartitionReport.counted(np.array([0, 0, 1]), np.array([[0, 1, 1, 2], [1, 0, 2, 1]]), 2).ghosts.tolist()
         [1, 1]
         """
-        first = sum(patient(comm).allgather(len(parts))[: comm.rank])
-        total = all_sum(len(parts), comm)
+        comm = patient(comm)
+        with raise_together(comm):
+            check_method(parts, len(parts), num_parts)
+            edges = checked_edges(edges)
+        meet(comm, "parts", num_parts)
+        first, _, total = first_numbers(parts[:, None], edges, comm)
         owners = Directory(np.arange(first, first + len(parts)), parts, total, comm)
         begin, end = owners.ask(edges[0]), owners.ask(edges[1])
         cut = begin != end

@@ -6,8 +6,10 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import ShapeError
+from hpcml.graphs.positions import checked_graph, first_numbers
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
+from hpcml.mpi.meeting import meet
 from hpcml.mpi.patient_comm import patient
 from hpcml.topology.adjacency_partition import kahip, metis, partition_on_first_rank
 from hpcml.topology.bisection import recursive_bisection
@@ -47,7 +49,8 @@ def partition(
     Raises
     ------
     ShapeError
-        On every rank: an unknown method, or an array of another size or of other parts.
+        On every rank: an unknown method, an array of another size or of other parts, positions that are not finite, edges of nodes that do
+        not exist.
     ConfigError
         On every rank, where the package of a method is not installed.
 
@@ -62,7 +65,20 @@ def partition(
     """
     comm = patient(comm)
     with raise_together(comm):
-        check_method(method, len(positions), num_parts)
+        points, ends = checked_graph(positions, edges)
+        check_method(method, len(points), num_parts)
+    first_numbers(points, ends, comm)
+    return parts_of(points, ends, num_parts, comm, method)
+
+
+def parts_of(positions: np.ndarray, edges: np.ndarray, num_parts: int, comm: MPI.Intracomm, method: str | np.ndarray) -> np.ndarray:
+    """Part of each node, see `partition`, of arrays that are known to be right on every rank.
+
+    Communication
+    -------------
+    Collective, as `partition`.
+    """
+    meet(comm, "parts", method if isinstance(method, str) else "a map", num_parts)
     if not isinstance(method, str):
         return np.asarray(method, np.int64)
     if method in BY_EDGES:
@@ -72,7 +88,9 @@ def partition(
 
 
 def check_method(method: str | np.ndarray, count: int, num_parts: int) -> None:
-    """Raise `ShapeError` unless it is a method's name, or a part for each of so many nodes."""
+    """Raise `ShapeError` unless it is a method's name, or a part for each of so many nodes, and there is a part."""
+    if num_parts < 1:
+        raise ShapeError(f"a graph has one part or more, got {num_parts}")
     if isinstance(method, str):
         if method not in METHODS:
             raise ShapeError(f"no way {method!r} to deal a graph: expected {', '.join(METHODS)} or an array of ranks")

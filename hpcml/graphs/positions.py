@@ -9,6 +9,7 @@ from mpi4py import MPI
 
 from hpcml.core.errors import ShapeError
 from hpcml.mpi.agreement import raise_together
+from hpcml.mpi.meeting import meet
 from hpcml.mpi.patient_comm import patient
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
@@ -26,25 +27,33 @@ def checked_positions(positions: np.ndarray) -> np.ndarray:
 
 
 def checked_graph(positions: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions, see `checked_positions`, and edges as int64, (2, edge); `ShapeError` where they are not."""
-    points, ends = checked_positions(positions), np.asarray(edges)
+    """Positions, see `checked_positions`, and edges, see `checked_edges`."""
+    return checked_positions(positions), checked_edges(edges)
+
+
+def checked_edges(edges: np.ndarray) -> np.ndarray:
+    """Edges as int64, (2, edge); `ShapeError` where they are not."""
+    ends = np.asarray(edges)
     if ends.ndim != 2 or len(ends) != 2 or (ends.size and ends.dtype.kind not in "iu"):
         raise ShapeError(f"edges are integers, (2, edge), got {ends.dtype} of shape {ends.shape}")
-    return points, ends.astype(np.int64)
+    return ends.astype(np.int64)
 
 
-def numbered(points: np.ndarray, ends: np.ndarray, comm: MPI.Intracomm) -> tuple[int, int, int]:
+def first_numbers(points: np.ndarray, ends: np.ndarray, comm: MPI.Intracomm, box: tuple[float, ...] | None = None) -> tuple[int, int, int]:
     """Numbers of the first node and the first edge of those given here, and how many nodes all ranks have given.
 
     Raises
     ------
     ShapeError
         On every rank, for edges of nodes that do not exist, and other coordinates on one rank than on another.
+    CommunicationError
+        On every rank, for another box on one rank than on another.
 
     Communication
     -------------
     Collective.
     """
+    meet(comm, "positions in a box", box)
     counts = np.array(patient(comm).allgather((len(points), ends.shape[1], points.shape[1])))
     first, first_edge, _ = counts[: comm.rank].sum(0).tolist()
     total = int(counts[:, 0].sum())
@@ -56,10 +65,13 @@ def numbered(points: np.ndarray, ends: np.ndarray, comm: MPI.Intracomm) -> tuple
     return first, first_edge, total
 
 
-def check_box(box: Sequence[float] | None, dims: int) -> None:
-    """Raise `ShapeError` unless there is a length for each coordinate, not negative."""
-    if box is not None and (len(box) != dims or not all(0 <= length < float("inf") for length in box)):
+def checked_box(box: Sequence[float] | np.ndarray | None, dims: int) -> tuple[float, ...] | None:
+    """Box as numbers of Python; `ShapeError` unless there is a length for each coordinate, not negative."""
+    if box is None:
+        return None
+    if len(box) != dims or not all(0 <= length < float("inf") for length in box):
         raise ShapeError(f"a periodic box has {dims} lengths, 0 along coordinates that do not come again; got {box}")
+    return tuple(map(float, box))
 
 
 def shortest(difference: Array, box: Sequence[float] | None) -> Array:

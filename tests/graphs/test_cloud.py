@@ -8,9 +8,9 @@ import torch
 from mpi4py import MPI
 
 import hpcml
-from hpcml.core.errors import ShapeError
+from hpcml.core.errors import CommunicationError, ShapeError
 from hpcml.graphs import Cloud, Nearest, Within
-from hpcml.models.layers import GraphAttention
+from hpcml.models.layers import Ewald, GraphAttention
 from hpcml.topology.block import block_range
 
 POINTS, BOX, RADIUS = 120, (1.0, 1.0), 0.15
@@ -141,7 +141,53 @@ def test_what_is_wrong_is_said_on_every_rank(comm):
             cloud.move(cloud.positions * (torch.nan if last else 1))
         with pytest.raises(ShapeError, match=r"fields \(\[sample,\]"):
             cloud.move(cloud.positions, torch.zeros(len(cloud.nodes) + last, 1))
+        if comm.size > 1:
+            with pytest.raises(CommunicationError, match="fields of points"):
+                cloud.move(cloud.positions, torch.zeros(len(cloud.nodes), 1 + last))
         assert cloud.aggregate(cloud.at_begins(torch.ones(len(cloud.nodes), 1))).sum() == 2 * len(cloud.nodes)  # as before
+
+
+@pytest.mark.parallel([2, 3])
+def test_what_ranks_mean_differently_is_said_on_every_rank(comm):
+    points, last = share(motion(0), comm), comm.rank == comm.size - 1
+    for neighbors, box in ((Within(0.1 + 0.1 * last), None), (Nearest(2 + last), None), (Nearest(2), (1.0, 1.0 + last))):
+        with pytest.raises(CommunicationError, match="ranks disagree"):
+            Cloud.of(points, neighbors, comm, box)
+
+
+@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda edges: edges[:, ::-1], "by where they end"),
+        (lambda edges: edges[:, [1, 0, *range(2, edges.shape[1])]], "by where they begin"),
+        (lambda edges: edges + np.array([[POINTS], [0]]), f"numbers below {POINTS}"),
+        (lambda edges: edges + np.array([[0], [POINTS]]), f"node {POINTS}|of another rank"),
+        (lambda edges: edges.T, r"\(2, edge\)"),
+    ],
+)
+def test_neighbors_of_a_function_of_ones_own_are_seen_to_be_in_order(comm, change, words):
+    last = comm.rank == comm.size - 1
+
+    def own(*arguments):
+        edges = Nearest(3)(*arguments)
+        return change(edges) if last else edges
+
+    with pytest.raises(ShapeError, match=words):
+        Cloud.of(share(motion(0), comm), own, comm)
+    with Cloud.of(share(motion(0), comm), lambda *arguments: Nearest(3)(*arguments), comm) as cloud:
+        assert cloud.num_edges_global == 3 * POINTS
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_box_may_be_an_array(comm):
+    for box in (np.array(BOX), list(BOX), torch.tensor(BOX)):
+        with Cloud.of(share(motion(0), comm), Within(RADIUS), comm, box) as cloud:
+            assert edges_of(cloud) == near(motion(0)) and cloud.box == BOX
+            cloud.move(cloud.positions)
+            assert edges_of(cloud) == near(motion(0))
+            layers = [Ewald(cloud, 4, 13.0, period) for period in (box, None)]
+            assert layers[0].num_waves == layers[1].num_waves
 
 
 @pytest.mark.parallel([1, 2, 3])

@@ -6,7 +6,7 @@ import torch
 from mpi4py import MPI
 from scipy.spatial import Delaunay
 
-from hpcml.core.errors import ConfigError, ShapeError
+from hpcml.core.errors import CommunicationError, ConfigError, ShapeError
 from hpcml.graphs import Graph
 from hpcml.mpi.reductions import all_sum
 from hpcml.topology.block import block_range
@@ -147,3 +147,15 @@ def test_samples_are_computed_together_as_one_by_one(comm):
 def test_positions_of_another_number_of_coordinates_are_refused(comm):
     with pytest.raises(ShapeError, match="as many coordinates on every rank"):
         Graph.deal(np.zeros((2, 2 + (comm.rank == 1))), np.zeros((2, 0), int), comm)
+
+
+@pytest.mark.parallel([2, 3])
+@pytest.mark.parametrize("how", [{"method": np.zeros(2, int)}, {"method": "curve"}, {"box": (1.0,)}])
+def test_what_only_one_rank_asks_for_is_refused_on_every_rank(comm, how):
+    with pytest.raises(CommunicationError, match="ranks disagree"):
+        Graph.deal(np.zeros((2, 1)), np.zeros((2, 0), int), comm, **how if comm.rank == 1 else {})
+
+
+def test_a_box_may_be_an_array():
+    graph = Graph.deal(np.array([[0.1], [0.9]]), np.array([[0], [1]]), MPI.COMM_SELF, box=np.ones(1))
+    assert graph.box == (1.0,) and abs(float(graph.along) - 0.2) < 1e-15  # one rounding of each position

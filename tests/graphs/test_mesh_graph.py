@@ -115,6 +115,8 @@ def test_what_is_wrong_is_said_on_every_rank(comm):
     if comm.size > 1:
         with pytest.raises(ShapeError, match="by all ranks or by none"):
             MeshGraph.deal(points, cells, comm, node_types=np.zeros(len(points), int) if last else None)
+        with pytest.raises(ShapeError, match=r"alike on all ranks, got \('interior', 'boundary'\) and \('interior', 'wall'\)"):
+            MeshGraph.deal(points, cells, comm, type_names=("interior", "wall" if last else "boundary"))
 
 
 @pytest.mark.parallel([1, 2, 3])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from hpcml.core.errors import ConfigError, ShapeError
+from hpcml.core.errors import CommunicationError, ConfigError, ShapeError
 from hpcml.graphs import Graph, PartitionReport, draw_partition, icosphere, partition, partition_table, structured, triangulated
 from hpcml.graphs.partitioning import METHODS
 from hpcml.topology.block import block_range
@@ -98,6 +98,33 @@ def test_without_its_package_a_method_is_refused_on_every_rank(comm, monkeypatch
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(ConfigError, match=f"needs the package {package}"):
             partition(np.zeros((4, 2)), np.array([[0], [1]]), 2, comm, method)
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_what_is_wrong_on_one_rank_is_said_on_every_rank(comm, shared_path):
+    last = comm.rank == comm.size - 1
+    points, parts, good = share(np.random.default_rng(0).random((12, 2)), comm), share(np.arange(12) % 3, comm), np.array([[0], [11]])
+    for edges in (np.array([[0], [12]]), np.array([[-1], [0]])):
+        ends = edges if last else good
+        for method in METHODS:
+            with pytest.raises(ShapeError, match="global numbers below 12"):
+                partition(points, ends, 3, comm, method)
+        with pytest.raises(ShapeError, match="global numbers below 12"):
+            PartitionReport.counted(parts, ends, 3, comm)
+        with pytest.raises(ShapeError, match="global numbers below 12"):
+            draw_partition(shared_path / "parts.png", points, parts, ends, comm)
+    for wrong, words in ((np.zeros((1, 2)), "integers"), (np.zeros(3, int), "integers")):
+        with pytest.raises(ShapeError, match=words):
+            partition(points, wrong if last else good, 3, comm, "curve")
+    with pytest.raises(ShapeError, match="from 0 to 2"):
+        PartitionReport.counted(parts + (3 if last else 0), good, 3, comm)
+    with pytest.raises(ShapeError, match="one part or more, got 0"):
+        partition(points, good, 0, comm)
+    with pytest.raises(ShapeError, match="lies at"):
+        partition(points * (np.nan if last else 1), good, 3, comm)
+    if comm.size > 1:
+        with pytest.raises(CommunicationError, match="a map"):
+            partition(points, good, 3, comm, parts if last else "curve")
 
 
 @pytest.mark.parallel([1, 2])

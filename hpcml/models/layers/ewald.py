@@ -80,7 +80,7 @@ class Ewald(nn.Module):
     ) -> None:
         super().__init__()
         dims = positions_of(space).shape[1]
-        period = box_of(space) if period is None and spacing is None else period
+        period = box_of(space) if period is None and spacing is None else None if period is None else tuple(map(float, period))
         if period is not None and (len(period) != dims or spacing is not None):
             raise ConfigError(f"Ewald: period={period}, spacing={spacing} in {dims} dims: give one length for each dim, or a spacing alone")
         self.space, self._channels, self._periodic = space, channels, period is not None

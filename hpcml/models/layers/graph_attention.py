@@ -64,7 +64,8 @@ class GraphAttention(nn.Module):
     -------------
     Forward: ghosts of 2 channels, keys and values, once, between neighbors; with tokens that of
     `hpcml.models.layers.point_attention.attend_to_points` for heads x tokens queries. Backward: as much, and one all-reduce of the
-    gradients of all parameters over graph.world_comm.
+    gradients of all parameters over graph.world_comm. Where ``along`` is given, built and at the first call after points have moved: an
+    agreement.
 
     Notes
     -----
@@ -98,9 +99,8 @@ class GraphAttention(nn.Module):
         if rotary and any(graph.box or ()):
             raise ConfigError("graph attention: rotary turns by positions, which a periodic box has not: leave it out")
         self.space, self.hops, self.given = graph, hops, along
-        along = self.along
-        if along is not graph and not agree(torch.equal(along.nodes, graph.nodes), graph.comm):
-            raise ShapeError(_OTHER_NODES)
+        self._compared: tuple[Tensor, Tensor] | None = None
+        along = self._along_same_nodes()
         if (along.tiles is None) != (graph.tiles is None):
             raise ConfigError("graph attention: the graph along whose edges nodes attend and that of the fields: give same_bits to both")
         self.heads, self.rotary, self._channels = heads, rotary, channels
@@ -116,10 +116,8 @@ class GraphAttention(nn.Module):
 
         ``turns``, of `turns_of`, spare many layers to compute them again.
         """
-        space, along = self.space, self.along
-        check_field(x, space, self._channels, "GraphAttention")
-        if self.given is not None and self.given is not space and not torch.equal(along.nodes, space.nodes):  # after points have moved
-            raise ShapeError(_OTHER_NODES)
+        check_field(x, self.space, self._channels, "GraphAttention")
+        space, along = self.space, self._along_same_nodes()
         with replicated_together(self, space.world_comm, space.tiles):
             points = space.points(x)
             if space.tiles is not None:
@@ -148,6 +146,16 @@ class GraphAttention(nn.Module):
         if self.given is not None:
             return self.given
         return self.space if self.hops == 1 else power(self.space, self.hops)
+
+    def _along_same_nodes(self) -> Graph:
+        """`along`; compared anew by all ranks where points have moved on all of them since."""
+        along, nodes = self.along, self.space.nodes
+        before = self._compared or (None, None)
+        if along is not self.space and (along.nodes is not before[0] or nodes is not before[1]):
+            if not agree(torch.equal(along.nodes, nodes), self.space.comm):
+                raise ShapeError(_OTHER_NODES)
+            self._compared = along.nodes, nodes
+        return along
 
     def projected(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values, (sample, point, head, channel), the first divided by the root of their length."""

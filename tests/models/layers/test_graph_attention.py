@@ -6,8 +6,9 @@ import torch
 from mpi4py import MPI
 
 from hpcml.core.errors import ConfigError, ShapeError
-from hpcml.graphs import Graph
+from hpcml.graphs import Cloud, Graph, Nearest
 from hpcml.models.layers import GraphAttention
+from hpcml.topology.block import block_range
 from tests.models.twins import EXACT, NODES, check_twin, deal, draw, error, mesh, shake
 
 RANKS = pytest.mark.parallel([1, 2, 3, 4])
@@ -128,6 +129,25 @@ def test_what_cannot_be_is_refused(comm):
             GraphAttention(graph, 12, 2, rotary=1.0)
         with pytest.raises(ShapeError, match="other nodes"):
             GraphAttention(graph, 16, 2, along=other)
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_a_graph_that_went_other_ways_is_refused_on_every_rank(comm):
+    """Points that two ranks have exchanged, which the third does not see among its own."""
+    mine = block_range(9, comm.size, comm.rank)
+    points = np.arange(9.0)[mine.start : mine.stop, None]
+    with Cloud.of(points, Nearest(2), comm) as graph, Cloud.of(points, Nearest(3), comm) as along:
+        layer = GraphAttention(graph, 8, 2, along=along)
+        places = torch.arange(9.0)
+        places[[0, 3]] = places[[3, 0]]
+        for moved in (along, graph):  # first apart, then together again
+            moved.move(places[moved.nodes, None])
+            x = torch.zeros(len(graph.nodes), 8)
+            if moved is along and comm.size > 1:
+                with pytest.raises(ShapeError, match="other nodes"):
+                    layer(x)
+            else:
+                assert layer(x).shape == x.shape
 
 
 def test_a_shift_of_the_mesh_changes_nothing_where_positions_only_turn():
