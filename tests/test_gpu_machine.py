@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / ".ci" / "gpu"
-STEPS = ["facts", "bench", "train", "tests, 1 rank", "tests, 2 ranks", "sanitizer"]
+STEPS = ["facts", "bench", "train", "train on a mesh", "tests, 1 rank", "tests, 2 ranks", "sanitizer"]
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +29,12 @@ def test_its_dry_run_does_every_step(gpu, mpiexec, tmp_path):
     done = subprocess.run(command, env=mpiexec.env, capture_output=True, text=True, timeout=1150)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert [line[:14].strip() for line in lines[:-1]] == STEPS and lines[-1].startswith("6 of 6 steps did")
-    assert all(state in line for line, state in zip(lines, [" ok "] * 5 + [" left out "], strict=False))
+    assert [line[:16].strip() for line in lines[:-1]] == STEPS and lines[-1].startswith("7 of 7 steps did")
+    assert all(state in line for line, state in zip(lines, [" ok "] * 6 + [" left out "], strict=False))
     note = (tmp_path / "gpu" / "note.md").read_text()
-    assert all(f"`{name}`" in note for name in gpu.BARS) and "| `train_difference` | 0 (<= 1e-10) |" in note
+    assert all(f"`{name}`" in note for name in gpu.BARS) and all(
+        f"| `{name}_difference` | 0 (<= 1e-10) |" in note for name in ("train", "train_on_a_mesh")
+    )
 
 
 def test_it_goes_on_after_a_step_that_fails(gpu, tmp_path, capsys):
