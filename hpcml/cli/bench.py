@@ -27,6 +27,11 @@ BENCHMARKS = {
         4,
         "a graph's ghosts against torch's gloo, and steps of a MeshGraphNet on 2 ranks against one, and against PyTorch Geometric",
     ),
+    "graph-schedules": (
+        "hpcml.cli.benchmarks.graph_schedules",
+        4,
+        "schedules of a network on a mesh: accuracy, bytes and time, and where pipelines begin to move less",
+    ),
     "halo": ("hpcml.cli.benchmarks.halo", 2, "exchange of ghost cells, against raw contiguous messages of the same bytes"),
     "halo-conv": ("hpcml.cli.benchmarks.halo_conv", 2, "3x3 convolution of a field over 2 ranks, against that of a rank's part alone"),
     "kernels": ("hpcml.cli.benchmarks.kernels", 1, "the kernels on the CPU, against NumPy and torch on one thread"),

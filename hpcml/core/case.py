@@ -35,9 +35,11 @@ class Ranks(Section):
     """Ranks along each dim of the grid; "auto" uses all ranks that the data groups leave."""
     partition: Literal["bisection", "curve", "metis", "kahip"] = "bisection"
     """How the nodes of a mesh are dealt to them."""
-    schedule: Literal["synchronous", "overlapped"] = "synchronous"
+    schedule: Literal["synchronous", "overlapped", "stale"] = "synchronous"
     """When values of a mesh's nodes travel to the ranks that need them: "synchronous" before, "overlapped" while edges that need none are
-    computed."""
+    computed, "stale" for the next epoch."""
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share that stale values keep when new ones come."""
     data: Count = 1
     """Groups that each hold the whole domain and a part of the batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -107,6 +109,17 @@ class Dataset(Section):
     """MiB of what a rank has read that it keeps, so as not to read it again."""
 
 
+class Pipeline(Section):
+    """Stages of ranks that each compute some layers, for one part of the batch after the other."""
+
+    stages: Count = 2
+    """Groups that the ranks are cut into; ``ranks`` then says how those of one share the work."""
+    micro_batches: Count = 4
+    """Parts of a batch; a stage is idle for (K - 1)/(M + K - 1) of the time, with K stages and M of them."""
+    chunks: Count | None = None
+    """Parts of a mesh in place of those of a batch; nodes see what other parts had in the last epoch, where these come later."""
+
+
 class Training(Section):
     """How the network learns."""
 
@@ -146,6 +159,8 @@ class Training(Section):
     recompute: bool | tuple[str, ...] = False
     """Whether blocks of the network compute again in the backward pass what they would have to keep, for a third more time and less memory;
     or the names of such blocks, ``*`` for any part, as in "network.blocks.*"."""
+    pipeline: Pipeline | None = None
+    """Stages of ranks, { stages = 2, micro_batches = 4 }; by default all ranks compute all layers."""
     seed: Seed = 0
     """Of the parameters, the order of samples and dropout."""
     init_from: str | None = None
@@ -159,6 +174,12 @@ class Training(Section):
     def _push_forward_has_steps(self) -> Self:
         if self.push_forward and self.steps == 1:
             raise ValueError("push_forward = true cuts gradients between steps, and steps = 1: set steps to 2 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_recompute(self) -> Self:
+        if self.pipeline is not None and self.recompute:
+            raise ValueError("stages of a pipeline compute again in the backward pass as it is: leave recompute out")
         return self
 
     @model_validator(mode="after")
@@ -229,6 +250,21 @@ class Case(Section):
     training: Training = Training()
     output: Output = Output()
     snapshots: Snapshots = Snapshots()
+
+    @model_validator(mode="after")
+    def _same_bits_has_one_stage(self) -> Self:
+        if self.ranks.same_bits and self.training.pipeline is not None:
+            raise ValueError("ranks.same_bits = true has one order of work: leave training.pipeline out")
+        return self
+
+    @model_validator(mode="after")
+    def _stale_values_are_asked_for_once(self) -> Self:
+        again = [key for key in ("recompute", "pipeline") if getattr(self.training, key)]
+        if self.ranks.schedule == "stale" and again:
+            raise ValueError(f"ranks.schedule = 'stale' remembers every forward pass, and training.{again[0]} makes several: leave one out")
+        if self.ranks.schedule != "synchronous" and self.training.pipeline is not None and self.training.pipeline.chunks is not None:
+            raise ValueError(f"chunks of a pipeline have a schedule of their own: leave ranks.schedule = '{self.ranks.schedule}' out")
+        return self
 
     @model_validator(mode="after")
     def _same_bits_has_the_same_data(self) -> Self:

@@ -70,4 +70,6 @@ class _Taken:
 
     def __iter__(self) -> Iterator[Part]:
         for batch in self.batches:
-            yield *self.samples.take(batch.samples), batch.weight
+            taken = self.samples.take(batch.samples)
+            self.samples.space.visit(batch.samples.tolist())
+            yield *taken, batch.weight

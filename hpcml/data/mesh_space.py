@@ -10,6 +10,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.data.case_device import case_device
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.schedule import SYNCHRONOUS, Overlapped, Schedule
+from hpcml.graphs.stale import Stale
 from hpcml.io.dataset.layouts import files_of
 from hpcml.io.dataset.mesh_rows import MeshRows, read_rows
 from hpcml.io.dataset.on_mesh import OnMesh
@@ -87,4 +88,5 @@ def schedule_of(ranks: case.Ranks) -> Schedule:
     -------------
     Local.
     """
-    return Overlapped() if ranks.schedule == "overlapped" else SYNCHRONOUS
+    kinds = {"synchronous": lambda: SYNCHRONOUS, "overlapped": Overlapped, "stale": lambda: Stale(ranks.smoothing)}
+    return kinds[ranks.schedule]()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hpcml.graphs.partition_report import PartitionReport, partition_table
     from hpcml.graphs.partitioning import partition
     from hpcml.graphs.schedule import Overlapped, Schedule
+    from hpcml.graphs.stale import Stale
 
 _HOMES = {
     "edge_attention": ("edge_products", "weighted_sum"),
@@ -38,6 +39,7 @@ _HOMES = {
     "partition_picture": ("draw_partition",),
     "partition_report": ("PartitionReport", "partition_table"),
     "schedule": ("Overlapped", "Schedule"),
+    "stale": ("Stale",),
     "mesh_shapes": ("icosphere", "structured", "triangulated"),
 }
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "Overlapped",
     "PartitionReport",
     "Schedule",
+    "Stale",
     "Within",
     "draw_partition",
     "edge_products",

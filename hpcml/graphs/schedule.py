@@ -1,5 +1,7 @@
 """When the ghosts of a graph travel, and from when they are: what all models on one graph have in common."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from hpcml.core.errors import ConfigError
@@ -25,6 +27,9 @@ class Schedule:
     def ghosts(self, plan: GhostPlan, x: Tensor) -> Tensor:
         """Rows of the ghosts, (ghost, ...), of those of own nodes, (node, ...)."""
         return plan.ghosts(x)
+
+    def visit(self, samples: Sequence[int]) -> None:
+        """Say which samples are computed next, by numbers that are theirs in every epoch."""
 
 
 class Overlapped(Schedule):
@@ -61,3 +66,7 @@ class Scheduled(Space):
         if self.tiles is not None and schedule is not SYNCHRONOUS:
             raise ConfigError("a space made with same_bits=True has one order of work, the synchronous: leave the schedule or that out")
         self._shared.schedule = schedule
+
+    def visit(self, samples: Sequence[int]) -> None:
+        """Say which samples are computed next, by numbers that are theirs in every epoch: what a schedule that remembers goes by."""
+        self.schedule.visit(samples)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from hpcml.core.config import Count, Depth, Dims, Norm, Positive, Width
 from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
+from hpcml.models.in_turn import Part, in_turn
 from hpcml.models.layers.autocast import is_autocast
 from hpcml.models.layers.channel_mlp import ChannelMLP
 from hpcml.models.layers.normalisation import normalisation
@@ -104,10 +105,16 @@ class FNO(nn.Module):
         check_field(u, self.domain, self._in_channels, "FNO")
         compare_at_first_use(self, self.domain.comm)
         with replicated_together(self, self.domain.world_comm):
-            v = self.lift(torch.cat([u, *self._coordinates(u)], 1) if self.coordinates else u)
-            for block in self.blocks[:-1]:
-                v = F.gelu(block(v))
-            return self.project(self.blocks[-1](v))
+            return in_turn(self.parts(u), u)[0]
+
+    def parts(self, u: Tensor) -> list[Part]:
+        """What `hpcml.models.in_turn` makes the output of; a field of ``channels`` lies between two of them."""
+
+        def lift(u: Tensor) -> Tensor:
+            v: Tensor = self.lift(torch.cat([u, *self._coordinates(u)], 1) if self.coordinates else u)
+            return v
+
+        return [lift, *(lambda v, block=block: F.gelu(block(v)) for block in self.blocks[:-1]), self.blocks[-1], self.project]
 
     def _coordinates(self, u: Tensor) -> list[Tensor]:
         shape = (len(u), 1, *self.domain.local_shape)

@@ -7,6 +7,7 @@ The tokens t of all patches are mixed by perceptrons over the patches and over t
 X. He and others, International Conference on Machine Learning 2023, arXiv:2212.13350.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,6 +17,7 @@ from hpcml.core.config import Count, Depth, Width
 from hpcml.core.errors import ConfigError
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.patches import patches_of
+from hpcml.models.in_turn import Part, State, in_turn
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.physics_attention import head_width
@@ -107,14 +109,26 @@ class GraphMixer(nn.Module):
         graph = self.space
         check_field(x, graph, self._in_channels, "GraphMixer")
         compare_at_first_use(self, graph.comm)
-        along, patches = graph.along, patches_of(graph, self._patches)
         with replicated_together(self, graph.world_comm):
-            v = self.encode_nodes(graph.points(x))
-            e = self.encode_edges(torch.cat([along, along.norm(dim=-1, keepdim=True)], -1).to(x.dtype))
-            for step, mixer in zip(self.steps, self.mixers, strict=True):
-                v, e = step(v, e)
-                v = v + patches.at_nodes(mixer(patches.means(v)))
+            return in_turn(self.parts(x), x)[0]
+
+    def parts(self, x: Tensor) -> list[Part]:
+        """What `hpcml.models.in_turn` makes the output of, for an input like x; nodes and edges lie between two of them."""
+        graph = self.space
+        along, patches = graph.along, patches_of(graph, self._patches)
+
+        def encode(x: Tensor) -> State:
+            lie = torch.cat([along, along.norm(dim=-1, keepdim=True)], -1).to(x.dtype)
+            return self.encode_nodes(graph.points(x)), self.encode_edges(lie)
+
+        def mix(step: nn.Module, mixer: nn.Module, v: Tensor, e: Tensor) -> State:
+            v, e = step(v, e)
+            return v + patches.at_nodes(mixer(patches.means(v))), e
+
+        def decode(v: Tensor, e: Tensor) -> Tensor:
             return graph.as_field_of(self.decode(v), x)
+
+        return [encode, *(partial(mix, *pair) for pair in zip(self.steps, self.mixers, strict=True)), decode]
 
 
 class PatchMixer(nn.Module):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from hpcml.core.config import Lengths, NonNegative
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.overlapping import on_edges
+from hpcml.models.in_turn import Part, State, in_turn
 from hpcml.models.layers.ewald import Ewald
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
@@ -94,15 +95,23 @@ class MeshGraphNet(nn.Module):
         """Field ([sample,] node, out_channels) for x of ([sample,] node, in_channels)."""
         check_field(x, self.space, self._in_channels, "MeshGraphNet")
         with replicated_together(self, self.space.world_comm, self.space.tiles):
+            return in_turn(self.parts(x), x)[0]
+
+    def parts(self, x: Tensor) -> list[Part]:
+        """What `hpcml.models.in_turn` makes the output of, for an input like x; nodes and edges lie between two of them."""
+        waves = cast(Ewald, self.far[0]).waves().to(x.dtype) if self.far else None
+
+        def encode(x: Tensor) -> State:
             v = tilewise(self.space, self.encode_nodes, x, of=self.encode_nodes)
-            e = tilewise(self.space, self.encode_edges, self._of_edges(x), of=self.encode_edges, on="edges")
-            waves = cast(Ewald, self.far[0]).waves().to(x.dtype) if self.far else None
-            for step, far in zip_longest(self.steps, self.far):
-                message = far(v, waves) if far else None
-                v, e = step(v, e)
-                v = v if message is None else v + message
-            decoded: Tensor = tilewise(self.space, self.decode, v, of=self.decode)
-            return decoded
+            return v, tilewise(self.space, self.encode_edges, self._of_edges(x), of=self.encode_edges, on="edges")
+
+        def exchange(step: nn.Module, far: nn.Module | None, v: Tensor, e: Tensor) -> State:
+            message = far(v, waves) if far else None
+            v, e = step(v, e)
+            return v if message is None else v + message, e
+
+        rounds = [partial(exchange, step, far) for step, far in zip_longest(self.steps, self.far)]
+        return [encode, *rounds, lambda v, e: tilewise(self.space, self.decode, v, of=self.decode)]
 
     def _of_edges(self, x: Tensor) -> Tensor:
         """What edges know at first, ([sample,] edge, channel)."""

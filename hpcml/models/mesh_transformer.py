@@ -5,6 +5,7 @@
 P. Garnier, J. Viquerat, E. Hachem, arXiv:2508.18051.
 """
 
+from functools import partial
 from itertools import cycle, islice
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from hpcml.core.config import Count, CountOrZero, Depth, Dims, Lengths, NonNegative, Positive, Width
 from hpcml.graphs.graph import Graph
+from hpcml.models.in_turn import Part, State, in_turn
 from hpcml.models.layers.ewald import Ewald
 from hpcml.models.layers.graph_attention import GraphAttention, turns_of
 from hpcml.models.layers.numbered import numbered
@@ -130,17 +132,29 @@ class MeshTransformer(nn.Module):
         check_field(x, graph, self._in_channels, "MeshTransformer")
         compare_at_first_use(self, graph.comm)
         with replicated_together(self, graph.world_comm, graph.tiles):
+            return in_turn(self.parts(x), x)[0]
+
+    def parts(self, x: Tensor) -> list[Part]:
+        """What `hpcml.models.in_turn` makes the output of, for an input like x; nodes and tokens lie between two of them."""
+        graph, far = self.space, self.blocks[0].far
+        turns = turns_of(graph, *self._turned, x.dtype) if self._turned[1] else None
+        waves = far.waves().to(x.dtype) if isinstance(far, Ewald) else None
+
+        def encode(x: Tensor) -> State:
             points = graph.points(x)
             if self._positions:
                 points = torch.cat([points, graph.positions.to(x.dtype).expand(len(points), -1, -1)], -1)
-            turns = turns_of(graph, *self._turned, x.dtype) if self._turned[1] else None
             v = tilewise(graph, self.encode, points, of=self.encode, on="points")
-            tokens = None if self.tokens is None else alike(graph, lambda: self._expanded(len(points)), of=self)
-            far = self.blocks[0].far
-            waves = far.waves().to(x.dtype) if isinstance(far, Ewald) else None
-            for block in self.blocks:
-                v, tokens = block(v, tokens, turns, waves)
+            return (v,) if self.tokens is None else (v, alike(graph, lambda: self._expanded(len(points)), of=self))
+
+        def attend(block: nn.Module, v: Tensor, tokens: Tensor | None = None) -> State:
+            v, tokens = block(v, tokens, turns, waves)
+            return (v,) if tokens is None else (v, tokens)
+
+        def decode(v: Tensor, tokens: Tensor | None = None) -> Tensor:
             return graph.as_field_of(tilewise(graph, self.decode, v, of=self.decode, on="points"), x)
+
+        return [encode, *(partial(attend, block) for block in self.blocks), decode]
 
     def _expanded(self, samples: int) -> Tensor:
         assert self.tokens is not None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hpcml.core.config import Count, Depth, Positive, Width
 from hpcml.core.errors import ConfigError
+from hpcml.models.in_turn import Part, in_turn
 from hpcml.models.layers.dropout import Dropout
 from hpcml.models.layers.latent_attention import LatentAttention
 from hpcml.models.layers.numbered import numbered
@@ -119,14 +120,23 @@ class PhysicsAttentionNet(nn.Module):
         compare_at_first_use(self, self.space.comm)
         space = self.space
         with replicated_together(self, space.world_comm, space.tiles):
+            return in_turn(self.parts(x), x)[0]
+
+    def parts(self, x: Tensor) -> list[Part]:
+        """What `hpcml.models.in_turn` makes the output of, for an input like x; a field lies between two of them."""
+        space = self.space
+
+        def lift(x: Tensor) -> Tensor:
             points = space.points(x)
             if self._positions:
                 where = coordinates(space).to(x.dtype)
                 points = torch.cat([points, where.expand(len(points), *where.shape)], -1)
-            v = space.as_field_of(tilewise(space, self._lifted, points, of=self, on="points"), x)
-            for block in self.blocks:
-                v = block(v)
+            return space.as_field_of(tilewise(space, self._lifted, points, of=self, on="points"), x)
+
+        def project(v: Tensor) -> Tensor:
             return space.as_field_of(tilewise(space, self.project, space.points(v), of=self.project, on="points"), x)
+
+        return [lift, *self.blocks, project]
 
     def _lifted(self, points: Tensor) -> Tensor:
         v: Tensor = self.lift(points) + self.placeholder

@@ -9,6 +9,7 @@ from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.replicated import global_sum, replicated
 from hpcml.parallel.space import Space
+from hpcml.parallel.stages import Stages
 from hpcml.parallel.sum_points import sum_points
 from hpcml.parallel.tiles import Tiles
 from hpcml.parallel.window import window, window_adjoint
@@ -21,6 +22,7 @@ __all__ = [
     "HaloPlan",
     "Layout",
     "Space",
+    "Stages",
     "Tiles",
     "WindowPlan",
     "adjoint_error",

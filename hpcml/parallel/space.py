@@ -193,6 +193,10 @@ class Space(ABC):
         """Name for the next layer of a kind on these ranks, such as ``Conv2d 3``: the same on all that build the same layers."""
         return self._shared.number(kind)
 
+    def visit(self, samples: Sequence[int]) -> None:
+        """Hear which samples are computed next, by numbers that are theirs in every epoch."""
+        return None
+
     def bar(self, why: str) -> None:
         """Refuse the communicators of this decomposition, and say why, until called with an empty text."""
         self._shared.barred = why

@@ -15,6 +15,7 @@ from hpcml.io.files.agree import together
 from hpcml.mpi import StopSignal
 from hpcml.mpi.patience import lenient
 from hpcml.mpi.world import World
+from hpcml.parallel.stages import Stages
 from hpcml.runs.check_case import check_case
 from hpcml.runs.evaluation import evaluate
 from hpcml.runs.experiment import Experiment, open_experiment
@@ -24,6 +25,7 @@ from hpcml.runs.run_log import run_log
 from hpcml.runs.run_status import RunStatus
 from hpcml.runs.simulated_data import simulated_data, write_snapshots
 from hpcml.training.metrics import MetricsWriter
+from hpcml.training.pipelining import pipeline
 from hpcml.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
@@ -59,9 +61,10 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
     Collective over world.comm.
     """
     device = bind_case(case.ranks, world)
-    check_case(case, world.comm)
-    directory = RunDirectory(folder)
     with ExitStack() as stack:
+        stages = stack.enter_context(Stages(world, 1 if case.training.pipeline is None else case.training.pipeline.stages))
+        check_case(case, stages.comm)
+        directory = RunDirectory(folder)
         stop = stack.enter_context(StopSignal(world.comm))
         with lenient():  # the others wait for as long as rank 0 waits for another job
             # First of all that writes, as it refuses a run that another job is at, or that cannot be written to.
@@ -80,10 +83,10 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
                 return None
             if case.snapshots.simulation:
                 write_snapshots(case, simulated[0], directory.snapshots / "simulation.h5", world)
-        experiment = open_experiment(case, world.comm, simulated)
+        experiment = open_experiment(case, stages.comm, simulated)
         stack.enter_context(experiment.space)
         stack.callback(experiment.close)
-        trainer = _fit(experiment, directory, checkpointer, stop, world)
+        trainer = _fit(experiment, directory, checkpointer, stop, world, stages)
         if trainer.stopped:
             _log.info("stopped as asked after update %d, which is saved; the same command goes on from there", trainer.step)
             status.stopped(trainer.step)
@@ -97,11 +100,15 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
         return errors
 
 
-def _fit(experiment: Experiment, directory: RunDirectory, checkpointer: Checkpointer, stop: StopSignal, world: World) -> Trainer:
+def _fit(
+    experiment: Experiment, directory: RunDirectory, checkpointer: Checkpointer, stop: StopSignal, world: World, stages: Stages
+) -> Trainer:
     """Train from the newest checkpoint on."""
     model, training = experiment.surrogate(), experiment.case.training
     directory.record_ways(world.comm)
     freeze(model, training.freeze)
+    if training.pipeline is not None:
+        pipeline(model, stages, training.pipeline.micro_batches, training.pipeline.chunks)
     trainer = Trainer(model, experiment.train, experiment.validation, training, checkpointer=checkpointer, stop=stop)
     if (meaning := experiment.train.meaning) is not None:
         check = lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True)  # noqa: E731

@@ -61,8 +61,8 @@ def recompute(model: nn.Module, parts: Iterable[str] = ()) -> list[nn.Module]:
     """
     blocks = _named(model, tuple(parts)) or list(dict.fromkeys(_blocks(model)))
     for block in blocks:
-        if not isinstance(block.forward, _Recomputed):
-            block.forward = _Recomputed(block, block.forward)  # type: ignore[method-assign]
+        if not isinstance(block.forward, Recomputed):
+            block.forward = Recomputed(block, block.forward)  # type: ignore[method-assign]
     return blocks
 
 
@@ -100,7 +100,7 @@ def _elements(blocks: nn.Module) -> list[nn.Module]:
     return found[:-1] if len(found) >= LONG else found
 
 
-class _Recomputed:
+class Recomputed:
     """Forward pass of a block."""
 
     def __init__(self, block: nn.Module, forward: Callable[..., Any]) -> None:

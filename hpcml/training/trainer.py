@@ -29,6 +29,7 @@ from hpcml.training.loss import Loss
 from hpcml.training.mean_loss import mean_loss
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.optimiser import build_optimiser
+from hpcml.training.pipelining import pipelined_in
 from hpcml.training.position import Position
 from hpcml.training.recomputation import recompute
 from hpcml.training.saves import Saves
@@ -70,6 +71,8 @@ class Trainer:
 
     Attributes
     ----------
+    comm : MPI.Intracomm
+        All ranks of the training: those of the space, and of all stages of a pipeline.
     position : Position
         Where training stands.
     stopped : bool
@@ -84,7 +87,7 @@ class Trainer:
 
     Communication
     -------------
-    Collective over space.world_comm; after each update one number to agree on whether to stop, if it can be asked to. Every rank holds all
+    Collective over all ranks; after each update one number to agree on whether to stop, if it can be asked to. Every rank holds all
     parameters and gets the whole gradient, so all take the same step.
 
     Examples
@@ -136,14 +139,18 @@ class Trainer:
         self.average = None if spec.ema is None else Average(model, spec.ema)
         self._rate: Callable[[float], float] = schedule if callable(schedule) else build_function("schedule", spec.schedule)
         self.position, self.stopped, self.numbers = Position(), False, dict[str, float]()
-        self._comparison = Comparison(model, self.space.world_comm)
+        pipelined = pipelined_in(model)
+        if spec.pipeline is not None and pipelined is None:
+            raise ConfigError("training.pipeline wants a model that hpcml.training.pipeline has cut into stages, see there")
+        self.comm = self.space.world_comm if pipelined is None else pipelined.stages.world
+        self._comparison = Comparison(model, self.comm)
         self._callbacks, self._folder, self.metrics = tuple(callbacks), folder, metrics
         self.keep(checkpointer, stop)
 
     def keep(self, checkpointer: Checkpointer | None, stop: StopSignal | None) -> None:
         """Save by a checkpointer from now on, and ask a signal after every update; or neither."""
         self.checkpointer, self._stop = checkpointer, stop
-        self._saves = Saves(checkpointer, self.space.world_comm, self.spec.checkpoint_share)
+        self._saves = Saves(checkpointer, self.comm, self.spec.checkpoint_share)
         if checkpointer is not None:
             register(self, checkpointer)
 
@@ -189,7 +196,7 @@ class Trainer:
         if finished:
             return last
         since, updates = self._resume(), self._updates()
-        with progress("update", total, shown=self.space.world_comm.rank == 0, first=self.step) as bar:
+        with progress("update", total, shown=self.comm.rank == 0, first=self.step) as bar:
             while not self.stopped:
                 at = self.position
                 if at.updates and (at.step % every == 0 or at.step >= total):
@@ -207,7 +214,7 @@ class Trainer:
             _log.info("the data have ended after update %d of %d", at.step, total)
             last = self._tell() if at.updates else last
         self._saves.end(self.step)
-        with together(self.space.world_comm, "writing metrics.csv"):
+        with together(self.comm, "writing metrics.csv"):
             if self.metrics is not None:
                 self.metrics.finish()
         return last

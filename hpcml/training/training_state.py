@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from hpcml.graphs.graph import Graph
+from hpcml.graphs.stale import Stale
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.files.agree import together
 from hpcml.mpi import StopSignal
@@ -35,6 +38,9 @@ def register(trainer: "Trainer", checkpointer: Checkpointer) -> None:
     checkpointer.register("optimiser", trainer.optimiser.state_dict, trainer.optimiser.load_state_dict)
     checkpointer.register("position", lambda: asdict(trainer.position), go_on_from)
     checkpointer.register("stream", trainer.stream.state_dict, trainer.stream.load_state_dict, required=False)
+    if isinstance(graph := trainer.space, Graph) and isinstance(schedule := graph.schedule, Stale):
+        go_on = partial(schedule.load_state_dict, graph=graph)
+        checkpointer.register("schedule", partial(schedule.state_dict, graph), go_on, required=False)
     if trainer.average is not None:
         checkpointer.register("average", trainer.average.state_dict, trainer.average.load_state_dict)
     if (scaler := trainer.update.scaler).is_enabled():
@@ -49,7 +55,7 @@ def opened(trainer: "Trainer", folder: Path) -> Iterator[None]:
     -------------
     Collective over the ranks of the training.
     """
-    comm = trainer.space.world_comm
+    comm = trainer.comm
     with ExitStack() as stack:
         stop = stack.enter_context(StopSignal(comm))
         trainer.keep(stack.enter_context(Checkpointer(folder / "checkpoints", comm, lazy=True)), stop)

@@ -16,9 +16,11 @@ from mpi4py import MPI
 from hpcml import Grid, decompose, equations, parallel
 from hpcml.fields import difference, fft
 from hpcml.fields.low_modes import low_modes
-from hpcml.graphs import Cloud, Graph, MeshGraph, Nearest, Overlapped, PartitionReport, Within, on_edges, partition, structured
+from hpcml.graphs import Cloud, Graph, MeshGraph, Nearest, Overlapped, PartitionReport, Stale, Within, on_edges, partition, structured
 from hpcml.models import FNO, GraphMixer, MeshGraphNet, MeshTransformer, PhysicsAttentionNet, UNet, layers
+from hpcml.models.replicas import broadcast_parameters
 from hpcml.training import loss
+from hpcml.training.pipelining import pipeline
 
 SIDES = {1: (11,), 2: (22, 22), 3: (6, 6, 6)}
 """Cells by number of dims, such that on 2, 3 and 4 ranks the last one has a part in whatever moves cells."""
@@ -193,6 +195,33 @@ def overlapping(setting):
     return lambda: on_edges(graph, lambda begin, end: begin - end, x, x)
 
 
+def stale(setting):
+    graph, x = ring(setting), torch.ones(1, 3, 2, requires_grad=True)
+    graph.schedule = Stale()
+    graph.visit([0])
+    return lambda: graph.with_ghosts(x)
+
+
+def staged(setting):
+    stages, x = parallel.Stages(setting.comm, setting.comm.size), torch.ones(2, 3, requires_grad=True)
+    model = torch.nn.Sequential(*(torch.nn.Linear(3, 3) for _ in range(setting.comm.size)))
+    broadcast_parameters(model, setting.comm)
+    pipeline(model, stages, 2)
+    return lambda: model(x)
+
+
+def chunked(setting):
+    graph, stages = ring(setting), parallel.Stages(setting.comm, 1)
+    model, x = MeshGraphNet(graph, 2, 2, channels=4, steps=1), torch.ones(1, 3, 2, requires_grad=True)
+    pipeline(model, stages, chunks=2)
+
+    def call():
+        graph.visit([0])
+        return model(x)
+
+    return call
+
+
 class ByDegrees(torch.nn.Module):
     """A layer of PyTorch Geometric that reads two hops."""
 
@@ -275,6 +304,10 @@ FUNCTIONS = {
     "Graph.deal": plain(ring, "deal"),
     "Graph.with_ghosts": made(with_ghosts, "with_ghosts", differentiable=True),
     "on_edges": made(overlapping, "on_edges", differentiable=True),
+    "Stale": made(stale, "with_ghosts", differentiable=True),
+    "Stages": plain(lambda s: parallel.Stages(s.comm, 1), "Stages"),
+    "pipeline chunks": made(chunked, "MeshGraphNet 1 in stages", differentiable=True),
+    "pipeline": made(staged, "Sequential in stages", differentiable=True),
     "MeshGraphNet": made(
         on_ring(lambda g: MeshGraphNet(g, 2, 2, channels=4, steps=1)), "with_ghosts", "MeshGraphNet", "replicated", differentiable=True
     ),

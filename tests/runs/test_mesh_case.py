@@ -126,6 +126,18 @@ def test_overlapped_it_learns_what_it_learns_synchronously(world, shared_path):
     assert errors[1] == pytest.approx(errors[0], rel=ROUND_OFF["rtol"])
 
 
+@pytest.mark.parallel([1, 2, 4])
+def test_in_stages_it_learns_what_it_learns_without_and_keeps_the_same_state(world, shared_path):
+    comm = world.comm
+    train, test = write(shared_path / "train.h5", comm, 2), write(shared_path / "test.h5", comm, 1, seed=1)
+    stages = {"stages": min(comm.size, 2), "micro_batches": 3}
+    plain = train_case(case_of(train, [test]), shared_path / "plain", world)
+    assert train_case(case_of(train, [test], pipeline=stages), shared_path / "run", world) == pytest.approx(plain, rel=ROUND_OFF["rtol"])
+    states = [restore(shared_path / name / "checkpoints", comm).state["model"] for name in ("run", "plain")]
+    for name, value in states[0].items():
+        np.testing.assert_allclose(value, states[1][name], **ROUND_OFF)
+
+
 @pytest.mark.parametrize(
     ("ranks", "words"), [({"schedule": "late"}, "overlapped"), ({"schedule": "overlapped", "same_bits": True}, "one order of work")]
 )
