@@ -50,4 +50,4 @@ def bubble_share(done: Sequence[Sequence[tuple[str, int]]]) -> float:
         if at == before:
             raise ValueError("a stage waits for a step that no other takes")
     slots = max(free, default=0) * len(done)
-    return 1 - sum(map(len, done)) / slots if slots else 0.0
+    return (slots - sum(map(len, done))) / slots if slots else 0.0

@@ -236,7 +236,7 @@ class _Kept:
 
     def __init__(self, network: nn.Module, comm: Any, x: Tensor, pieces: Pieces) -> None:
         self.x, self.pieces, self.slopes = x, pieces, list[Tensor]()
-        self.graphs: list[tuple[State, State]] = []
+        self.graphs, self.used = list[tuple[State, State]](), False
         self._places = list[tuple[dict[str, Any], str, Tensor, Tensor]]()
         self.copies: dict[Tensor, Tensor] = {}
         self.summed: set[Tensor] = set()
@@ -285,6 +285,9 @@ class _Run(torch.autograd.Function):
     def backward(ctx, cotangent: Tensor):  # type: ignore[no-untyped-def]
         run, kept = ctx.run, ctx.kept
         with calling(f"{run._name} in stages backward"):
+            if kept.used:
+                raise ConfigError(f"{run._name} in stages: its gradients were asked for twice, and what they need is gone: call it again")
+            kept.used = True
             run.backward(kept, cotangent)
             by_parameter = kept.total(run.stages)
             slope = None

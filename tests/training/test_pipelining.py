@@ -173,5 +173,8 @@ def test_numbers_of_samples_need_not_be_divisible():
     with Stages(MPI.COMM_SELF, 1) as stages:
         model = torch.nn.Sequential(torch.nn.Linear(1, 1))
         run = pipeline(model, stages, 8)
-        model(torch.from_numpy(np.ones((3, 1), np.float32))).sum().backward()
+        y = model(torch.from_numpy(np.ones((3, 1), np.float32))).sum()
+        y.backward(retain_graph=True)
+        with pytest.raises(ConfigError, match="asked for twice"):
+            y.backward()
         assert len(run.done) == 6 and model[0].weight.grad.item() == 3

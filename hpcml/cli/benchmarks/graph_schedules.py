@@ -28,7 +28,7 @@ from hpcml.parallel import Stages
 from hpcml.parallel.exchange import traffic
 from hpcml.training import Trainer, bubble_share, pipeline
 
-NODES, TRAINING, HELD_OUT, EPOCHS, STEPS, CHANNELS = 600, 8, 4, 60, 6, 16
+NODES, TRAINING, HELD_OUT, EPOCHS, STEPS, CHANNELS = 400, 8, 4, 40, 6, 16
 LAYERS, NODES_COUNTED, PARTS = 15, 8000, (2, 8, 32)
 SCHEDULES: dict[str, tuple[Callable[[], Schedule], int, dict[str, int]]] = {
     "synchronous": (Schedule, 1, {}),
