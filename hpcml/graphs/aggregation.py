@@ -1,6 +1,7 @@
 """From nodes to edges and from edges to nodes, on one rank: what message passing is made of."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,6 +10,22 @@ from hpcml.core.errors import ConfigError
 from hpcml.kernels.segment import Edges, gather_sum
 
 AGGREGATIONS = ("sum", "mean", "max")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Rows of a tensor that are not taken yet: whoever needs them takes them, some at a time for one.
+
+    Attributes
+    ----------
+    values : Tensor
+        ([sample,] row, channel).
+    rows : Edges
+        With one edge to each row of the result, see `take_rows`.
+    """
+
+    values: Tensor
+    rows: Edges
 
 
 def take_rows(x: Tensor, rows: Edges) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
+from hpcml.graphs.row_moves import RowExchange, bringing_back, fetching
 from hpcml.parallel.exchange import Buffers, Exchange
 from hpcml.parallel.linear import pair, uncompiled
 from hpcml.parallel.recent import Recent
@@ -42,7 +43,7 @@ class GhostPlan:
     def __init__(self, comm: MPI.Intracomm, send: Mapping[int, Tensor], recv: Mapping[int, int], num_nodes: int, tag: int = 0) -> None:
         self._comm, self.num_nodes, self._tag = comm, num_nodes, tag
         self.send, self.recv = dict(sorted(send.items())), dict(sorted(recv.items()))
-        self._exchanges: Recent[Exchange] = Recent()
+        self._exchanges: Recent[RowExchange] = Recent()
         self.under_way: dict[Exchange, Callable[[], None]] = {}
 
     @property
@@ -66,7 +67,7 @@ class GhostPlan:
         """
         return _fetch(self, x)[0]
 
-    def exchange(self, row: int, dtype: torch.dtype, device: torch.device, back: bool) -> Exchange:
+    def exchange(self, row: int, dtype: torch.dtype, device: torch.device, back: bool) -> RowExchange:
         """Messages for rows of so many numbers, towards the ghosts or back; made once for each of the last kinds."""
         key = row, dtype, device, back
         exchange = self._exchanges.get(key)
@@ -86,10 +87,13 @@ class GhostPlan:
         """Free requests and shared memory."""
         self._exchanges.close()
 
-    def _made(self, row: int, dtype: torch.dtype, device: torch.device, back: bool) -> Exchange:
+    def _made(self, row: int, dtype: torch.dtype, device: torch.device, back: bool) -> RowExchange:
         out, into = {peer: row * len(of) for peer, of in self.send.items()}, {peer: row * n for peer, n in self.recv.items()}
         sizes = (into, out) if back else (out, into)
-        return Exchange(self._comm, *sizes, dtype, device, self._tag + back, what="ghosts of a graph", shared_by_calls=True)
+        made = RowExchange(self._comm, *sizes, dtype, device, self._tag + back, what="ghosts of a graph", shared_by_calls=True)
+        ends, like = (self.send, self.recv, self.num_nodes), torch.empty(0, row, dtype=dtype, device=device)
+        made.moves = bringing_back(made, *ends, like) if back else fetching(made, *ends, row * dtype.itemsize)
+        return made
 
 
 def fetch(plan: GhostPlan, x: Tensor) -> Tensor:
@@ -99,7 +103,13 @@ def fetch(plan: GhostPlan, x: Tensor) -> Tensor:
     -------------
     One message to each neighbor.
     """
-    exchange, half = _start(plan, x)
+    row = math.prod(x.shape[1:])
+    if not row:
+        return x.new_empty(plan.num_ghosts, *x.shape[1:])
+    exchange = plan.exchange(row, x.dtype, x.device, back=False)
+    if exchange.moves is not None and not (x.is_conj() or x.is_neg()):
+        return exchange.moves(exchange, x.contiguous(), x.new_empty(plan.num_ghosts, *x.shape[1:]))
+    _, half = _start(plan, x)
     exchange.wait()
     return _ghosts_in(plan, half, x)
 
@@ -212,6 +222,12 @@ def _add_up(plan: GhostPlan, came: Mapping[int, Tensor], x: Tensor) -> None:
 
 
 def _adjoint(plan: GhostPlan, y: Tensor) -> Sequence[Tensor]:
+    row = math.prod(y.shape[1:])
+    if not row:
+        return (y.new_empty(plan.num_nodes, *y.shape[1:]),)
+    exchange = plan.exchange(row, y.dtype, y.device, back=True)
+    if exchange.moves is not None:
+        return (exchange.moves(exchange, y.contiguous(), y.new_empty(plan.num_nodes, *y.shape[1:])),)
     x = y.new_zeros(plan.num_nodes, *y.shape[1:])
     _add_up(plan, bring_back(plan, y), x)
     return (x,)

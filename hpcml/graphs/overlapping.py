@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hpcml.graphs.aggregation import on_rows, take_rows
+from hpcml.graphs.aggregation import Taken, on_rows, take_rows
 from hpcml.graphs.ghost_plan import begin, begin_back, end, end_back
 from hpcml.kernels.segment import Edges
 from hpcml.mpi.call import named_call
@@ -28,7 +28,7 @@ _end, _ = pair(lambda plan, rows: (end(plan, rows),), lambda plan, y: (begin_bac
 
 @uncompiled
 @named_call
-def on_edges(graph: "Graph", function: Callable[..., Tensor], begins: Tensor, ends: Tensor, *edges: Tensor) -> Tensor:
+def on_edges(graph: "Graph", function: Callable[..., Tensor], begins: Tensor, ends: Tensor, *edges: Tensor, taken: bool = True) -> Tensor:
     """Apply a function to what edges have and what lies at their ends; where the graph's schedule overlaps, to some of them at a time.
 
     Parameters
@@ -41,6 +41,8 @@ def on_edges(graph: "Graph", function: Callable[..., Tensor], begins: Tensor, en
         ([sample,] node, channel): values of own nodes, for the edges that begin, and that end there.
     *edges : Tensor
         ([sample,] edge, channel).
+    taken : bool
+        Whether the function is given tensors; else `hpcml.graphs.aggregation.Taken`, whose rows it takes itself. Not on tiles.
 
     Returns
     -------
@@ -61,12 +63,15 @@ def on_edges(graph: "Graph", function: Callable[..., Tensor], begins: Tensor, en
     [[-1.0]]
     """
     if not graph.schedule.overlaps:
-        return function(*edges, graph.at_begins(begins), graph.at_ends(ends))
+        if taken:
+            return function(*edges, graph.at_begins(begins), graph.at_ends(ends))
+        return function(*edges, Taken(graph.with_ghosts(begins), graph._begins), Taken(ends, graph._ends))
     parts: EdgeParts = graph.once("parts of edges", lambda _: EdgeParts.of(graph.edge_index, len(graph.nodes), len(graph.ghosts)))
 
     def part(k: int, at_begins: Tensor) -> Tensor:
         given = (on_rows(take_rows, value, parts.own[k]) for value in edges)
-        return function(*given, on_rows(take_rows, at_begins, parts.begins[k]), on_rows(take_rows, ends, parts.ends[k]))
+        at = Taken(at_begins, parts.begins[k]), Taken(ends, parts.ends[k])
+        return function(*given, *((on_rows(take_rows, of.values, of.rows) for of in at) if taken else at))
 
     plan = graph._plan
     (travelling,) = _begin(plan, begins.movedim(-2, 0))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hpcml.core.config import Lengths, NonNegative
+from hpcml.graphs.aggregation import Taken
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.overlapping import on_edges
 from hpcml.models.in_turn import Part, State, in_turn
@@ -19,6 +20,7 @@ from hpcml.models.layers.ewald import Ewald
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
+from hpcml.models.layers.row_mlp import row_mlp
 from hpcml.models.layers.tilewise import tilewise
 
 
@@ -102,8 +104,8 @@ class MeshGraphNet(nn.Module):
         waves = cast(Ewald, self.far[0]).waves().to(x.dtype) if self.far else None
 
         def encode(x: Tensor) -> State:
-            v = tilewise(self.space, self.encode_nodes, x, of=self.encode_nodes)
-            return v, tilewise(self.space, self.encode_edges, self._of_edges(x), of=self.encode_edges, on="edges")
+            v = tilewise(self.space, partial(_apply, self.encode_nodes), x, of=self.encode_nodes)
+            return v, tilewise(self.space, partial(_apply, self.encode_edges), self._of_edges(x), of=self.encode_edges, on="edges")
 
         def exchange(step: nn.Module, far: nn.Module | None, v: Tensor, e: Tensor) -> State:
             message = far(v, waves) if far else None
@@ -111,7 +113,7 @@ class MeshGraphNet(nn.Module):
             return v if message is None else v + message, e
 
         rounds = [partial(exchange, step, far) for step, far in zip_longest(self.steps, self.far)]
-        return [encode, *rounds, lambda v, e: tilewise(self.space, self.decode, v, of=self.decode)]
+        return [encode, *rounds, lambda v, e: tilewise(self.space, partial(_apply, self.decode), v, of=self.decode)]
 
     def _of_edges(self, x: Tensor) -> Tensor:
         """What edges know at first, ([sample,] edge, channel)."""
@@ -140,7 +142,7 @@ class MessageStep(nn.Module):
         graph = self.space
         begin, end = tilewise(graph, self._for_edges, v, of=self.edges)
         work = partial(tilewise, graph, self._edges, of=self.edges, on="edges")
-        e = on_edges(graph, work, begin, end, e)
+        e = on_edges(graph, work, begin, end, e, taken=graph.tiles is not None)
         return tilewise(graph, self._nodes, v, graph.aggregate(e), of=self.nodes), e
 
     def _for_edges(self, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,16 +150,17 @@ class MessageStep(nn.Module):
         _, on_begin, on_end = cast(nn.Linear, self.edges[0]).weight.chunk(3, 1)
         return F.linear(v, on_begin), F.linear(v, on_end)
 
-    def _edges(self, e: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-        first = cast(nn.Linear, self.edges[0])
-        edges: Tensor = e + self.edges[1:](F.linear(e, first.weight.chunk(3, 1)[0], first.bias) + begin + end)
-        return edges
+    def _edges(self, e: Tensor, begin: Tensor | Taken, end: Tensor | Taken) -> Tensor:
+        on_edge, _, _ = cast(nn.Linear, self.edges[0]).weight.chunk(3, 1)
+        return row_mlp(self.edges, [(e, on_edge)], [begin, end], residual=True)
 
     def _nodes(self, v: Tensor, aggregated: Tensor) -> Tensor:
-        first = cast(nn.Linear, self.nodes[0])
-        on_node, on_sum = first.weight.chunk(2, 1)
-        nodes: Tensor = v + self.nodes[1:](F.linear(v, on_node, first.bias) + F.linear(aggregated, on_sum))
-        return nodes
+        on_node, on_sum = cast(nn.Linear, self.nodes[0]).weight.chunk(2, 1)
+        return row_mlp(self.nodes, [(v, on_node), (aggregated, on_sum)], residual=True)
+
+
+def _apply(mlp: nn.Sequential, x: Tensor) -> Tensor:
+    return row_mlp(mlp, [(x, cast(nn.Linear, mlp[0]).weight)])
 
 
 def _mlp(*widths: int) -> nn.Sequential:

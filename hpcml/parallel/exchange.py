@@ -149,10 +149,6 @@ class Exchange:
             Packs them first, and raises this rank's flag; by default they are packed already.
         """
         step = self._set_out()
-        if self._number is not None:
-            self._number = call_number(compared_call())
-            for transport in self._transports:
-                transport.sign(step, self._number)
         if self.shared is not None:
             self.shared.start(step, pack)
         elif pack is not None:
@@ -203,6 +199,8 @@ class Exchange:
                 self.shared.start(step, whole[step % len(whole)])
             else:
                 whole[step % len(whole)](step)
+            if self._number is not None:
+                self._check_calls()
         except BaseException:
             self.cancel()
             raise
@@ -239,6 +237,10 @@ class Exchange:
         traffic.bytes += self._bytes
         self.steps += 1
         self._in_flight = True
+        if self._number is not None:
+            self._number = call_number(compared_call())
+            for transport in self._transports:
+                transport.sign(self.steps, self._number)
         return self.steps
 
     def _check_calls(self) -> None:

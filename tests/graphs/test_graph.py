@@ -159,3 +159,22 @@ def test_what_only_one_rank_asks_for_is_refused_on_every_rank(comm, how):
 def test_a_box_may_be_an_array():
     graph = Graph.deal(np.array([[0.1], [0.9]]), np.array([[0], [1]]), MPI.COMM_SELF, box=np.ones(1))
     assert graph.box == (1.0,) and abs(float(graph.along) - 0.2) < 1e-15  # one rounding of each position
+
+
+@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize("backend", ["auto", "mpi"])
+def test_values_of_any_kind_come_to_ghosts(comm, backend, monkeypatch):
+    """Whether rows are whole words, which go in one call through shared memory, or not; tensors that lie in any way; no channel."""
+    monkeypatch.setenv("HPCML_HALO_BACKEND", backend)
+    points, edges = triangulation()
+    values = torch.arange(3.0 * NODES).view(NODES, 3)
+    kinds = [values.to(of) for of in (torch.float16, torch.bfloat16, torch.int16, torch.int64, torch.bool, torch.complex64)]
+    kinds += [values.to(torch.complex128) * 1j, (values * 1j).conj(), values[:, :0], values.flip(1), values.T.contiguous().T]
+    with Graph.deal(points[block(NODES, comm)], edges[:, block(edges.shape[1], comm)], comm) as graph:
+        for kind in kinds:
+            assert torch.equal(graph.with_ghosts(kind[graph.nodes]), kind[torch.cat([graph.nodes, graph.ghosts])])
+        for dtype in (torch.bfloat16, torch.float32, torch.float64):
+            x = values[graph.nodes].to(dtype).requires_grad_()
+            (graph.with_ghosts(x) * torch.cat([graph.nodes, graph.ghosts])[:, None].to(dtype)).sum().backward()
+            needed = all_sum(torch.bincount(graph.ghosts, minlength=NODES), comm)[graph.nodes] + 1  # by so many ranks, its own too
+            assert torch.equal(x.grad, (needed * graph.nodes)[:, None].to(dtype).expand_as(x))  # whole numbers below 256

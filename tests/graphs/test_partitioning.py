@@ -90,6 +90,8 @@ def test_thousands_of_ranks_are_counted_without_any():
         side = 256 / num_parts**0.5
         assert report.ghosts.max() == 4 * side  # squares of the grid
         assert report.edges.sum() == edges.shape[1]
+        held, share = report.nodes + report.edges + report.ghosts, (len(mesh.points) + edges.shape[1]) / num_parts
+        assert held.max() <= (1.01 + 0.8 / side) * share  # a part's own, and ghosts around its square
 
 
 @pytest.mark.parallel([1, 2])

@@ -60,6 +60,7 @@ INSIDE = {
     "training.stage_link": "within pipeline",
     "graphs.history": "one number, within Checkpointer.restore",
     "graphs.stale": "its Stale",
+    "graphs.row_moves": "within Graph.with_ghosts",
     "graphs.schedule": "within Graph.with_ghosts",
     "Schedule": "within Graph.with_ghosts",
     "Overlapped": "within on_edges",
