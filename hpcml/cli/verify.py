@@ -60,7 +60,7 @@ def _case(world: "World", case: "Case") -> tuple[str, dict[str, Any], bool]:
     from hpcml.runs.experiment import open_experiment
 
     if case.data.kind == "simulation":
-        few = {"trajectories": 2 * case.ranks.data, "held_out": 1, "snapshots": 2}
+        few = {"trajectories": 2 * case.ranks.data, "held_out": 1, "snapshots": 2, "spin_up": 0.0}
         case = case.model_copy(update={"data": case.data.model_copy(update=few)})
     experiment = open_experiment(case, world.comm)
     with experiment.space as space:

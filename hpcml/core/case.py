@@ -18,7 +18,7 @@ from hpcml.core.options import Choice
 
 
 class Grid(Section):
-    """Where the field lives."""
+    """Where the field lives, unless the equation or the data have a mesh."""
 
     shape: Dims
     """Cells along each dim, slowest first."""
@@ -228,7 +228,7 @@ class Generation(Section):
 
     model_config = ConfigDict(extra="ignore")
 
-    grid: Grid
+    grid: Grid | None = None
     ranks: Ranks = Ranks()
     equation: Annotated[Choice, Named("equation")]
     solver: Annotated[Choice, Named("solver")] | None = None
@@ -277,7 +277,6 @@ class Case(Section):
 
     @model_validator(mode="after")
     def _simulation_is_complete(self) -> Self:
-        absent = [name for name in ("grid", "equation") if getattr(self, name) is None]
-        if self.data.kind == "simulation" and absent:
-            raise ValueError(f"data.kind = 'simulation' needs the table{'s'[: len(absent) - 1]} {' and '.join(f'[{n}]' for n in absent)}")
+        if self.data.kind == "simulation" and self.equation is None:
+            raise ValueError("data.kind = 'simulation' needs the table [equation], and [grid] unless the equation has a mesh of its own")
         return self

@@ -33,12 +33,14 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "gray_scott": "hpcml.equations.gray_scott:GrayScott",
         "wave": "hpcml.equations.wave:Wave",
         "darcy": "hpcml.equations.darcy:Darcy",
+        "cylinder_wake": "hpcml.equations.cylinder_wake:CylinderWake",
     },
     "solver": {
         "rk4": "hpcml.solvers.runge_kutta:rk4",
         "ssp_rk3": "hpcml.solvers.runge_kutta:ssp_rk3",
         "spectral_navier_stokes": "hpcml.solvers.spectral_navier_stokes:SpectralNavierStokes",
         "darcy": "hpcml.solvers.darcy:DarcySolver",
+        "projection": "hpcml.solvers.projection:Projection",
     },
     "loss": {"mse": "hpcml.training.loss:mse", "relative_l2": "hpcml.training.loss:relative_l2", "h1": "hpcml.training.loss:h1"},
     "optimiser": {

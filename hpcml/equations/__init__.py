@@ -3,10 +3,12 @@
 from hpcml.equations.advection_diffusion import AdvectionDiffusion
 from hpcml.equations.build import build_equation
 from hpcml.equations.burgers import Burgers
+from hpcml.equations.cylinder_wake import CylinderWake
 from hpcml.equations.darcy import Darcy
 from hpcml.equations.equation import Equation
 from hpcml.equations.gray_scott import GrayScott
 from hpcml.equations.heat import Heat
+from hpcml.equations.incompressible_flow import IncompressibleFlow
 from hpcml.equations.navier_stokes import NavierStokes
 from hpcml.equations.shallow_water import ShallowWater
 from hpcml.equations.wave import Wave
@@ -14,10 +16,12 @@ from hpcml.equations.wave import Wave
 __all__ = [
     "AdvectionDiffusion",
     "Burgers",
+    "CylinderWake",
     "Darcy",
     "Equation",
     "GrayScott",
     "Heat",
+    "IncompressibleFlow",
     "NavierStokes",
     "ShallowWater",
     "Wave",

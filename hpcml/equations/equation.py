@@ -1,12 +1,12 @@
 """What every equation of this package knows about itself."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from hpcml.core.errors import ConfigError
-from hpcml.fields.domain import Domain
+from hpcml.graphs.mesh import Mesh
 
 
 class Equation(ABC):
@@ -14,19 +14,22 @@ class Equation(ABC):
 
         du/dt = tendency(u)
 
-    States are tensors (batch, channel, *local_shape) on a `Domain`, values at cell centres. Subclasses are frozen dataclasses of the
+    States are tensors (batch, channel, *local_shape) on a `hpcml.fields.Domain`, values at cell centres; those of an equation ``on_mesh``
+    are (batch, node, channel) on the `hpcml.graphs.Triangles` of its mesh. Subclasses are frozen dataclasses of the
     equation's coefficients, so two equal ones are the same equation.
 
     Attributes
     ----------
     num_dims : tuple of int
-        Numbers of dims in which the equation is written here.
+        Numbers of dims in which the equation is written here; of an equation on a mesh, the one number of its nodes' coordinates.
+    on_mesh : bool
+        Whether it lives on a mesh of its own, see `mesh`, in place of the grid of a case.
     needs_periodic : bool
         Whether every dim must be periodic.
     steady : bool
         Whether there is no time: one step of its solver then goes from what is given to the solution.
     given : tuple of str
-        Channels that a steady equation is given; the others are its solution.
+        Channels that do not change and come with the problem: those that a steady equation has its solution for, or the last of a state.
     solver : str
         Name of the solver that suits it, see `hpcml.solvers.build_solver`.
 
@@ -37,12 +40,27 @@ class Equation(ABC):
     """
 
     num_dims: ClassVar[tuple[int, ...]] = (1, 2, 3)
+    on_mesh: ClassVar[bool] = False
     needs_periodic: ClassVar[bool] = True
     steady: ClassVar[bool] = False
     given: ClassVar[tuple[str, ...]] = ()
     solver: ClassVar[str] = "rk4"
 
-    def check(self, domain: Domain) -> None:
+    def mesh(self) -> Mesh:
+        """The whole mesh that it lives on, made on one rank.
+
+        Raises
+        ------
+        ConfigError
+            Where the equation is one of grids.
+
+        Communication
+        -------------
+        Local.
+        """
+        raise ConfigError(f"{type(self).__name__} lives on the grid of a case and has no mesh")
+
+    def check(self, domain: Any) -> None:
         """Refuse a domain on which the equation has no meaning.
 
         Raises
@@ -66,14 +84,14 @@ class Equation(ABC):
         """Names of the state's channels, in order."""
 
     @abstractmethod
-    def tendency(self, state: Tensor, domain: Domain) -> Tensor:
+    def tendency(self, state: Tensor, domain: Any) -> Tensor:
         """Time derivative of every channel, differentiably.
 
         Parameters
         ----------
         state : Tensor
             (batch, channel, *local_shape), float32 or float64.
-        domain : Domain
+        domain : Domain or Triangles
             Where it lives.
 
         Returns
@@ -86,7 +104,7 @@ class Equation(ABC):
         Neighbors, one message per neighbor for all channels together, unless the equation says otherwise.
         """
 
-    def exact(self, domain: Domain, time: float) -> Tensor:
+    def exact(self, domain: Any, time: float) -> Tensor:
         """A solution known in closed form, at the cell centres of this rank: float64, (1, channel, *local_shape).
 
         Raises
@@ -101,7 +119,7 @@ class Equation(ABC):
         raise ConfigError(f"no solution of {self} is known in closed form: compare with a finer grid instead")
 
     @abstractmethod
-    def initial_state(self, domain: Domain, samples: range, seed: int = 0) -> Tensor:
+    def initial_state(self, domain: Any, samples: range, seed: int = 0) -> Tensor:
         """Random states to start from, which depend on the seed and the sample's number, never on the ranks or the resolution.
 
         Parameters
@@ -124,7 +142,7 @@ class Equation(ABC):
         """
 
     @abstractmethod
-    def stable_step(self, domain: Domain, state: Tensor | None = None) -> float:
+    def stable_step(self, domain: Any, state: Tensor | None = None) -> float:
         """Largest time step at which the explicit solvers of `hpcml.solvers` are stable, with a margin.
 
         Parameters

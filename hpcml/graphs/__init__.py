@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from hpcml.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from hpcml.graphs.channel_mesh import channel_with_cylinder
     from hpcml.graphs.cloud import Cloud
     from hpcml.graphs.data_graph import DataGraph
     from hpcml.graphs.edge_attention import edge_products, weighted_sum
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hpcml.graphs.partitioning import partition
     from hpcml.graphs.schedule import Overlapped, Schedule
     from hpcml.graphs.stale import Stale
+    from hpcml.graphs.triangles import Triangles
 
 _HOMES = {
     "edge_attention": ("edge_products", "weighted_sum"),
@@ -40,6 +42,8 @@ _HOMES = {
     "partition_report": ("PartitionReport", "partition_table"),
     "schedule": ("Overlapped", "Schedule"),
     "stale": ("Stale",),
+    "channel_mesh": ("channel_with_cylinder",),
+    "triangles": ("Triangles",),
     "mesh_shapes": ("icosphere", "structured", "triangulated"),
 }
 __all__ = [
@@ -53,7 +57,9 @@ __all__ = [
     "PartitionReport",
     "Schedule",
     "Stale",
+    "Triangles",
     "Within",
+    "channel_with_cylinder",
     "draw_partition",
     "edge_products",
     "fast_rp",

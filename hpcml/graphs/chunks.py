@@ -202,4 +202,3 @@ class Chunk(Graph):
     def close(self) -> None:
         """Free requests and shared memory."""
         self._plan.close()
-

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property, partial
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -159,7 +159,7 @@ class Graph(Scheduled):
         edges: np.ndarray,
         method: str | np.ndarray = "bisection",
         box: Sequence[float] | None = None,
-    ) -> "Graph":
+    ) -> Self:
         """Deal nodes and edges, see `deal`, to ranks that have communicators already.
 
         Communication

@@ -1,13 +1,12 @@
 """The fields of an equation's state in the words of datasets."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from hpcml.core import case
-from hpcml.data.grid_axes import grid_axes
 from hpcml.equations import Equation
-from hpcml.fields.grid import Grid
 from hpcml.io.dataset import Field, Meaning
+from hpcml.parallel.space import Space
+from hpcml.runs.equation_space import axes_of
 
 
 def equation_fields(equation: Equation, num_dims: int) -> tuple[Field, ...]:
@@ -27,17 +26,26 @@ def equation_fields(equation: Equation, num_dims: int) -> tuple[Field, ...]:
     return tuple(replace(field, varies_in_time=not given(field)) for field in fields.values())
 
 
-def simulated_meaning(equation: Equation, grid: Grid, data: case.Simulation) -> Meaning:
-    """What the pairs of a simulation mean: one state and the next, or the coefficient and the solution of a steady problem.
+def simulated_meaning(equation: Equation, space: Space, data: case.Simulation) -> Meaning:
+    """What the pairs of a simulation mean: one state, what is given and the next state, or what is given and the solution.
 
     Communication
     -------------
     Local.
     """
-    fields: Sequence[Field] = equation_fields(equation, grid.num_dims)
-    inputs = targets = tuple(fields)
-    times = (0.0, data.interval)
-    if equation.steady:
-        inputs, targets = (tuple(f for f in fields if f.varies_in_time == varies) for varies in (False, True))
-        times = (0.0, 0.0)
-    return Meaning(inputs, targets, grid_axes(grid), times, source="the simulation of the case")
+    axes = axes_of(space)
+    inputs, targets = simulated_pair(equation, len(axes))
+    times = (0.0, 0.0 if equation.steady else data.interval)
+    return Meaning(inputs, targets, axes, times, source="the simulation of the case")
+
+
+def simulated_pair(equation: Equation, num_dims: int) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
+    """Fields that go in and that come out.
+
+    Communication
+    -------------
+    Local.
+    """
+    fields = equation_fields(equation, num_dims)
+    given, solved = (tuple(f for f in fields if f.varies_in_time == varies) for varies in (False, True))
+    return given if equation.steady else solved + given, solved

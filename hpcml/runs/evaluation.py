@@ -16,7 +16,6 @@ from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.data.samples import Samples
 from hpcml.equations import build_equation
 from hpcml.fields.domain import Domain
-from hpcml.fields.grid import Grid
 from hpcml.io.checkpoint import restore
 from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
@@ -24,6 +23,7 @@ from hpcml.io.files.replace import write_file
 from hpcml.mpi.world import World
 from hpcml.parallel.space import Space
 from hpcml.runs.equation_fields import simulated_meaning
+from hpcml.runs.equation_space import equation_space
 from hpcml.runs.experiment import load_surrogate, open_experiment
 from hpcml.runs.held_out import open_held_out
 from hpcml.runs.outcome import Outcome, PostProcessing
@@ -111,10 +111,8 @@ def evaluate_run(directory: RunDirectory, world: World, paths: Sequence[str] = (
     case = case.model_copy(update={"ranks": Ranks(device=case.ranks.device)})
     state, meaning = trained(directory, comm)
     if isinstance(case.data, Simulation) and not paths:
-        assert case.grid is not None and case.equation is not None
         if meaning is not None:
-            grid = Grid(case.grid.shape, case.grid.extent, case.grid.periodic)
-            meaning.check(simulated_meaning(build_equation(case.equation), grid, case.data))
+            meaning.check(_simulated(case, comm))
         experiment = open_experiment(case, comm, simulated_data(case, directory.path, world))
         experiment.train.close()
         held_out = experiment.held_out
@@ -166,6 +164,14 @@ def _errors(case: Case, held_out: Mapping[str, Samples], state: Mapping[str, Any
                 process(Outcome(pairs.space, folder, name, int(samples[0]), None, channels, y, prediction))
             errors[name] = torch.cat(found)
     return errors
+
+
+def _simulated(case: Case, comm: MPI.Intracomm) -> Meaning:
+    """What the data mean that a case simulates."""
+    assert isinstance(case.data, Simulation) and case.equation is not None
+    equation = build_equation(case.equation)
+    with equation_space(equation, case.grid, case.ranks, comm) as space:
+        return simulated_meaning(equation, space, case.data)
 
 
 def _channels(pairs: Samples) -> tuple[str, ...]:

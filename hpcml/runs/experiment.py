@@ -11,7 +11,7 @@ from hpcml.core.case import Case, Dataset, Simulation, Tensors
 from hpcml.core.errors import CheckpointError, ConfigError, HpcmlError
 from hpcml.data.moments import moments
 from hpcml.data.samples import Pairs, Samples
-from hpcml.data.stored_pairs import open_pairs
+from hpcml.data.stored_pairs import StoredPairs, open_pairs
 from hpcml.data.tensor_files import read_pairs
 from hpcml.equations import build_equation
 from hpcml.fields.domain import Domain
@@ -148,15 +148,15 @@ def open_experiment(case: Case, comm: MPI.Intracomm, simulated: Sequence[Path] |
     if isinstance(data, Simulation):
         assert case.equation is not None
         if simulated is not None:
-            files = [
-                open_pairs(str(path), as_dataset(case, path), case.grid, case.ranks, comm, dtype, steps=count)
-                for path, count in zip(simulated, (steps, 1), strict=True)
-            ]
+            files: list[StoredPairs] = []
+            for file, count in zip(simulated, (steps, 1), strict=True):
+                spec, beside = as_dataset(case, file), files[0] if files else None
+                files.append(open_pairs(str(file), spec, case.grid, case.ranks, comm, dtype, steps=count, beside=beside))
             for each in files:
-                each.meaning = simulated_meaning(build_equation(case.equation), each.domain.grid, data)
+                each.meaning = replace(simulated_meaning(build_equation(case.equation), each.space, data), mesh=each.meaning.mesh)
             return Experiment(case, files[0], {"held out": files[1]})
         pairs = simulate_pairs(case, comm, dtype)
-        meaning = simulated_meaning(build_equation(case.equation), pairs[0].domain.grid, data)
+        meaning = simulated_meaning(build_equation(case.equation), pairs[0].space, data)
         train, held_out = (replace(each, meaning=meaning) for each in pairs)
         return Experiment(case, train, {"held out": held_out})
     learned: Samples

@@ -18,19 +18,18 @@ from hpcml.core.case import Generation, Ranks
 from hpcml.core.config import to_toml
 from hpcml.core.errors import HpcmlError, TopologyError
 from hpcml.core.progress import progress
-from hpcml.data.case_device import case_device
 from hpcml.equations import Equation, build_equation
-from hpcml.fields.decompose import decompose
 from hpcml.fields.domain import Domain
-from hpcml.fields.grid import Grid
-from hpcml.io.dataset import Description
+from hpcml.io.dataset import Description, MeshRows
 from hpcml.io.dataset.growing import GrowingDataset
 from hpcml.mpi import StopSignal
 from hpcml.mpi.agreement import agree_on_error, raise_together
 from hpcml.mpi.host_copy import to_host
 from hpcml.mpi.patience import lenient
 from hpcml.mpi.world import World
+from hpcml.parallel.space import Space
 from hpcml.runs.equation_fields import equation_fields
+from hpcml.runs.equation_space import blocks_of, coordinates_of, equation_space, rows_of_mesh
 from hpcml.runs.simulation import trajectories
 from hpcml.topology.process_grid import check_dims
 
@@ -102,6 +101,8 @@ def generate(case: Generation, folder: Path, world: World, name: str | None = No
 
 def _process_grid(case: Generation, size: int) -> tuple[tuple[int, ...] | None, int]:
     """Process grid of a trajectory, None to choose one, and its ranks."""
+    if case.grid is None:
+        return None, 1
     shape, wish = case.grid.shape, case.ranks.domain
     needed = -(-math.prod(shape) // CELLS_PER_RANK)
     if wish == "auto" and needed > 1:
@@ -132,14 +133,14 @@ def _split_by_split(
     data, equation = case.data, build_equation(case.equation)
     splits = {"train": range(data.trajectories), "valid": range(data.trajectories, data.trajectories + data.held_out)}
     paths = []
-    with decompose(
-        Grid(case.grid.shape, case.grid.extent, case.grid.periodic), comm, dims, device=case_device(case.ranks, world.comm)
-    ) as domain:
+    rows = rows_of_mesh(equation, world.comm) if equation.on_mesh and case.grid is None else None
+    ranks = case.ranks.model_copy(update={"domain": dims or "auto", "data": 1})
+    with equation_space(equation, case.grid, ranks, comm) as domain:
         equation.check(domain)
         for split, samples in splits.items():
             path = folder / "data" / split / f"{name}.hdf5"
-            space = _describe(name, case, equation, domain, len(samples))
-            with GrowingDataset(path, space, origin_of(case), world.comm) as file:
+            space = _describe(name, case, equation, domain, len(samples), rows, world.comm)
+            with GrowingDataset(path, space, origin_of(case), world.comm, "mesh" if rows else "the-well", mesh=rows) as file:
                 done = len(samples) - len(file.missing)
                 _log.info("%s: %d trajectories, %d of them complete", path, len(samples), done)
                 mine = file.missing[share]
@@ -156,7 +157,7 @@ def _simulate(
     samples: range,
     case: Generation,
     equation: Equation,
-    domain: Domain,
+    domain: Space,
     shown: bool,
     stop: StopSignal | None,
 ) -> HpcmlError | None:
@@ -166,6 +167,7 @@ def _simulate(
         if stop is not None and stop.heard(domain.comm):
             raise _StoppedError
 
+    blocks = blocks_of(domain)
     with progress("trajectory", len(mine), shown=shown) as bar:
         for count, number in enumerate(mine, 1):
             sample = samples[number]
@@ -175,7 +177,9 @@ def _simulate(
                 )
                 for time, state in enumerate(states):
                     with raise_together(domain.comm):
-                        file.write(number, time, to_host(state)[0].numpy(), domain.block)
+                        values = domain.channels_first(to_host(state)[0]).numpy()
+                        for places, block in blocks:
+                            file.write(number, time, values[:, :, places], block)
                 file.finish(number, domain.comm)
                 heed()  # a steady problem has no steps
             except _StoppedError:
@@ -190,9 +194,11 @@ def _times(case: Generation, equation: Equation) -> int:
     return 1 if equation.steady else case.data.snapshots
 
 
-def _describe(name: str, case: Generation, equation: Equation, domain: Domain, count: int) -> Description:
+def _describe(
+    name: str, case: Generation, equation: Equation, domain: Space, count: int, rows: MeshRows | None, comm: MPI.Intracomm
+) -> Description:
     """Index space of the trajectories."""
-    data, num_dims = case.data, domain.num_dims
+    data, num_dims = case.data, coordinates_of(equation, case.grid)
     fields = equation_fields(equation, num_dims)
     names = [entry.name for entry in fields]
     start = 0.0 if equation.steady else math.ceil(data.spin_up / data.interval) * data.interval
@@ -202,11 +208,15 @@ def _describe(name: str, case: Generation, equation: Equation, domain: Domain, c
     for key, values in numbers.items():
         key = f"{key}_constant" if key in names else key  # readers keep fields and constants under one name
         constants |= {key: values} if len(values) == 1 else {f"{key}_{d}": (value,) for d, value in enumerate(values)}
+    times = tuple(start + time * data.interval for time in range(_times(case, equation)))
+    if rows is not None:
+        return rows.describe(name, fields, count, times, comm, constants)
+    assert isinstance(domain, Domain)
     return Description(
         name,
         fields,
         count,
-        tuple(start + time * data.interval for time in range(_times(case, equation))),
+        times,
         tuple(tuple(domain.grid.centres(d).tolist()) for d in range(num_dims)),
         domain.grid.periodic,
         constants,

@@ -7,15 +7,17 @@ import torch
 from mpi4py import MPI
 from torch import nn
 
-from hpcml.core.case import Case, Dataset
+from hpcml.core.case import Case, Dataset, Simulation
 from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.data.mesh_space import graph_of
+from hpcml.equations import build_equation
 from hpcml.fields.decompose import decompose
 from hpcml.fields.grid import Grid
 from hpcml.io.dataset import Meaning, open_dataset
 from hpcml.io.dataset.on_mesh import OnMesh
 from hpcml.mpi.call import named_call
 from hpcml.mpi.world import World, world
+from hpcml.runs.equation_space import equation_space
 from hpcml.runs.evaluation import trained
 from hpcml.runs.experiment import load_surrogate
 from hpcml.runs.run_directory import RunDirectory
@@ -75,11 +77,13 @@ def load(
     state, meaning = trained(directory, intracomm)
     if model is None:
         case = directory.case()
+        where_to = case.ranks.model_copy(update={"data": 1})
         if (stored := _mesh_of(case, mesh, intracomm)) is not None:
-            where_to = case.ranks.model_copy(update={"data": 1})
             return load_surrogate(case, graph_of(*stored, case.grid, where_to, ranks, device=device), state)
         if mesh is not None:
             raise ConfigError(f"mesh={mesh} is for models of meshes, and {folder} has learned on a grid: take shape=")
+        if isinstance(case.data, Simulation) and case.equation is not None and case.grid is None:
+            return load_surrogate(case, equation_space(build_equation(case.equation), None, where_to, ranks, device), state)
         grid = Grid(case.grid.shape, case.grid.extent, case.grid.periodic) if case.grid is not None else _grid_of(meaning, directory)
         where = grid if shape is None else Grid(tuple(shape), grid.extent, grid.periodic)
         return load_surrogate(case, decompose(where, ranks, device=device), state)

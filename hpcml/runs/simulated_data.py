@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import shutil
 from pathlib import Path
 
@@ -9,15 +10,16 @@ import torch
 
 from hpcml.core.case import Case, Dataset, Generation, Simulation
 from hpcml.core.errors import CheckpointError
-from hpcml.data.tensor_files import domain_of
+from hpcml.data.cells_read import CellsRead
 from hpcml.equations import build_equation
-from hpcml.fields.domain import Domain
 from hpcml.io.dataset import open_dataset
 from hpcml.io.files.agree import together
 from hpcml.mpi import StopSignal
 from hpcml.mpi.world import World
+from hpcml.runs.equation_fields import simulated_pair
+from hpcml.runs.equation_space import check_place, coordinates_of, equation_space, geometry_of
 from hpcml.runs.generate import generate, origin_of
-from hpcml.runs.trajectory_writer import TrajectoryWriter, grid_geometry
+from hpcml.runs.trajectory_writer import TrajectoryWriter
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +53,8 @@ def simulated_data(case: Case, folder: Path, world: World, stop: StopSignal | No
     -------------
     Collective over world.comm.
     """
-    assert isinstance(case.data, Simulation) and case.grid is not None and case.equation is not None
+    assert isinstance(case.data, Simulation) and case.equation is not None
+    check_place(build_equation(case.equation), case.grid, case.ranks)
     spec = Generation(grid=case.grid, equation=case.equation, solver=case.solver, data=case.data)
     name = f"simulation-{hashlib.sha256(origin_of(spec).encode()).hexdigest()[:8]}"
     paths = [folder / "data" / split / f"{name}.hdf5" for split in ("train", "valid")]
@@ -68,8 +71,10 @@ def simulated_data(case: Case, folder: Path, world: World, stop: StopSignal | No
 
 def as_dataset(case: Case, path: Path) -> Dataset:
     """How the pairs of a case lie in such a file: a state and the next, or the coefficient and the solution of a steady problem."""
-    steady = case.equation is not None and build_equation(case.equation).steady
-    return Dataset(kind="dataset", path=str(path), stride=0 if steady else 1)
+    assert case.equation is not None
+    equation = build_equation(case.equation)
+    inputs, targets = (tuple(f.name for f in pair) for pair in simulated_pair(equation, coordinates_of(equation, case.grid)))
+    return Dataset(kind="dataset", path=str(path), inputs=inputs, targets=targets, stride=0 if equation.steady else 1)
 
 
 def write_snapshots(case: Case, path: Path, snapshots: Path, world: World) -> None:
@@ -79,14 +84,14 @@ def write_snapshots(case: Case, path: Path, snapshots: Path, world: World) -> No
     -------------
     Collective over world.comm: each rank reads and writes its own block.
     """
-    assert case.grid is not None
-    domain = domain_of(case.grid.shape, case.grid, case.ranks.model_copy(update={"domain": "auto", "data": 1}), world.comm)
-    with domain, open_dataset(path, world.comm) as dataset:
-        space = dataset.description
+    assert case.equation is not None
+    ranks = case.ranks.model_copy(update={"domain": "auto", "data": 1})
+    with equation_space(build_equation(case.equation), case.grid, ranks, world.comm) as where, open_dataset(path, world.comm) as dataset:
+        space, cells = dataset.description, CellsRead(where)
         names = {name: name for name in space.channels}
-        with TrajectoryWriter(snapshots, case, grid_geometry(domain), domain.comm, names, space.num_trajectories) as writer:
+        with TrajectoryWriter(snapshots, case, geometry_of(where), where.comm, names, space.num_trajectories) as writer:
             for number, time in enumerate(space.times):
-                read = [dataset.read(run, range(number, number + 1), domain.block)[0] for run in range(space.num_trajectories)]
+                read = [cells.read(dataset, run, number, range(len(names))) for run in range(space.num_trajectories)]
                 states = torch.stack([torch.as_tensor(state) for state in read])
                 writer.write(time, dict(zip(names, states.unbind(1), strict=True)))
 
@@ -94,11 +99,9 @@ def write_snapshots(case: Case, path: Path, snapshots: Path, world: World) -> No
 def _check_room(folder: Path, spec: Generation) -> None:
     """See that the disk has room for all trajectories, as far as it says: a quota may be smaller."""
     data, equation = spec.data, build_equation(spec.equation)
-    cells = 1
-    for n in spec.grid.shape:
-        cells *= n
+    cells = len(equation.mesh().points) if spec.grid is None else math.prod(spec.grid.shape)
     times = 1 if equation.steady else data.snapshots
-    needed = 4 * (data.trajectories + data.held_out) * times * len(equation.channels(len(spec.grid.shape))) * cells
+    needed = 4 * (data.trajectories + data.held_out) * times * len(equation.channels(coordinates_of(equation, spec.grid))) * cells
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise CheckpointError(
@@ -107,9 +110,9 @@ def _check_room(folder: Path, spec: Generation) -> None:
         )
 
 
-def channels_of(case: Case, domain: Domain) -> tuple[int, int]:
+def channels_of(case: Case) -> tuple[int, int]:
     """Channels of an input and of a target of such a case."""
     assert case.equation is not None
     equation = build_equation(case.equation)
-    count, given = len(equation.channels(domain.num_dims)), len(equation.given)
-    return (given, count - given) if equation.steady else (count, count)
+    count, given = len(equation.channels(coordinates_of(equation, case.grid))), len(equation.given)
+    return (given if equation.steady else count), count - given

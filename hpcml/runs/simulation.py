@@ -13,9 +13,11 @@ from hpcml.core.errors import SolverError
 from hpcml.core.options import Choice
 from hpcml.core.progress import progress
 from hpcml.data.samples import Pairs
-from hpcml.data.tensor_files import domain_of
 from hpcml.equations import Equation, build_equation
 from hpcml.fields.domain import Domain
+from hpcml.graphs.triangles import Triangles
+from hpcml.parallel.space import Space
+from hpcml.runs.equation_space import coordinates_of, equation_space
 from hpcml.solvers import build_solver
 
 _log = logging.getLogger(__name__)
@@ -44,14 +46,16 @@ def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype) -> 
     Collective: all ranks together share the grid while simulating, whatever groups they train in.
     """
     data, grid, ranks = spec.data, spec.grid, spec.ranks
-    assert isinstance(data, case.Simulation) and grid is not None and spec.equation is not None
-    domain = domain_of(grid.shape, grid, ranks, comm)
-    together = domain if ranks.data == 1 else domain_of(grid.shape, grid, case.Ranks(device=ranks.device), comm)
+    assert isinstance(data, case.Simulation) and spec.equation is not None
     equation = build_equation(spec.equation)
+    domain = equation_space(equation, grid, ranks, comm)
+    together = domain if ranks.data == 1 else equation_space(equation, grid, case.Ranks(device=ranks.device), comm)
     sets: list[Pairs] = []
     for samples in (range(data.trajectories), range(data.trajectories, data.trajectories + data.held_out)):
         states = torch.stack(list(trajectories(equation, data, together, samples, data.snapshots, solver=spec.solver)), 1)
-        inputs, targets = (_moved(field, together, domain, dtype) for field in _cut(equation, states))
+        inputs, targets = (
+            _moved(field, together, domain, dtype) for field in _cut(equation, states, domain, coordinates_of(equation, grid))
+        )
         sets.append(Pairs(domain, inputs, targets))
     if together is not domain:
         together.close()
@@ -62,7 +66,7 @@ def simulate_pairs(spec: case.Case, comm: MPI.Intracomm, dtype: torch.dtype) -> 
 def trajectories(
     equation: Equation,
     data: case.Simulation,
-    domain: Domain,
+    domain: Space,
     samples: range,
     snapshots: int,
     shown: bool = True,
@@ -77,7 +81,7 @@ def trajectories(
         What to solve.
     data : hpcml.core.case.Simulation
         Seed, spin-up and the time between snapshots.
-    domain : Domain
+    domain : Domain or Triangles
         Where, on all of its ranks.
     samples : range
         Numbers of the trajectories, which start from states that depend on number and seed only, and share their steps.
@@ -93,7 +97,7 @@ def trajectories(
     Yields
     ------
     Tensor
-        float64, (sample, channel, *local_shape).
+        float64, (sample, channel, *local_shape), or as the space has it.
 
     Raises
     ------
@@ -124,15 +128,16 @@ def snapshot_time(data: case.Simulation, step: int) -> float:
 
 
 def _one_interval_on(
-    equation: Equation, domain: Domain, interval: float, state: Tensor, after_step: Callable[[], None] | None, solver: Choice | None
+    equation: Equation, domain: Space, interval: float, state: Tensor, after_step: Callable[[], None] | None, solver: Choice | None
 ) -> Tensor:
     """State one interval later, by equal steps of at most half the stable one, and of less where the flow gains speed on the way."""
     needed = max(0.5, interval / equation.stable_step(domain, state))  # a fluid at rest would take a step of any length
     for doublings in range(1, 10):
         steps = math.ceil(needed * 2**doublings)
         if steps > MOST_STEPS:
+            points = " x ".join(map(str, domain.global_shape))
             raise SolverError(
-                f"{equation} needs {steps:.3g} steps for data.interval = {interval:g} on a grid of shape {domain.global_shape}, and the "
+                f"{equation} needs {steps:.3g} steps for data.interval = {interval:g} on {points} points, and the "
                 f"most are {MOST_STEPS}: take a shorter interval, fewer cells, or milder coefficients"
             )
         try:
@@ -143,14 +148,17 @@ def _one_interval_on(
     raise SolverError(f"data.interval = {interval:g} is too long for this flow, even in {steps} steps: {reason}") from reason
 
 
-def _cut(equation: Equation, states: Tensor) -> tuple[Tensor, Tensor]:
+def _cut(equation: Equation, states: Tensor, space: Space, num_dims: int) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of (sample, time, channel, *local_shape), or as the space has it."""
+    known = [name in equation.given for name in equation.channels(num_dims)]
+    given, solved = ([place for place, k in enumerate(known) if k is which] for which in (True, False))
+    chosen = lambda field, places: field.index_select(space.channel_dim, torch.tensor(places, device=field.device))  # noqa: E731
     if equation.steady:
-        given = [name in equation.given for name in equation.channels(states.dim() - 3)]
-        return states[:, 0, given], states[:, 0, [not known for known in given]]
-    return states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1)
+        return chosen(states[:, 0], given), chosen(states[:, 0], solved)
+    return states[:, :-1].flatten(0, 1), chosen(states[:, 1:].flatten(0, 1), solved)
 
 
-def _moved(field: Tensor, source: Domain, target: Domain, dtype: torch.dtype) -> Tensor:
+def _moved(field: Tensor, source: Domain | Triangles, target: Domain | Triangles, dtype: torch.dtype) -> Tensor:
     """Blocks of one domain as those of another, one sample at a time, so that no rank holds many whole fields."""
     field = field.to(dtype)
     if source is target:

@@ -11,7 +11,6 @@ from hpcml.core.case import Case, Dataset, Ranks, Simulation
 from hpcml.core.errors import ConfigError
 from hpcml.data.mesh_space import mesh_rows
 from hpcml.data.stored_pairs import StoredPairs, open_pairs
-from hpcml.data.tensor_files import domain_of
 from hpcml.equations import build_equation
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.shown_mesh import shown_mesh
@@ -21,6 +20,7 @@ from hpcml.io.dataset.on_mesh import OnMesh
 from hpcml.parallel.space import Space
 from hpcml.runs.dtype_of import dtype_of
 from hpcml.runs.equation_fields import simulated_meaning
+from hpcml.runs.equation_space import coordinates_of, equation_space, geometry_of
 from hpcml.runs.experiment import steps_in_time
 from hpcml.runs.simulation import snapshot_time, trajectories
 from hpcml.runs.trajectory_writer import grid_geometry
@@ -83,17 +83,18 @@ def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None
     ranks = case.ranks.model_copy(update={"domain": "auto", "data": 1})
     if isinstance(case.data, Dataset):
         return _stored(case, case.data, ranks, comm, steps, most, like)
-    assert isinstance(case.data, Simulation) and case.grid is not None and case.equation is not None
+    assert isinstance(case.data, Simulation) and case.equation is not None
     equation = build_equation(case.equation)
-    domain = domain_of(case.grid.shape, case.grid, ranks, comm)
+    space = equation_space(equation, case.grid, ranks, comm)
     if like is not None:
-        like.check(simulated_meaning(equation, domain.grid, case.data))
+        like.check(simulated_meaning(equation, space, case.data))
     count = min(case.data.held_out, most or case.data.held_out)
     samples = range(case.data.trajectories, case.data.trajectories + count)
     times = tuple(snapshot_time(case.data, step) for step in range(steps + 1))
-    states = trajectories(equation, case.data, domain, samples, steps + 1, solver=case.solver)
-    channels = equation.channels(domain.num_dims)
-    return Truth(domain, grid_geometry(domain), channels, times, (state.to(dtype_of(case)) for state in states))
+    states = trajectories(equation, case.data, space, samples, steps + 1, solver=case.solver)
+    channels = equation.channels(coordinates_of(equation, case.grid))
+    predicted = tuple(name for name in channels if name not in equation.given)
+    return Truth(space, geometry_of(space), predicted, times, (state.to(dtype_of(case)) for state in states))
 
 
 def _stored(case: Case, data: Dataset, ranks: Ranks, comm: MPI.Intracomm, steps: int, most: int | None, like: Meaning | None) -> Truth:

@@ -3,6 +3,7 @@
 from hpcml.solvers.build import build_solver
 from hpcml.solvers.darcy import DarcySolver
 from hpcml.solvers.neural import NeuralSolver
+from hpcml.solvers.projection import Projection
 from hpcml.solvers.runge_kutta import RK4, SSP_RK3, RungeKutta, Tableau
 from hpcml.solvers.solver import Solver
 from hpcml.solvers.spectral_navier_stokes import SpectralNavierStokes
@@ -12,6 +13,7 @@ __all__ = [
     "SSP_RK3",
     "DarcySolver",
     "NeuralSolver",
+    "Projection",
     "RungeKutta",
     "Solver",
     "SpectralNavierStokes",

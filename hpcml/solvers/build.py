@@ -4,19 +4,19 @@ from hpcml.core.errors import ConfigError
 from hpcml.core.options import Choice, accepts
 from hpcml.core.registry import load
 from hpcml.equations.equation import Equation
-from hpcml.fields.domain import Domain
+from hpcml.parallel.space import Space
 from hpcml.solvers.solver import Solver
 
 
-def build_solver(equation: Equation, domain: Domain, dt: float, choice: Choice | None = None) -> Solver:
+def build_solver(equation: Equation, domain: Space, dt: float, choice: Choice | None = None) -> Solver:
     """Solver of an equation on a domain.
 
     Parameters
     ----------
     equation : Equation
         What to solve.
-    domain : Domain
-        Where.
+    domain : Domain or Triangles
+        Where; a solver calls it ``domain`` or ``graph``.
     dt : float
         Step in time, see ``equation.stable_step``; not looked at where the equation is steady.
     choice : Choice, optional
@@ -42,7 +42,14 @@ def build_solver(equation: Equation, domain: Domain, dt: float, choice: Choice |
     """
     choice = choice or Choice(name=equation.solver)
     kind = load("solver", choice.name)
-    given, accepted = {"equation": equation, "domain": domain, "dt": dt}, accepts(kind)
+    word, other = ("graph", "domain") if equation.on_mesh else ("domain", "graph")
+    given, accepted = {"equation": equation, word: domain, "dt": dt}, accepts(kind)
+    equation.check(domain)
+    if accepted is not None and other in accepted and word not in accepted:
+        where = "meshes" if equation.on_mesh else "grids"
+        raise ConfigError(
+            f"solver.name = {choice.name!r} is no solver on {where}, where {type(equation).__name__} lives: choose another, or none"
+        )
     if accepted is not None and equation.steady == ("dt" in accepted):
         which = "is steady, and has no step in time that" if equation.steady else "changes in time, and not in the steps that"
         raise ConfigError(

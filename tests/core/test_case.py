@@ -51,5 +51,5 @@ def test_a_mistake_is_named(table, entries, words):
 
 
 def test_a_simulation_needs_grid_and_equation():
-    with pytest.raises(ConfigError, match=r"tables \[grid\] and \[equation\]"):
+    with pytest.raises(ConfigError, match=r"needs the table \[equation\], and \[grid\] unless"):
         complete_config({name: SIMULATION[name] for name in ("data", "model")}, Case, "case.toml")

@@ -10,7 +10,7 @@ from hpcml.core.named import load_complete
 from hpcml.runs.experiment import open_experiment
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "examples").glob("*.toml"))
-SMALL = ["data.trajectories=2", "data.held_out=1", "data.snapshots=2", "data.interval=1e-3"]
+SMALL = ["data.trajectories=2", "data.held_out=1", "data.snapshots=2", "data.interval=1e-3", "data.spin_up=0.0"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -1,0 +1,87 @@
+"""Incompressible flow on triangles: what all such flows have in common.
+
+u_t + (u . grad) u + grad p = nu Laplacian u,      div u = 0
+"""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hpcml.core.errors import ConfigError
+from hpcml.equations.equation import Equation
+from hpcml.graphs.mesh import Mesh
+from hpcml.graphs.triangles import Triangles
+from hpcml.mpi.call import named_call
+from hpcml.mpi.reductions import all_max
+
+
+class IncompressibleFlow(Equation):
+    """A flow whose state is the velocity at the nodes, and what the boundary is there: (batch, node, channel).
+
+    A subclass gives its mesh and how it begins. Where the channel ``inflow`` or ``wall`` is 1 the velocity stays as it is, where
+    ``outflow`` is 1 the pressure is 0; a subclass without boundaries has none of these channels.
+    """
+
+    num_dims: ClassVar[tuple[int, ...]] = (2,)
+    on_mesh: ClassVar[bool] = True
+    solver: ClassVar[str] = "projection"
+    given: ClassVar[tuple[str, ...]] = ("inflow", "outflow", "wall")
+
+    viscosity: float
+
+    @abstractmethod
+    def mesh(self) -> Mesh:
+        """The whole mesh, with types of nodes that are named as the channels of the boundary."""
+
+    def check(self, domain: Any) -> None:
+        """Refuse whatever is no mesh of triangles in the plane."""
+        if not isinstance(domain, Triangles) or domain.positions.shape[1] != 2:
+            raise ConfigError(f"{type(self).__name__} lives on triangles in the plane, not on {domain}: make them of its mesh()")
+
+    def channels(self, num_dims: int = 2) -> tuple[str, ...]:
+        return ("velocity_0", "velocity_1", *self.given)
+
+    @named_call
+    def tendency(self, state: Tensor, domain: Triangles) -> Tensor:
+        """Rate of change by advection and viscosity; the pressure, which no field has a rate for, is the solver's."""
+        return torch.cat([self.accelerated(state[..., :2], domain), torch.zeros_like(state[..., 2:])], -1) * self.moving(state)
+
+    def accelerated(self, velocity: Tensor, domain: Triangles, ahead: float = 0.0) -> Tensor:
+        """Advection and viscosity, lumped to nodes; with ``ahead`` averaged along the way that the fluid takes in that time.
+
+            -(u . grad) u + nu Laplacian u + (ahead / 2) (u . grad) (u . grad) u
+
+        References
+        ----------
+        O. C. Zienkiewicz and R. Codina, International Journal for Numerical Methods in Fluids 20, 869 (1995).
+
+        Communication
+        -------------
+        Neighbors, two messages each.
+        """
+        at_corners = domain.at_corners(velocity)
+        middle = at_corners.mean(-2, keepdim=True)
+        gradient = domain.gradient(at_corners)
+        change = (3 * middle + at_corners) @ gradient * (-1 / 12)
+        if ahead:
+            along = domain.slopes.to(velocity.dtype) @ middle.mT
+            change = change - 0.5 * ahead * along * (middle @ gradient)
+        sizes = domain.sizes.to(velocity.dtype)[:, None, None]
+        return (domain.at_nodes(sizes * change) - self.viscosity * domain.stiff(velocity)) / domain.mass.to(velocity.dtype)
+
+    def moving(self, state: Tensor) -> Tensor:
+        """1 where the velocity is free, 0 where it is held, (batch, node, 1)."""
+        held = [state[..., 2 + place] for place, name in enumerate(self.given) if name != "outflow"]
+        return (1 - sum(held, torch.zeros_like(state[..., 0]))).unsqueeze(-1)
+
+    def stable_step(self, domain: Triangles, state: Tensor | None = None) -> float:
+        """Of explicit steps; without a state, for a speed of 1."""
+        slope = domain.slopes.norm(dim=-1).amax(-1)
+        if state is None:
+            speed = torch.ones_like(slope)
+        else:
+            speed = domain.at_corners(state.detach()[..., :2]).norm(dim=-1).amax(-1).flatten(0, -2).amax(0).to(slope.dtype)
+        rate = speed * slope + 2 * self.viscosity * slope**2
+        return 1 / float(all_max(rate.amax() if len(rate) else torch.zeros(()).to(rate), domain.world_comm))
