@@ -10,10 +10,10 @@ import torch
 from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError, ShapeError
-from hpcml.kernels.arguments import Array, ArrayInfo, address_of, array_info
+from hpcml.kernels.arguments import Array, address_of, array_info
 from hpcml.kernels.box import BoxPlan
 from hpcml.parallel.layout import Layout
-from hpcml.parallel.packed_exchange import PackedExchange, Place
+from hpcml.parallel.packed_exchange import Boxes, PackedExchange, Place, lay_out
 from hpcml.parallel.transfers import Box, Index, transfers
 
 Widths = int | Sequence[int | tuple[int, int]]
@@ -106,8 +106,8 @@ class HaloPlan:
             peer: [self._padded(b.source) for b in boxes if 0 < self._sides(b, layout.local_shape(peer)) <= most]
             for peer, boxes in outgoing.items()
         }
-        take, recv = _places(ghosts, infos)
-        give, send = _places(owned, infos)
+        cells = [(info.itemsize, math.prod(info.shape[: len(info.shape) - num_dims])) for info in infos]
+        (take, recv), (give, send) = (lay_out(_alone(boxes), cells) for boxes in (ghosts, owned))
         device = torch.device(infos[0].device)
         kinds = ", ".join(f"{info.dtype} {info.shape[: len(info.shape) - num_dims]}" for info in infos)
         self._forward = _Way(PackedExchange(comm, give, take, send, recv, "unpack", device, tag, backend, True, f"halo of {kinds}"), fields)
@@ -255,18 +255,6 @@ def _each_dim(widths: Widths, num_dims: int) -> tuple[tuple[int, int], ...]:
     return tuple((w, w) if isinstance(w, int) else (w[0], w[1]) for w in each)
 
 
-def _places(boxes: dict[int, list[Index]], infos: Sequence[ArrayInfo]) -> tuple[dict[int, list[Place]], dict[int, int]]:
-    """Boxes of each peer's buffer, field by field, in the order that both sides agree on; bytes of each buffer."""
-    places: dict[int, list[Place]] = {}
-    sizes: dict[int, int] = {}
-    for peer, indices in boxes.items():
-        end = 0
-        for number, info in enumerate(infos):
-            lead = math.prod(info.shape[: len(info.shape) - len(indices[0]) + 1]) if indices else 0
-            for index in indices:
-                start = -(-end // info.itemsize) * info.itemsize
-                places.setdefault(peer, []).append(Place(number, index, start))
-                end = start + info.itemsize * lead * math.prod(s.stop - s.start for s in index[1:])
-        if end:
-            sizes[peer] = end
-    return places, sizes
+def _alone(boxes: dict[int, list[Index]]) -> Boxes:
+    """Boxes that each lie at one place."""
+    return {peer: [([index], math.prod(s.stop - s.start for s in index[1:])) for index in of] for peer, of in boxes.items() if of}

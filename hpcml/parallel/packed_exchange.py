@@ -1,7 +1,7 @@
 """Boxes of fields that go from rank to rank: packed by one kernel per neighbor, sent, and unpacked or added up on the other side."""
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -27,6 +27,38 @@ class Place:
 
 Places = Mapping[int, Sequence[Place]]
 """By peer."""
+Boxes = Mapping[int, Sequence[tuple[Sequence[Any], int]]]
+"""For each peer boxes that travel: indices of a field at which one and the same box lies, and its number of cells."""
+
+
+def lay_out(boxes: Boxes, cells: Sequence[tuple[int, int]]) -> tuple[Places, dict[int, int]]:
+    """Places of boxes of all fields in each peer's buffer, field by field, in the order that both sides agree on.
+
+    Parameters
+    ----------
+    boxes : Boxes
+        The same for every field.
+    cells : sequence of (int, int)
+        For each field the bytes of a number, at whose multiples its boxes begin, and how many numbers a cell holds.
+
+    Returns
+    -------
+    places : Places
+    sizes : dict of int to int
+        Bytes of each buffer.
+    """
+    places: dict[int, list[Place]] = {}
+    sizes: dict[int, int] = {}
+    for peer, of_peer in boxes.items():
+        end = 0
+        places[peer] = []
+        for field, (itemsize, lead) in enumerate(cells):
+            for indices, count in of_peer:
+                start = -(-end // itemsize) * itemsize
+                places[peer] += [Place(field, index, start) for index in indices]
+                end = start + itemsize * lead * count
+        sizes[peer] = end
+    return places, sizes
 
 
 class PackedExchange:
@@ -76,6 +108,17 @@ class PackedExchange:
     ) -> None:
         self.exchange = Exchange(comm, send, recv, torch.uint8, device, tag, backend, in_place, what, shared_by_calls)
         self._give, self._take, self._landing = give, take, landing
+        self._sides: dict[tuple[object, ...], Side] = {}
+
+    def send(self, fields: Sequence[torch.Tensor]) -> None:
+        """Pack fields of any memory layout and send."""
+        if self.exchange.routes:
+            self.start(self._side(self.packing, [t.resolve_conj().resolve_neg() for t in fields]))
+
+    def land(self, fields: Sequence[torch.Tensor]) -> None:
+        """Receive, and unpack into fields of any memory layout."""
+        if self.exchange.routes:
+            self.wait(self._side(self.landing, fields))
 
     def packing(self, fields: Sequence[Array]) -> "Side":
         """The side that gives, for fields of these layouts."""
@@ -113,6 +156,16 @@ class PackedExchange:
     def close(self) -> None:
         """Free what the exchange holds."""
         self.exchange.close()
+        self._sides.clear()
+
+    def _side(self, make: Callable[[Sequence[torch.Tensor]], "Side"], fields: Sequence[torch.Tensor]) -> "Side":
+        """The side that was made for such strides, pointed at the fields."""
+        key = make.__name__, *(t.stride() for t in fields)
+        side = self._sides.get(key)
+        if side is None:
+            side = self._sides[key] = make(fields)
+        side.point(fields)
+        return side
 
     def __enter__(self) -> Self:
         return self

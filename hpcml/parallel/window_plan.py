@@ -1,7 +1,7 @@
 """Who sends which cells to whom so that every rank can read its window of a global array, and back."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hpcml.core.errors import ShapeError
 from hpcml.parallel.layout import Layout
-from hpcml.parallel.packed_exchange import PackedExchange, Place, Side
+from hpcml.parallel.packed_exchange import Boxes, PackedExchange, lay_out
 from hpcml.parallel.recent import Recent
 from hpcml.parallel.transfers import Box, Index, transfers
 
@@ -60,7 +60,7 @@ class WindowPlan:
         self.own = self.incoming.pop(comm.rank, [])
         self.outgoing.pop(comm.rank, None)
         self.whole = next((b for b in self.own if b.shape == self.source_shape and not b.flipped and not b.repeated), None)
-        self._bound: Recent[_Bound] = Recent()
+        self._bound: Recent[PackedExchange] = Recent()
 
     def forward(self, tensors: Sequence[Tensor], fill: float = 0.0, meanwhile: Callable[[], None] | None = None) -> list[Tensor]:
         """Read this rank's window of every tensor.
@@ -80,9 +80,9 @@ class WindowPlan:
             Each (..., *target_shape), newly allocated.
         """
         bound = self._bind(tensors, self.source_shape, adjoint=False)
-        bound.start(tensors)
+        bound.send(tensors)
         try:
-            windows = [t.new_empty(shape) for t, shape in zip(tensors, bound.shapes, strict=True)]
+            windows = [t.new_empty(t.shape[: t.dim() - len(self.source_shape)] + self.target_shape) for t in tensors]
             for tensor, window in zip(tensors, windows, strict=True):
                 for index in self.outside:
                     window[index].fill_(fill)
@@ -93,7 +93,7 @@ class WindowPlan:
         except BaseException:
             bound.exchange.cancel()
             raise
-        bound.wait(windows)
+        bound.land(windows)
         return windows
 
     def adjoint(self, windows: Sequence[Tensor], consume: bool = False, meanwhile: Callable[[], None] | None = None) -> list[Tensor]:
@@ -116,7 +116,7 @@ class WindowPlan:
         if windows[0].dtype in (torch.float16, torch.bfloat16):  # sums of 16 bits are made in float32
             return [total.to(windows[0].dtype) for total in self.adjoint([w.float() for w in windows], False, meanwhile)]
         bound = self._bind(windows, self.target_shape, adjoint=True)
-        bound.start(windows)
+        bound.send(windows)
         try:
             sums = [self._add_own(window, consume) for window in windows]
             if meanwhile is not None:
@@ -124,7 +124,7 @@ class WindowPlan:
         except BaseException:
             bound.exchange.cancel()
             raise
-        bound.wait(sums)
+        bound.land(sums)
         return sums
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class WindowPlan:
                 total[box.source].add_(box.take_back(window))
         return total
 
-    def _bind(self, tensors: Sequence[Tensor], expected: tuple[int, ...], adjoint: bool) -> "_Bound":
+    def _bind(self, tensors: Sequence[Tensor], expected: tuple[int, ...], adjoint: bool) -> PackedExchange:
         key = (adjoint, tensors[0].dtype, tensors[0].device, *(t.shape for t in tensors))
         bound = self._bound.get(key)
         if bound is None:
@@ -150,82 +150,36 @@ class WindowPlan:
         self._bound.move_to_end(key)
         return bound
 
-    def _made(self, tensors: Sequence[Tensor], expected: tuple[int, ...], adjoint: bool) -> "_Bound":
+    def _made(self, tensors: Sequence[Tensor], expected: tuple[int, ...], adjoint: bool) -> PackedExchange:
         for t in tensors:
             if tuple(t.shape[t.dim() - len(expected) :]) != expected or t.dtype != tensors[0].dtype:
                 raise ShapeError(
                     f"rank {self.comm.rank} of {self.comm.size} expected tensors of one dtype that end in its local shape {expected}, "
                     f"got {tuple(t.shape)} {t.dtype}: pass this rank's block, as domain.scatter gives it"
                 )
-        return _Bound(self, tensors, len(expected), adjoint)
-
-
-class _Bound:
-    """Buffers and kernel launches of a plan for given leading shapes."""
-
-    def __init__(self, plan: WindowPlan, tensors: Sequence[Tensor], num_dims: int, adjoint: bool) -> None:
-        leading = [tuple(t.shape[: t.dim() - num_dims]) for t in tensors]
-        self.shapes = [lead + plan.target_shape for lead in leading]
-        itemsize, device = tensors[0].dtype.itemsize, tensors[0].device
-        sizes = [itemsize * math.prod(lead) for lead in leading]
-        out, into = (_places(boxes, sizes, adjoint) for boxes in (plan.outgoing, plan.incoming))
-        what = f"{'adjoint ' * adjoint}window of {str(tensors[0].dtype).removeprefix('torch.')} {' '.join(map(str, leading))}"
+        leading = [tuple(t.shape[: t.dim() - len(expected)]) for t in tensors]
+        dtype, device = tensors[0].dtype, tensors[0].device
+        cells = [(dtype.itemsize, math.prod(lead)) for lead in leading]
+        give, send = lay_out(_sources(self.outgoing, adjoint), cells)
+        take, recv = lay_out(_targets(self.incoming, adjoint), cells)
+        what = f"{'adjoint ' * adjoint}window of {str(dtype).removeprefix('torch.')} {' '.join(map(str, leading))}"
         names: dict[str, Any] = {"what": what, "shared_by_calls": True}
         if adjoint:
-            self.packed = PackedExchange(plan.comm, into[1], out[0], into[2], out[2], "accumulate", device, plan.tag + 1, **names)
-        else:
-            self.packed = PackedExchange(plan.comm, out[0], into[1], out[2], into[2], "unpack", device, plan.tag, **names)
-        self.exchange = self.packed.exchange
-        self._sides: dict[tuple[object, ...], Side] = {}
-
-    def start(self, tensors: Sequence[Tensor]) -> None:
-        """Pack and send."""
-        if self.exchange.routes:
-            plain = [t.resolve_conj().resolve_neg() for t in tensors]
-            self.packed.start(self._side(self.packed.packing, plain))
-
-    def wait(self, tensors: Sequence[Tensor]) -> None:
-        """Receive and unpack."""
-        if self.exchange.routes:
-            self.packed.wait(self._side(self.packed.landing, tensors))
-
-    def close(self) -> None:
-        """Free requests and buffers."""
-        self.exchange.close()
-        self._sides.clear()
-
-    def _side(self, make: Callable[[Sequence[Tensor]], Side], tensors: Sequence[Tensor]) -> Side:
-        key = make.__name__, *(t.stride() for t in tensors)
-        side = self._sides.get(key)
-        if side is None:
-            side = self._sides[key] = make(tensors)
-        side.point(tensors)
-        return side
+            return PackedExchange(self.comm, take, give, recv, send, "accumulate", device, self.tag + 1, **names)
+        return PackedExchange(self.comm, give, take, send, recv, "unpack", device, self.tag, **names)
 
 
-Places = dict[int, list[Place]]
+def _sources(boxes: Mapping[int, Sequence[Box]], apart: bool) -> Boxes:
+    """Where boxes lie in the source. A cell that a window holds several times travels once, or, ``apart``, comes from every place."""
+    return {peer: [([b.source], math.prod(b.shape)) for b in of for _ in b.landings[: None if apart else 1]] for peer, of in boxes.items()}
 
 
-def _places(boxes: dict[int, list[Box]], sizes: Sequence[int], apart: bool) -> tuple[Places, Places, dict[int, int]]:
-    """Where boxes lie in the source and in the window, and in each peer's buffer: tensor by tensor, the order that both sides agree on.
-
-    Cells that a window holds several times travel once and land in every place, or, ``apart``, come from every place to be added up.
-    """
-    sources: Places = {}
-    targets: Places = {}
-    ends: dict[int, int] = {}
-    for peer, peer_boxes in boxes.items():
-        end = 0
-        sources[peer], targets[peer] = [], []
-        for number, size in enumerate(sizes):
-            for box in peer_boxes:
-                for copy, landing in enumerate(box.landings):
-                    if apart or copy == 0:
-                        start, end = end, end + size * math.prod(box.shape)
-                        sources[peer].append(Place(number, box.source, start))
-                    targets[peer].append(Place(number, landing, start))
-        ends[peer] = end
-    return sources, targets, ends
+def _targets(boxes: Mapping[int, Sequence[Box]], apart: bool) -> Boxes:
+    """Where they lie in the window: what travels once lands in every place."""
+    return {
+        peer: [(landings, math.prod(b.shape)) for b in of for landings in ([[x] for x in b.landings] if apart else [b.landings])]
+        for peer, of in boxes.items()
+    }
 
 
 def _outside(target: Layout, rank: int, boundary: Sequence[str]) -> list[Index]:
