@@ -56,6 +56,9 @@ def test_it_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_path
     surrogate, single = (hpcml.load(shared_path / "run", comm=ranks) for ranks in (comm, MPI.COMM_SELF))
     later = surrogate.space.gather(surrogate(surrogate.space.scatter(whole)))
     torch.testing.assert_close(later, single(whole), rtol=1e-10, atol=1e-12)
+    other = case_of(Generation, equation={"name": "cylinder_wake", "cells": 5, "length": 0.8, "radius": 0.06})
+    thicker = generate(other, shared_path / "thicker", world)[1]  # a model is at home on any mesh
+    assert 0 < evaluate_run(RunDirectory(shared_path / "run"), world, [str(thicker)])[str(thicker)] < 10
     if comm.rank == 0:
         shown = read_rollout(shared_path / "run", 0, None)
         assert shown.name == "velocity_0" and len(shown.mesh.triangles) == build_equation(case.equation).mesh().num_cells
