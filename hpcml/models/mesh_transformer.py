@@ -174,7 +174,7 @@ class MeshTransformerBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Nodes and tokens of such."""
         graph = self.attention.space
-        h = tilewise(graph, self.norms[0], v, of=self.norms, on="points")
+        h = tilewise(graph, self.norms[0], v, of=self.norms, on="points", keep=True)
         if tokens is None:
             to_v = self.attention(h, None, turns)
         else:

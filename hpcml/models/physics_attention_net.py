@@ -131,7 +131,7 @@ class PhysicsAttentionNet(nn.Module):
             if self._positions:
                 where = coordinates(space).to(x.dtype)
                 points = torch.cat([points, where.expand(len(points), *where.shape)], -1)
-            return space.as_field_of(tilewise(space, self._lifted, points, of=self, on="points"), x)
+            return space.as_field_of(tilewise(space, self._lifted, points, of=self, on="points", keep=True), x)
 
         def project(v: Tensor) -> Tensor:
             return space.as_field_of(tilewise(space, self.project, space.points(v), of=self.project, on="points"), x)
@@ -160,11 +160,14 @@ class AttentionBlock(nn.Module):
     def forward(self, v: Tensor) -> Tensor:
         """Field of one such."""
         space = self.space
-        normed = tilewise(space, self.norms[0], space.points(v), of=self.norms[0], on="points")
-        v = v + self.dropout(self.attention(space.as_field_of(normed, v)))
-        return space.as_field_of(tilewise(space, self._perceptron, space.points(v), of=self, on="points"), v)
+        normed = tilewise(space, self.norms[0], space.points(v), of=self.norms[0], on="points", keep=True)
+        attended = self.dropout(self.attention(space.as_field_of(normed, v)))
+        return space.as_field_of(
+            tilewise(space, self._perceptron, space.points(v), space.points(attended), of=self, on="points", keep=True), v
+        )
 
-    def _perceptron(self, points: Tensor) -> Tensor:
+    def _perceptron(self, points: Tensor, attended: Tensor) -> Tensor:
+        points = points + attended
         y: Tensor = points + self.mlp(self.norms[1](points))
         return y
 

@@ -155,7 +155,7 @@ class Space(ABC):
         """Field, with or without a dim of samples as ``like``, that values (sample, point, channel) are: a view of them."""
         if self.channel_dim == 1:
             return points.transpose(1, 2).unflatten(2, self.local_shape)
-        field = points.unflatten(1, self.local_shape)
+        field = points if self.num_dims == 1 else points.unflatten(1, self.local_shape)
         return field if like.dim() == self.num_dims + 2 else field[0]
 
     def with_given(self, output: Tensor, x: Tensor) -> Tensor:

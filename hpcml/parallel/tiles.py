@@ -8,7 +8,7 @@ go up one binary tree whose leaves are the tiles:
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -137,8 +137,46 @@ def by_tile(function: Callable[..., Any], sizes: Sequence[int], dim: int, *field
     -------------
     That of the function.
     """
-    parts = [field.split(list(sizes), dim) for field in fields]
+    parts = [_parts(field, sizes, dim) for field in fields]
     return [function(k, *map(_settled, rows)) for k, rows in enumerate(zip(*parts, strict=True))]
+
+
+def joined(parts: Sequence[Tensor], dim: int, keep: bool = False) -> Tensor:
+    """Rows of all own tiles, of those of each.
+
+    Parameters
+    ----------
+    parts : sequence of Tensor
+        Of each own tile.
+    dim : int
+        Of rows.
+    keep : bool
+        Whether the next `by_tile` takes these parts rather than cut the rows anew, in the gradient too: for what goes from tiles to tiles
+        within a layer, of which nobody asks a gradient.
+
+    Communication
+    -------------
+    Local.
+    """
+    whole = torch.cat(list(parts), dim)
+    if keep:
+        whole.of_tiles = _Kept(tuple(parts), dim % whole.dim(), whole._version)  # type: ignore[attr-defined]
+    return whole
+
+
+class _Kept(NamedTuple):
+    """Parts that a tensor was joined of, along which dim, and at which of its changes."""
+
+    parts: tuple[Tensor, ...]
+    dim: int
+    version: int
+
+
+def _parts(field: Tensor, sizes: Sequence[int], dim: int) -> tuple[Tensor, ...]:
+    kept: _Kept | None = getattr(field, "of_tiles", None)
+    if kept is not None and kept.dim == dim % field.dim() and kept.version == field._version:
+        return kept.parts
+    return field.split(list(sizes), dim)
 
 
 def refuse_tiles(comm: MPI.Intracomm, what: str) -> None:

@@ -6,7 +6,7 @@ import torch
 from hpcml.core.errors import ConfigError
 from hpcml.mpi.reductions import all_sum
 from hpcml.parallel import all_reduce, global_sum, replicated
-from hpcml.parallel.tiles import LINE, Tiles, by_tile
+from hpcml.parallel.tiles import LINE, Tiles, by_tile, joined
 
 
 @pytest.fixture
@@ -69,3 +69,16 @@ def test_what_goes_in_the_order_of_ranks_is_refused(comm, tiles):
 def test_fewer_tiles_than_ranks_are_refused(comm):
     with pytest.raises(ConfigError, match="cannot be dealt"):
         Tiles(comm.Dup(), comm.size - 1)
+
+
+def test_what_goes_from_tiles_to_tiles_is_not_cut_anew_unless_it_changed():
+    parts = [numbers(2, rows, 3).requires_grad_() for rows in (4, 0, 5)]
+    whole = joined(parts, -2, keep=True)
+    taken = by_tile(lambda _, rows: rows, [4, 0, 5], 1, whole)
+    assert all(rows is part for rows, part in zip(taken, parts, strict=True))
+    (whole * 2 + torch.cat(by_tile(lambda _, rows: rows.sin(), [4, 0, 5], -2, whole), 1)).sum().backward()
+    for part in parts:
+        assert torch.equal(part.grad, 2 + part.detach().cos())
+    whole = joined([part.detach() for part in parts], -2, keep=True)
+    whole += 1
+    assert torch.equal(torch.cat(by_tile(lambda _, rows: rows, [4, 0, 5], -2, whole), 1), whole)

@@ -106,9 +106,10 @@ class PhysicsAttention(nn.Module):
         with replicated_together(self, space.world_comm, space.tiles):
             given = space.points(x) if isinstance(self.values, nn.Linear) else x
             drawn = [] if self.noise is None or not self.training else [self._drawn(self.noise, len(given))]
-            f, w = tilewise(space, self._gathered, given, *drawn, of=self, on="points")
+            f, w = tilewise(space, self._gathered, given, *drawn, of=self, on="points", keep=True)
             between = alike(space, self._between_slices, *weighted_sums(w, f, space), of=self.attend)
-            return space.as_field_of(tilewise(space, self._left, w, of=self.out, on="points", shared=[between]), x)
+            y = tilewise(space, self._left, w, of=self.out, on="points", shared=[between], keep=True)
+            return space.as_field_of(y, x)
 
     def _gathered(self, x: Tensor, *drawn: Tensor) -> tuple[Tensor, Tensor]:
         """What points give to slices, and how much to which."""

@@ -12,6 +12,7 @@ from hpcml.models.layers.point_attention import attend_to_points
 from hpcml.models.layers.tilewise import alike, tilewise
 
 if TYPE_CHECKING:
+    from hpcml.graphs.graph import Graph
     from hpcml.models.layers.graph_attention import GraphAttention
 
 
@@ -46,42 +47,41 @@ def attend_by_tiles(
         return q.flatten(2), k.flatten(2), near[0].flatten(2), torch.cat([near[1].flatten(2), v.flatten(2)], -1)
 
     fields = [] if turns is None else [t.squeeze(1) for t in turns]
-    q, k, near_q, known = tilewise(space, project, points, *fields, of=layer.attend, on="points")
-    begins, ends = along.at_begins(known), along.at_ends(near_q)
-    scores = tilewise(along, lambda a, b: (heads(a) * heads(b[..., :channels])).sum(-1), ends, begins, on="edges")
+    q, k, near_q, known = tilewise(space, project, points, *fields, of=layer.attend, on="points", keep=True)
+    # Of edges all at once: no edge's numbers meet another's, and no parameter's.
+    keys, values = map(heads, along.at_begins(known).split(channels, -1))
+    scores = (heads(along.at_ends(near_q)) * keys).sum(-1)
     highest = along.aggregate(scores.detach(), "max")
     if tokens is None:
-        total, count = _sums(layer, scores, highest, begins)
+        total, count = _sums(along, scores, highest, values)
         return tilewise(space, lambda x, s, n: layer.leave(_mean(heads(s), n), x), points, total, count, of=layer, on="points"), None
 
     t_q, t_k, t_v = alike(space, layer.projected, tokens, of=layer.attend)
-    of_tokens = tilewise(space, lambda a, t: torch.einsum("snhd,sthd->snht", heads(a), t).flatten(2), q, on="points", shared=[t_k])
+
+    def score(a: Tensor, t: Tensor) -> Tensor:
+        return torch.einsum("snhd,sthd->snht", heads(a), t).flatten(2)
+
+    of_tokens = tilewise(space, score, q, on="points", shared=[t_k], keep=True)
     alone = (along.degrees == 0).unsqueeze(-1)
     highest = torch.maximum(highest.masked_fill(alone, -torch.inf), heads(of_tokens.detach()).amax(-1))
-    total, count = _sums(layer, scores, highest, begins)
+    total, count = _sums(along, scores, highest, values)
 
     def leave(x: Tensor, s: Tensor, n: Tensor, of_tokens: Tensor, highest: Tensor, t_v: Tensor) -> Tensor:
         more = torch.exp(heads(of_tokens) - highest.unsqueeze(-1))
         return layer.leave(_mean(heads(s) + torch.einsum("snht,sthd->snhd", more, t_v), n + more.sum(-1)), x)
 
     y = tilewise(space, leave, points, total, count, of_tokens, highest, of=layer, on="points", shared=[t_v])
-    to_points = tilewise(space, lambda a, t: torch.einsum("snhd,sthd->shnt", heads(a), t), k, on="points", shared=[t_q])
+    to_points = tilewise(space, lambda a, t: torch.einsum("snhd,sthd->shnt", heads(a), t), k, on="points", shared=[t_q], keep=True)
     to_tokens = torch.einsum("snhd,sthd->shnt", t_k, t_q)
     v = heads(known[..., channels:]).transpose(1, 2)
     t = attend_to_points(to_points, v, space, (to_tokens, t_v.transpose(1, 2))).transpose(1, 2)
     return y, alike(space, layer.leave, t, tokens, of=layer)
 
 
-def _sums(layer: "GraphAttention", scores: Tensor, highest: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
+def _sums(along: "Graph", scores: Tensor, highest: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Sums over the edges of each node, of values with weights and of weights."""
-    along, channels = layer.along, begins.shape[-1] // 2
-
-    def weigh(scores: Tensor, highest: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        weights = torch.exp(scores - highest)
-        return weights, (weights.unsqueeze(-1) * known[..., channels:].unflatten(-1, (layer.heads, -1))).flatten(2)
-
-    weights, messages = tilewise(along, weigh, scores, along.at_ends(highest), begins, on="edges")
-    return along.aggregate(messages), along.aggregate(weights)
+    weights = torch.exp(scores - along.at_ends(highest))
+    return along.aggregate((weights.unsqueeze(-1) * values).flatten(2)), along.aggregate(weights)
 
 
 def _mean(total: Tensor, count: Tensor) -> Tensor:

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from hpcml.core.errors import ConfigError
 from hpcml.parallel.collectives import all_reduce
 from hpcml.parallel.space import Space
-from hpcml.parallel.tiles import by_tile
+from hpcml.parallel.tiles import by_tile, joined
 
 
 class PerTile:
@@ -53,6 +52,7 @@ def tilewise(
     of: nn.Module | None = None,
     on: str = "field",
     shared: Sequence[Tensor] = (),
+    keep: bool = False,
 ) -> Any:
     """Call a function that treats each point alone: once, or once for each tile.
 
@@ -71,6 +71,8 @@ def tilewise(
         graph, (..., edge, channel).
     shared : sequence of Tensor
         The same on every rank; where the space has tiles their gradients are the sums over all tiles.
+    keep : bool
+        As for `hpcml.parallel.tiles.joined`: the results go to `tilewise` or `sum_tilewise` next.
 
     Returns
     -------
@@ -99,8 +101,8 @@ def tilewise(
     with _restored(places):
         results = by_tile(of_tile, space.tile_sizes[on], dim, *fields)
     if isinstance(results[0], tuple):
-        return tuple(torch.cat(list(parts), dim) for parts in zip(*results, strict=True))
-    return torch.cat(results, dim)
+        return tuple(joined(parts, dim, keep) for parts in zip(*results, strict=True))
+    return joined(results, dim, keep)
 
 
 def sum_tilewise(space: Space, function: Callable[..., Tensor], *points: Tensor, shared: Sequence[Tensor] = ()) -> Tensor:
