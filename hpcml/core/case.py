@@ -93,7 +93,7 @@ class Dataset(Section):
 
     kind: Literal["dataset"]
     path: str
-    """File with the trajectories to train on, or folder of such files."""
+    """File with the trajectories to train on, or folder of such files, which may lie on different meshes."""
     test: tuple[str, ...] = ()
     """Files or folders that only measure; the first on the grid of training also validates."""
     inputs: tuple[str, ...] = ()
@@ -153,6 +153,11 @@ class Training(Section):
     push_forward: bool = False
     """Whether what it predicted counts as given, so that no gradient flows through more than one step: robust as several steps are, for the
     memory of one."""
+    noise: NonNegative | tuple[NonNegative, ...] = 0.0
+    """Deviation of Gaussian noise that is added to inputs, in deviations of the training data, so that the model bears errors such as its
+    own: one number for the fields to be predicted, or one for each channel of the input. 0.003 to 0.1 are good values."""
+    noise_in_targets: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the noise that targets have too: 0 where the model is to take the noise away, 1 where the change that it predicts stays."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share that a running mean of the parameters keeps at every update, such as 0.999; validation and whatever comes after training then
     use the mean."""

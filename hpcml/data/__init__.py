@@ -8,15 +8,17 @@ if TYPE_CHECKING:
     from hpcml.data.epochs import Epochs
     from hpcml.data.samples import Pairs, Samples
     from hpcml.data.schedule import Schedule
+    from hpcml.data.several import Several
     from hpcml.data.stream import Stream
 
-__all__ = ["Epochs", "Pairs", "Samples", "Schedule", "Stream"]
+__all__ = ["Epochs", "Pairs", "Samples", "Schedule", "Several", "Stream"]
 __getattr__, __dir__ = lazily(
     __name__,
     {
         "Epochs": "hpcml.data.epochs",
         **dict.fromkeys(("Pairs", "Samples"), "hpcml.data.samples"),
         "Schedule": "hpcml.data.schedule",
+        "Several": "hpcml.data.several",
         "Stream": "hpcml.data.stream",
     },
 )

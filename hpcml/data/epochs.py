@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mpi4py import MPI
+
 from hpcml.data.samples import Samples
 from hpcml.data.schedule import Batch, Schedule
 from hpcml.data.stream import Part, Stream
@@ -42,10 +44,13 @@ class Epochs(Stream):
 
     def __init__(self, samples: Samples, batch_size: int, accumulate: int = 1, seed: int = 0) -> None:
         self.samples, self.space = samples, samples.space
-        groups = self.space.num_data, self.space.data_index
-        self.schedule = Schedule(samples.num_samples, batch_size, accumulate, *groups, seed)
+        self.schedule = Schedule(samples.num_samples, batch_size, accumulate, *samples.groups, seed, samples.costs)
         self.num_updates = self.schedule.num_updates
         self.epoch = self.update = 0
+
+    @property
+    def world_comm(self) -> MPI.Intracomm:
+        return self.samples.world_comm
 
     def __iter__(self) -> Iterator["_Taken"]:
         if self.update == self.num_updates:
@@ -70,6 +75,6 @@ class _Taken:
 
     def __iter__(self) -> Iterator[Part]:
         for batch in self.batches:
-            taken = self.samples.take(batch.samples)
-            self.samples.space.visit(batch.samples.tolist())
-            yield *taken, batch.weight
+            for part in self.samples.taken(batch):
+                part.space.visit(part.numbers)
+                yield part

@@ -1,19 +1,25 @@
 """Pairs of fields to learn from: this rank's part of every sample."""
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.data.schedule import Batch
+from hpcml.data.stream import Taken
 from hpcml.fields.domain import Domain
 from hpcml.io.dataset import Meaning
 from hpcml.mpi.host_copy import to_device
 from hpcml.parallel.space import Space
+
+AHEAD = 2
+"""Updates that are read while one is computed."""
 
 
 class Samples(ABC):
@@ -44,6 +50,26 @@ class Samples(ABC):
         return self.space
 
     @property
+    def world_comm(self) -> MPI.Intracomm:
+        """All ranks that train one model."""
+        return self.space.world_comm
+
+    @property
+    def groups(self) -> tuple[int, int]:
+        """Groups of ranks that take samples of their own, and this rank's."""
+        return self.space.num_data, self.space.data_index
+
+    @property
+    def spaces(self) -> list[Space]:
+        """Where samples live: one, but for those of `hpcml.data.Several`."""
+        return [self.space]
+
+    @property
+    def costs(self) -> list[int] | None:
+        """What each sample costs, where they differ."""
+        return None
+
+    @property
     @abstractmethod
     def num_samples(self) -> int:
         """Samples of all groups together."""
@@ -57,13 +83,31 @@ class Samples(ABC):
     def take(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and targets of some samples, by number: (sample, channel, *local_shape) on a grid, on the device of the space."""
 
+    def taken(self, batch: Batch) -> Iterator[Taken]:
+        """Parts of a batch, each on one space."""
+        yield Taken.of((*self.take(batch.samples), batch.weight), batch.samples.tolist(), self.space)
+
     @abstractmethod
     def typical(self) -> tuple[Tensor, Tensor]:
         """Inputs and targets of one step to take mean and deviation from: all of them, or enough."""
 
+    def typical_on_each(self) -> list[tuple[Space, Tensor, Tensor]]:
+        """The same of every space."""
+        return [(self.space, *self.typical())]
+
+    def expect(self, samples: Tensor) -> None:  # noqa: B027  what lies in memory is there
+        """Begin to read samples that will be taken, in this order, where that takes time."""
+
     def ahead(self, updates: Iterable[list[Batch]]) -> Iterator[list[Batch]]:
-        """The same updates; what they need is on its way before it is taken, where that takes time."""
-        yield from updates
+        """The same updates; what they need is on its way before it is taken."""
+        waiting: deque[list[Batch]] = deque()
+        for parts in updates:
+            for batch in parts:
+                self.expect(batch.samples)
+            waiting.append(parts)
+            if len(waiting) > AHEAD:
+                yield waiting.popleft()
+        yield from waiting
 
     def close(self) -> None:  # noqa: B027  what lies in memory has nothing to close
         """Close files, if there are any."""

@@ -1,12 +1,13 @@
 """Which samples make up each update of an epoch, and who takes which."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hpcml.core.errors import ConfigError
+from hpcml.data.shares import balanced
 from hpcml.mpi.seeds import permutation
 from hpcml.topology.block import block_range
 
@@ -21,10 +22,13 @@ class Batch:
         Numbers of the samples of this group's share, int64.
     weight : float
         Samples of this part over samples of the update, all groups counted: what its mean loss weighs.
+    of : int
+        Samples of this part, all groups counted.
     """
 
     samples: Tensor
     weight: float
+    of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Schedule:
         Groups of ranks that share each part, and this rank's.
     seed : int
         Of the order.
+    costs : sequence of int, optional
+        What each sample costs; groups then share the costs of a part, see `hpcml.data.shares.balanced`, not its samples.
 
     Raises
     ------
@@ -54,6 +60,7 @@ class Schedule:
     num_groups: int
     group: int
     seed: int
+    costs: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
@@ -79,6 +86,10 @@ class Schedule:
 
     def _share(self, samples: Tensor, part: int) -> Batch:
         piece = block_range(len(samples), self.accumulate, part)
-        share = block_range(piece.size, self.num_groups, self.group)
-        chosen = samples[piece.start + share.start : piece.start + share.stop]
-        return Batch(torch.as_tensor(chosen), piece.size / len(samples))
+        whole = samples[piece.start : piece.stop]
+        if self.costs is None:
+            share = block_range(piece.size, self.num_groups, self.group)
+            chosen = whole[share.start : share.stop]
+        else:
+            chosen = whole[balanced([self.costs[number] for number in whole.tolist()], self.num_groups) == self.group]
+        return Batch(torch.as_tensor(chosen), piece.size / len(samples), piece.size)

@@ -1,7 +1,6 @@
 """Pairs that stay in their files: each rank reads its own cells, ahead of time, and keeps what it has room for."""
 
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -27,8 +26,6 @@ from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.host_copy import to_device
 from hpcml.parallel.space import Space
 
-AHEAD = 2
-"""Updates that are read while one is computed."""
 MOST_TYPICAL = 256
 """Samples that mean and deviation are taken from: their error is then some percent, which normalisation does not mind."""
 
@@ -98,17 +95,13 @@ class StoredPairs(Samples):
         count = min(MOST_TYPICAL, self._count(1))
         return self._taken(tuple((torch.arange(count) * self._count(1) // count).tolist()), 1)
 
+    def expect(self, samples: Tensor) -> None:
+        numbers = tuple(samples.tolist())
+        self._coming[numbers] = self._reader.submit(self._read, numbers, self.steps)
+
     def ahead(self, updates: Iterable[list[Batch]]) -> Iterator[list[Batch]]:
         self._coming.clear()
-        waiting: deque[list[Batch]] = deque()
-        for parts in updates:
-            for batch in parts:
-                numbers = tuple(batch.samples.tolist())
-                self._coming[numbers] = self._reader.submit(self._read, numbers, self.steps)
-            waiting.append(parts)
-            if len(waiting) > AHEAD:
-                yield waiting.popleft()
-        yield from waiting
+        return super().ahead(updates)
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -188,7 +181,7 @@ def open_pairs(
     dtype: torch.dtype,
     like: Meaning | None = None,
     steps: int = 1,
-    beside: Samples | None = None,
+    beside: Sequence[Samples] = (),
 ) -> StoredPairs:
     """Open a dataset and deal its grid, or its mesh, to the ranks.
 
@@ -210,8 +203,8 @@ def open_pairs(
         What the pairs must mean, at whatever resolution: it tells the names of the fields and the time from input to target.
     steps : int
         Targets of an input, at equal distances.
-    beside : Samples, optional
-        Others that may lie on the same mesh: both then share one graph.
+    beside : sequence of Samples
+        Others of which some may lie on the same mesh: they then share one graph.
 
     Raises
     ------
@@ -246,8 +239,8 @@ def open_pairs(
         )
     where: Space
     if isinstance(space, OnMesh):
-        dealt = (beside.dataset.description.fingerprint, beside.space) if isinstance(beside, StoredPairs) else None
-        where = graph_of(Path(path), space, grid, ranks, comm, dealt)
+        dealt = ((pairs.dataset.description.fingerprint, pairs.space) for pairs in beside if isinstance(pairs, StoredPairs))
+        where = graph_of(Path(path), space, grid, ranks, comm, next((each for each in dealt if each[0] == space.fingerprint), None))
     else:
         where = domain_of(space.grid_shape, grid or _grid_of(space), ranks, comm)
     return StoredPairs(dataset, meaning, stride, where, dtype, spec.memory << 20, steps)

@@ -2,14 +2,37 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
+from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.parallel.space import Space
 
 Part = tuple[Tensor, Tensor, float]
 """Inputs and targets, (sample, channel, *local_shape), and the weight of their mean loss in the update's; those of all parts sum to 1."""
+
+
+class Taken(tuple[Tensor, Tensor, float]):
+    """A `Part` of samples that have numbers, by which whatever is random about them is keyed.
+
+    Attributes
+    ----------
+    numbers : list of int
+        Of the samples, among those of all groups.
+    space : Space
+        Where they live.
+    """
+
+    numbers: list[int]
+    space: Space
+
+    @classmethod
+    def of(cls, part: Part, numbers: list[int], space: Space) -> Self:
+        """Say which samples a part has."""
+        taken = cls(part)
+        taken.numbers, taken.space = numbers, space
+        return taken
 
 
 class Stream(ABC):
@@ -53,6 +76,11 @@ class Stream(ABC):
 
     space: Space
     num_updates: int | None = None
+
+    @property
+    def world_comm(self) -> MPI.Intracomm:
+        """All ranks that train one model."""
+        return self.space.world_comm
 
     @abstractmethod
     def __iter__(self) -> Iterator[Iterable[Part]]:

@@ -13,6 +13,7 @@ _HOMES = {
     "PhysicsAttentionNet": "hpcml.models.physics_attention_net",
     "UNet": "hpcml.models.unet",
     "layers": "hpcml.models.layers",
+    **dict.fromkeys(("on_space", "twins"), "hpcml.models.on_spaces"),
 }
-__all__ = ["FNO", "GraphMixer", "MeshGraphNet", "MeshTransformer", "PhysicsAttentionNet", "UNet"]
+__all__ = ["FNO", "GraphMixer", "MeshGraphNet", "MeshTransformer", "PhysicsAttentionNet", "UNet", "on_space", "twins"]
 __getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -7,15 +7,18 @@ from typing import Any
 
 from mpi4py import MPI
 
-from hpcml.core.case import Case, Dataset, Simulation, Tensors
+from hpcml.core.case import Case, Dataset, Ranks, Simulation, Tensors
 from hpcml.core.errors import CheckpointError, ConfigError, HpcmlError
 from hpcml.data.moments import moments
 from hpcml.data.samples import Pairs, Samples
+from hpcml.data.several import Several
+from hpcml.data.several_meshes import open_samples
 from hpcml.data.stored_pairs import StoredPairs, open_pairs
 from hpcml.data.tensor_files import read_pairs
 from hpcml.equations import build_equation
 from hpcml.fields.domain import Domain
 from hpcml.models.factory import build_network
+from hpcml.models.on_spaces import twins
 from hpcml.models.surrogate import Surrogate
 from hpcml.parallel.space import Space
 from hpcml.runs.dtype_of import dtype_of, half_of
@@ -50,14 +53,19 @@ class Experiment:
 
     @property
     def validation(self) -> Samples:
-        """Held-out pairs on the grid or mesh of training; empty if there are none."""
+        """Held-out pairs on the grid or mesh of training, where there are several meshes all; empty if there are none."""
+        if isinstance(self.train, Several) and self.held_out:
+            return Several(list(self.held_out.values()), self.train.world_comm)
         same = (pairs for pairs in self.held_out.values() if same_points(pairs.space, self.space))
         return next(same, Pairs.none(self.space, self.train.num_channels))
 
     def close(self) -> None:
         """Close the files that are read while training."""
-        for pairs in (self.train, *self.held_out.values()):
+        for pairs in self.held_out.values():
             pairs.close()
+            if isinstance(self.train, Several):
+                pairs.space.close()
+        self.train.close()
 
     def surrogate(self) -> Surrogate:
         """Make the untrained model, normalised by the training data.
@@ -66,10 +74,13 @@ class Experiment:
         -------------
         Collective.
         """
-        model = build_surrogate(self.case, self.space, *self.train.num_channels)
-        inputs, targets = self.train.typical()
-        learned = targets - model.state_in(inputs) if model.residual else targets
-        model.fit_to(moments(self.space, inputs), moments(self.space, learned))
+        spaces = list({id(space): space for space in (*self.train.spaces, *self.validation.spaces)}.values())
+        model: Surrogate = twins(lambda space: build_surrogate(self.case, space, *self.train.num_channels), spaces)
+        inputs, changes = [], []
+        for space, x, y in self.train.typical_on_each():
+            inputs.append((space, x))
+            changes.append((space, y - model.state_in(x) if model.residual else y))
+        model.fit_to(*(moments(*first, *more) for first, *more in (inputs, changes)))
         return model
 
 
@@ -114,7 +125,9 @@ def _known(data: Dataset) -> bool:
 
 
 def check_steps(case: Case) -> None:
-    """See that a model that shall learn over several steps can go on from what it predicts."""
+    """See that a model that shall learn over several steps, or with noise in its targets, can go on from what it predicts."""
+    if case.training.noise and case.training.noise_in_targets and not steps_in_time(case):
+        raise ConfigError("training.noise_in_targets is for data that lead from fields to the same fields later on: leave it out")
     if case.training.steps > 1 and not steps_in_time(case):
         raise ConfigError(
             f"training.steps = {case.training.steps} lets the model go on from what it predicts: expected data that lead from fields to "
@@ -150,8 +163,8 @@ def open_experiment(case: Case, comm: MPI.Intracomm, simulated: Sequence[Path] |
         if simulated is not None:
             files: list[StoredPairs] = []
             for file, count in zip(simulated, (steps, 1), strict=True):
-                spec, beside = as_dataset(case, file), files[0] if files else None
-                files.append(open_pairs(str(file), spec, case.grid, case.ranks, comm, dtype, steps=count, beside=beside))
+                spec = as_dataset(case, file)
+                files.append(open_pairs(str(file), spec, case.grid, case.ranks, comm, dtype, steps=count, beside=tuple(files)))
             for each in files:
                 each.meaning = replace(simulated_meaning(build_equation(case.equation), each.space, data), mesh=each.meaning.mesh)
             return Experiment(case, files[0], {"held out": files[1]})
@@ -163,12 +176,20 @@ def open_experiment(case: Case, comm: MPI.Intracomm, simulated: Sequence[Path] |
     if isinstance(data, Tensors):
         learned = read_pairs(data.train, data, case.grid, case.ranks, comm, dtype)
     else:
-        learned = open_pairs(data.path, data, case.grid, case.ranks, comm, dtype, steps=steps)
-    experiment = Experiment(case, learned, open_held_out(case, data.test, learned.meaning, case.ranks, comm, learned))
+        learned = open_samples(data.path, data, case.grid, case.ranks, comm, dtype, steps)
+    measured = open_held_out(case, data.test, learned.meaning, *_ranks_of(learned, case, comm))
+    experiment = Experiment(case, learned, measured)
     for path, samples in experiment.held_out.items():  # now, and not after training: is there such a model at their resolution?
         if not same_points(samples.space, learned.space):
             _check_model(case, samples, path)
     return experiment
+
+
+def _ranks_of(learned: Samples, case: Case, comm: MPI.Intracomm) -> tuple[Ranks, MPI.Intracomm, Sequence[Samples]]:
+    """How held-out data are dealt beside those of training, to which ranks, and what these are."""
+    if isinstance(learned, Several):
+        return case.ranks.model_copy(update={"data": 1}), learned.space.comm, learned.parts
+    return case.ranks, comm, [learned]
 
 
 def _check_model(case: Case, samples: Samples, path: str) -> None:

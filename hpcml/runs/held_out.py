@@ -6,6 +6,7 @@ from mpi4py import MPI
 
 from hpcml.core.case import Case, Dataset, Ranks, Tensors
 from hpcml.data.samples import Samples
+from hpcml.data.several_meshes import files_by_mesh
 from hpcml.data.stored_pairs import open_pairs
 from hpcml.data.tensor_files import read_pairs
 from hpcml.io.dataset import Meaning
@@ -13,7 +14,7 @@ from hpcml.runs.dtype_of import dtype_of
 
 
 def open_held_out(
-    case: Case, paths: Sequence[str], like: Meaning | None, ranks: Ranks, comm: MPI.Intracomm, beside: Samples | None = None
+    case: Case, paths: Sequence[str], like: Meaning | None, ranks: Ranks, comm: MPI.Intracomm, beside: Sequence[Samples] = ()
 ) -> dict[str, Samples]:
     """Open files or folders whose pairs mean what those of training mean, at any resolution.
 
@@ -29,13 +30,13 @@ def open_held_out(
         Process grid, for each file's own cells.
     comm : MPI.Intracomm
         All ranks.
-    beside : Samples, optional
-        Those of training, whose graph is shared by what lies on the same mesh.
+    beside : sequence of Samples
+        Those of training, whose graphs are shared by what lies on the same meshes.
 
     Returns
     -------
     dict of str to Samples
-        By path.
+        By path; by file, where those of a folder lie on different meshes.
 
     Raises
     ------
@@ -50,4 +51,7 @@ def open_held_out(
     if isinstance(data, Tensors):
         return {path: read_pairs(path, data, case.grid, ranks, comm, dtype, like) for path in paths}
     spec = data if isinstance(data, Dataset) else Dataset(kind="dataset", path="")
-    return {path: open_pairs(path, spec, case.grid, ranks, comm, dtype, like, beside=beside) for path in paths}
+    found: dict[str, Samples] = {}
+    for path in (file for name in paths for file in files_by_mesh(name, comm) or [name]):
+        found[path] = open_pairs(path, spec, case.grid, ranks, comm, dtype, like, beside=[*beside, *found.values()])
+    return found

@@ -10,6 +10,7 @@ from torch import nn
 from hpcml.core.case import Case, Dataset, Simulation
 from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.data.mesh_space import graph_of
+from hpcml.data.several_meshes import files_by_mesh
 from hpcml.equations import build_equation
 from hpcml.fields.decompose import decompose
 from hpcml.fields.grid import Grid
@@ -101,6 +102,7 @@ def _mesh_of(case: Case, mesh: str | Path | None, comm: MPI.Intracomm) -> tuple[
     path = mesh or (case.data.path if isinstance(case.data, Dataset) and case.data.layout is None and case.grid is None else None)
     if path is None or not (mesh or Path(path).exists()):
         return None
+    path = next(iter(files_by_mesh(str(path), comm)), path)
     with open_dataset(path, comm) as dataset:
         return (Path(path), dataset.description) if isinstance(dataset.description, OnMesh) else None
 

@@ -114,8 +114,9 @@ def _fit(
         check = lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True)  # noqa: E731
         checkpointer.register("meaning", meaning.to_state, check, required=False)
     restored = checkpointer.restore()
-    size, samples, space = _size(model), experiment.train.num_samples, experiment.space
-    _log.info("%s: %d samples on %s, %d groups, %d parameters", directory.path, samples, space, space.num_data, size)
+    size, samples, spaces = _size(model), experiment.train.num_samples, experiment.train.spaces
+    where = f"{len(spaces)} meshes, the first {spaces[0]}" if len(spaces) > 1 else spaces[0]
+    _log.info("%s: %d samples on %s, %d groups, %d parameters", directory.path, samples, where, experiment.train.groups[0], size)
     if restored is None and training.init_from is not None:
         take_over(model, training.init_from, world.comm)
     if restored is not None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from hpcml.core.case import Case, Dataset, Ranks, Simulation
 from hpcml.core.errors import ConfigError
 from hpcml.data.mesh_space import mesh_rows
+from hpcml.data.several_meshes import files_by_mesh
 from hpcml.data.stored_pairs import StoredPairs, open_pairs
 from hpcml.equations import build_equation
 from hpcml.graphs.graph import Graph
@@ -100,7 +101,8 @@ def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None
 def _stored(case: Case, data: Dataset, ranks: Ranks, comm: MPI.Intracomm, steps: int, most: int | None, like: Meaning | None) -> Truth:
     if not data.test:
         raise ConfigError("the case names no trajectories that were held out: roll out from data.test, which is empty")
-    pairs = open_pairs(data.test[0], data, case.grid, ranks, comm, dtype_of(case), like)
+    path = next(iter(files_by_mesh(data.test[0], comm)), data.test[0])
+    pairs = open_pairs(path, data, case.grid, ranks, comm, dtype_of(case), like)
     space, stride = pairs.dataset.description, pairs.stride
     there = (space.num_times - 1) // stride
     if steps > there:
@@ -115,7 +117,7 @@ def _stored(case: Case, data: Dataset, ranks: Ranks, comm: MPI.Intracomm, steps:
     count = min(space.num_trajectories, most or space.num_trajectories)
     times = tuple(space.times[step * stride] for step in range(steps + 1))
     states = _read(pairs, range(count), range(0, steps * stride + 1, stride))
-    return Truth(pairs.space, _geometry(pairs, Path(data.test[0])), pairs.target_names, times, states)
+    return Truth(pairs.space, _geometry(pairs, Path(path)), pairs.target_names, times, states)
 
 
 def _geometry(pairs: StoredPairs, path: Path) -> Geometry:

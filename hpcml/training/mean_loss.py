@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from hpcml.data.samples import Samples
 from hpcml.data.schedule import Schedule
+from hpcml.models.on_spaces import on_space
 from hpcml.mpi.call import named_call
 from hpcml.training.loss import Loss
 from hpcml.training.step_losses import step_losses
@@ -45,7 +46,8 @@ def mean_loss(model: nn.Module, loss: Loss, samples: Samples, batch_size: int, s
     model.eval()
     with torch.no_grad():
         for (batch,) in whole.updates(0):
-            x, y = samples.take(batch.samples)
-            total = total + sum(step_losses(model, loss, samples.space, x, y)) * len(batch.samples)
+            for part in samples.taken(batch):
+                x, y, _ = part
+                total = total + sum(step_losses(on_space(model, part.space), loss, part.space, x, y)) * len(x)
     model.train()
     return float(total) / samples.num_samples

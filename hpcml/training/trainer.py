@@ -21,6 +21,7 @@ from hpcml.data.samples import Samples
 from hpcml.data.stream import Part, Stream
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.files.agree import together
+from hpcml.models.on_spaces import all_twins
 from hpcml.mpi import StopSignal
 from hpcml.parallel.exchange import traffic
 from hpcml.training.average import Average
@@ -127,22 +128,21 @@ class Trainer:
             raise ConfigError(f"a trainer takes its settings from spec or one by one, got both: {', '.join(settings)}")
         self.spec = spec = spec or complete_config(settings, Training, "Trainer")
         self.model, self.train, self.valid, self.space = model, train, valid, train.space
-        if spec.recompute:
-            recompute(model, () if isinstance(spec.recompute, bool) else spec.recompute)
+        for each in all_twins(model) if spec.recompute else ():
+            recompute(each, () if isinstance(spec.recompute, bool) else spec.recompute)
         self.stream = Epochs(train, spec.batch_size, spec.accumulate, spec.seed) if isinstance(train, Samples) else train
         self.loss: Loss = loss if callable(loss) else build_function("loss", spec.loss)
         self.optimiser: torch.optim.Optimizer = (
             optimiser if isinstance(optimiser, torch.optim.Optimizer) else build_optimiser(model, spec.optimiser, spec.learning_rate)
         )
-        scaled = spec.precision == "float16"
-        self.update = Update(model, self.optimiser, self.loss, self.space, spec.clip, scaled, spec.steps, spec.push_forward)
+        self.update = Update(model, self.optimiser, self.loss, train, spec)
         self.average = None if spec.ema is None else Average(model, spec.ema)
         self._rate: Callable[[float], float] = schedule if callable(schedule) else build_function("schedule", spec.schedule)
         self.position, self.stopped, self.numbers = Position(), False, dict[str, float]()
         pipelined = pipelined_in(model)
         if spec.pipeline is not None and pipelined is None:
             raise ConfigError("training.pipeline wants a model that hpcml.training.pipeline has cut into stages, see there")
-        self.comm = self.space.world_comm if pipelined is None else pipelined.stages.world
+        self.comm = train.world_comm if pipelined is None else pipelined.stages.world
         self._comparison = Comparison(model, self.comm)
         self._callbacks, self._folder, self.metrics = tuple(callbacks), folder, metrics
         self.keep(checkpointer, stop)
@@ -249,7 +249,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.spec.learning_rate * self._rate(at.step / self.total)
         self._comparison.before_update(at.step)
-        loss, norm = self.update.gradient(parts).tolist()  # the one time that an update waits for a GPU
+        loss, norm = self.update.gradient(parts, at.step).tolist()  # the one time that an update waits for a GPU
         self._comparison.of_gradient(loss)
         # Loss and gradients are the same on every rank, so all ranks stop here together.
         if not math.isfinite(loss) or not self.update.is_bearable(norm):

@@ -65,6 +65,7 @@ INSIDE = {
     "Schedule": "within Graph.with_ghosts",
     "Overlapped": "within on_edges",
     "graphs.tiled_begins": "within a MeshGraphNet on tiles",
+    "parallel.samples_before": "within Dropout over groups, and Trainer.fit",
     "by_tile": "what it calls is the caller's",
     "models.layers.norm_tiles": "within the norms",
     "models.layers.tilewise": "within the layers",
@@ -97,6 +98,10 @@ INSIDE = {
     "Trainer": "as training.trainer",
     "data.epochs": "within Trainer.fit",
     "data.stream": "within Trainer.fit",
+    "data.several": "within Trainer.fit, as its parts",
+    "data.several_meshes": "open_dataset, and agreements",
+    "training.group_sum": "within Trainer.fit",
+    "models.on_spaces": "what it builds, or nothing",
     "data.own_layout": "agreements",
     "runs.outcome": "what it calls is the user's",
     "equations.padded": "the halo in the tendencies",
@@ -155,10 +160,11 @@ INSIDE = {
 """Names, or whole modules of hpcml, and what they belong to."""
 QUIET = {
     "BlockRange", "Blocked", "Compression", "Decomposition", "Description", "Domain", "Epochs", "Equation", "Field", "Geometry",
-    "Grid", "Layout", "Location", "Loss", "Meaning", "Pairs", "ProcessGrid", "RK4", "Restored", "Rows", "SSP_RK3", "Samples",
-    "Schedule", "Series", "SnapshotFile", "Solver", "Space", "Stream", "Tableau", "UniformGrid", "block_range", "build_equation",
+    "Grid", "Layout", "Location", "Loss", "Meaning", "Noise", "Pairs", "ProcessGrid", "RK4", "Restored", "Rows", "SSP_RK3", "Samples",
+    "Schedule", "Series", "Several", "SnapshotFile", "Solver", "Space", "Stream", "Tableau", "UniformGrid", "block_range", "build_equation",
     "build_solver", "channel_with_cylinder", "choose_dims", "coordinates", "edge_products", "find_snapshots", "follow", "icosphere",
-    "mpi_library", "open_snapshots", "owners_of", "partition_table", "read_mesh", "recompute", "structured", "traffic", "triangulated",
+    "mpi_library", "on_space", "open_snapshots", "owners_of", "partition_table", "read_mesh", "recompute", "structured", "traffic",
+    "triangulated", "twins",
     "weighted_sum",
 }  # fmt: skip
 """Offered, and speak to nobody: descriptions, readers of one process, what is abstract, what only makes."""

@@ -37,13 +37,13 @@ class Net(torch.nn.Linear):
 """
 
 
-def mesh_of():
-    return triangulated(np.random.default_rng(5).random((NODES, 2)))
+def mesh_of(nodes=NODES):
+    return triangulated(np.random.default_rng(5).random((nodes, 2)))
 
 
-def write(path, comm, trajectories, seed=0, fields=("height", "wall"), turn=False):
+def write(path, comm, trajectories, seed=0, fields=("height", "wall"), turn=False, nodes=NODES):
     """Waves over random triangles, and which nodes are near the boundary; every rank makes them, the first writes."""
-    mesh = mesh_of()
+    mesh = mesh_of(nodes)
     rows = MeshRows(mesh.points[:, ::-1] if turn else mesh.points, mesh.edges(), mesh.cells)
     entries = [Field("height", unit="m"), Field("wall", varies_in_time=False), Field("wind")]
     entries = [entry for entry in entries if entry.name in fields]
@@ -212,6 +212,29 @@ def test_every_file_of_a_folder_is_on_the_mesh_that_it_was_made_with(world, shar
     comm.Barrier()
     with pytest.raises(CheckpointError, match=r"b\.h5: its mesh is not the one"):
         train_case(case_of(str(shared_path / "data")), shared_path / "run", world)
+
+
+@pytest.mark.parallel([1, 2])
+def test_files_of_a_folder_may_lie_on_different_meshes(world, shared_path):
+    comm = world.comm
+    for folder in ("train", "test"):
+        (shared_path / folder).mkdir(exist_ok=True)
+    comm.Barrier()
+    for name, nodes in {"train/a.h5": 30, "train/b.h5": 50, "train/c.h5": 30, "test/d.h5": 50, "test/e.h5": 40}.items():
+        write(shared_path / name, comm, 1, seed=nodes, nodes=nodes)
+    case = case_of(str(shared_path / "train"), [str(shared_path / "test")], steps=2, push_forward=True, noise=0.01)
+    groups = case.model_copy(update={"ranks": case.ranks.model_copy(update={"data": comm.size})})
+    errors = train_case(groups, shared_path / "run", world)
+    assert list(errors) == [str(shared_path / "test" / name) for name in ("d.h5", "e.h5")]
+    assert evaluate_run(RunDirectory(shared_path / "run"), world) == pytest.approx(errors, rel=1e-10)
+    assert len(rollout_case(shared_path / "run", world)["model"]) == 4
+    loaded = hpcml.load(shared_path / "run", comm=MPI.COMM_SELF)
+    assert loaded.space.num_points_global == 30
+    alone = None
+    if comm.rank == 0:
+        with World.of(MPI.COMM_SELF) as one:
+            alone = train_case(case, shared_path / "alone", one)
+    assert comm.bcast(alone) == pytest.approx(errors, rel=1e-8)
 
 
 def test_a_network_that_knows_no_mesh_learns_on_all_nodes_of_one(world, tmp_path, monkeypatch):

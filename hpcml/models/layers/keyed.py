@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Self
 
-import numpy as np
 import torch
-from mpi4py import MPI
 from torch import Tensor, nn
 
 from hpcml.models.layers.parameters import share_parameters
 from hpcml.mpi.seeds import uniform
+from hpcml.parallel.samples_before import samples_before
 from hpcml.parallel.space import Space
 
 
@@ -58,9 +57,7 @@ class Keyed(nn.Module):
     def _global_index(self, samples: int, channels: int) -> Tensor:
         space = self.space
         index = space.global_index((samples, channels))
-        if space.num_data > 1:
-            each = np.empty(space.world_comm.size, dtype=np.int64)
-            space.world_comm.Allgather(np.array([samples]), [each, MPI.INT64_T])
-            before = int(each[: space.data_index * space.comm.size : space.comm.size].sum())
-            index += (before - space.data_index * samples) * channels * space.num_points_global
+        before = samples_before(space, samples)[0] - space.data_index * samples
+        if before:
+            index = index + before * channels * space.num_points_global
         return index
