@@ -79,16 +79,17 @@ def _measure(comm: MPI.Intracomm, name: str) -> dict[str, Any]:
         model = MeshGraphNet(graph, 1, 1, CHANNELS, STEPS, 1, differences=8.0)
         steps = pipeline(model, stages, **how) if how else None
         train, test = (_pairs(graph, mesh, numbers) for numbers in (range(TRAINING), range(TRAINING, TRAINING + HELD_OUT)))
-        seen, sent = [time.perf_counter()], [traffic.bytes]
+        seen, sent, done = [time.perf_counter()], [traffic.bytes], list[tuple[str, int]]()
 
         def note(_: Trainer) -> None:
             seen.append(time.perf_counter())
             sent.append(traffic.bytes)
+            done[:] = [] if steps is None else steps.done
 
         trainer = Trainer(model, train, batch_size=TRAINING, learning_rate=5e-3, callbacks=[note])
         trainer.fit(epochs=EPOCHS)
         error = trainer.evaluate(test)
-        bubble = 0.0 if steps is None else bubble_share(comm.allgather(steps.done)[:: stages.comm.size])
+        bubble = 0.0 if steps is None else bubble_share(comm.allgather(done)[:: stages.comm.size])
         seconds, numbers = all_max(float(np.quantile(np.diff(seen), 0.2)), comm), all_sum(sent[-1] - sent[-2], comm)
         return {"schedule": name, "error": error, "MB": numbers / 1e6, "ms": 1e3 * seconds, "bubble": bubble}
 
