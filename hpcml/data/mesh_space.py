@@ -1,5 +1,6 @@
 """The graph of a stored mesh, dealt to the ranks of a case."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from hpcml.graphs.stale import Stale
 from hpcml.io.dataset.layouts import files_of
 from hpcml.io.dataset.mesh_rows import MeshRows, read_rows
 from hpcml.io.dataset.on_mesh import OnMesh
+from hpcml.io.files.agree import together
+from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.world import World
 from hpcml.parallel.decomposition import Decomposition
 from hpcml.parallel.space import Space
@@ -59,13 +62,15 @@ def graph_of(
     if grid is not None or ranks.domain != "auto":
         raise ConfigError(f"{path} lies on a mesh of {mesh.num_nodes} nodes: leave out the table [grid] and ranks.domain")
     device = device or case_device(ranks, comm.comm if isinstance(comm, World) else comm)
-    decomposition = Decomposition.of(comm, ranks.data, device, ranks.same_bits)
-    rows = mesh_rows(path, mesh, decomposition.comm)
-    if like is not None and like[0] == mesh.fingerprint and isinstance(like[1], Graph):
-        decomposition.close()
-        return like[1]
-    graph = Graph.deal_within(decomposition, rows.points, rows.edges, ranks.partition)
-    graph.schedule = schedule_of(ranks)
+    with ExitStack() as held:
+        decomposition = Decomposition.of(comm, ranks.data, device, ranks.same_bits)
+        held.callback(decomposition.close)
+        rows = mesh_rows(path, mesh, decomposition.comm)
+        if like is not None and like[0] == mesh.fingerprint and isinstance(like[1], Graph):
+            return like[1]
+        graph = Graph.deal_within(decomposition, rows.points, rows.edges, ranks.partition)
+        graph.schedule = schedule_of(ranks)
+        held.pop_all()
     return graph
 
 
@@ -76,7 +81,9 @@ def mesh_rows(path: Path, mesh: OnMesh, comm: MPI.Intracomm) -> MeshRows:
     -------------
     Collective over comm.
     """
-    for file in files_of(path) if path.is_dir() else [path]:
+    with together(comm, f"looking for the mesh of {path}"):
+        files = [] if comm.rank else files_of(path) if path.is_dir() else [path]
+    for file in patient(comm).bcast(files):
         rows = read_rows(file, mesh, comm)
     return rows
 

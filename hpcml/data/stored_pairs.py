@@ -68,8 +68,9 @@ class StoredPairs(Samples):
         inputs, targets = (dataset.description.channels_of(names) for names in meaning.names)
         self._channels = sorted({*inputs, *targets})
         self._inputs, self._targets = ([self._channels.index(c) for c in chosen] for chosen in (inputs, targets))
-        self._room = memory
-        self._kept: dict[tuple[int, int], np.ndarray] = {}
+        still = [entry.name for entry in dataset.description.fields if not entry.varies_in_time]
+        self._still, self._room = set(dataset.description.channels_of(still)), memory
+        self._kept: dict[tuple[int, int | None, tuple[int, ...]], np.ndarray] = {}
         self._reader = ThreadPoolExecutor(1, "hpcml-dataset")
         self._coming: dict[tuple[int, ...], Future[tuple[Tensor, Tensor]]] = {}
 
@@ -113,8 +114,8 @@ class StoredPairs(Samples):
         channels = [self._channels[place] for place in self._inputs]
         for time in times:
             with raise_together(self.space.world_comm):
-                read = (self._cells.read(self.dataset, number, time, channels) for number in trajectories)
-                field = self._tensor(list(read), [(number, time) for number in trajectories], channels)
+                read = [self._state(number, time, channels) for number in trajectories]
+                field = self._tensor(read, [(number, time) for number in trajectories], channels)
             yield to_device(self.space.device, field)[0]
 
     @property
@@ -138,7 +139,8 @@ class StoredPairs(Samples):
     def _read(self, numbers: Sequence[int], steps: int) -> tuple[Tensor, Tensor]:
         before = [divmod(number, self._times(steps)) for number in numbers]
         after = [(trajectory, time + step * self.stride) for trajectory, time in before for step in range(1, steps + 1)]
-        inputs, targets = [self._state(*at)[self._inputs] for at in before], [self._state(*at)[self._targets] for at in after]
+        inputs = [self._state(*at, self._channels)[self._inputs] for at in before]
+        targets = [self._state(*at, self._channels)[self._targets] for at in after]
         names = [[self._channels[place] for place in places] for places in (self._inputs, self._targets)]
         later = self._tensor(targets, after, names[1])
         return self._tensor(inputs, before, names[0]), later if steps == 1 else later.unflatten(0, (len(before), steps))
@@ -161,14 +163,24 @@ class StoredPairs(Samples):
             )
         return field if self.space.channel_dim == 1 else field.movedim(1, -1).contiguous()
 
-    def _state(self, trajectory: int, time: int) -> np.ndarray:
-        """All channels needed at one time, (channel, *local_shape)."""
-        if (trajectory, time) in self._kept:
-            return self._kept[trajectory, time]
-        state = self._cells.read(self.dataset, trajectory, time, self._channels)
+    def _state(self, trajectory: int, time: int, channels: Sequence[int]) -> np.ndarray:
+        """Some channels at one time, (channel, *local_shape)."""
+        still, moving = ([c for c in channels if (c in self._still) == is_still] for is_still in (True, False))
+        parts = [self._read_once(trajectory, at, tuple(chosen)) for at, chosen in ((None, still), (time, moving)) if chosen]
+        if len(parts) == 1:
+            return parts[0]
+        order = [(still + moving).index(c) for c in channels]
+        return np.concatenate(parts)[order]
+
+    def _read_once(self, trajectory: int, time: int | None, channels: tuple[int, ...]) -> np.ndarray:
+        """Channels at one time, or of all times, as long as there is room for what was read."""
+        key = trajectory, time, channels
+        if key in self._kept:
+            return self._kept[key]
+        state = self._cells.read(self.dataset, trajectory, time or 0, channels)
         if state.nbytes <= self._room:
             self._room -= state.nbytes
-            self._kept[trajectory, time] = state
+            self._kept[key] = state
         return state
 
 

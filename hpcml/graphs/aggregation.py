@@ -1,6 +1,6 @@
 """From nodes to edges and from edges to nodes, on one rank: what message passing is made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hpcml.core.errors import ConfigError
 from hpcml.kernels.segment import Edges, gather_sum
+from hpcml.parallel.tiles import by_tile
 
 AGGREGATIONS = ("sum", "mean", "max")
 
@@ -92,7 +93,7 @@ def aggregate(messages: Tensor, ends: Tensor, into: Edges, how: str) -> Tensor:
     return total.to(messages.dtype)
 
 
-def softmax(scores: Tensor, ends: Tensor, into: Edges) -> Tensor:
+def softmax(scores: Tensor, ends: Tensor, into: Edges, sizes: Sequence[int] | None = None) -> Tensor:
     """Weights of the edges that end at a node, which sum to one.
 
         w_e = exp(s_e) / sum of exp(s_f) over the edges f that end where e does
@@ -103,6 +104,8 @@ def softmax(scores: Tensor, ends: Tensor, into: Edges) -> Tensor:
         (edge, ...).
     ends, into
         As for `aggregate`.
+    sizes : sequence of int, optional
+        Edges of each tile, where an exponential is to be rounded alike whatever else a rank has.
 
     Returns
     -------
@@ -113,7 +116,8 @@ def softmax(scores: Tensor, ends: Tensor, into: Edges) -> Tensor:
     -------------
     Local.
     """
-    weights = torch.exp(scores - aggregate(scores.detach(), ends, into, "max").index_select(0, ends))
+    less = scores - aggregate(scores.detach(), ends, into, "max").index_select(0, ends)
+    weights = torch.exp(less) if sizes is None else torch.cat(by_tile(lambda _, rows: torch.exp(rows), sizes, 0, less))
     return weights / aggregate(weights, ends, into, "sum").index_select(0, ends)
 
 

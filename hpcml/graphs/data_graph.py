@@ -1,7 +1,7 @@
 """Graphs of PyTorch Geometric, dealt to ranks with all that they carry, and back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,15 +32,19 @@ class DataGraph:
     graph : Graph
         What models are built on.
     nodes, edges : mapping of str to Tensor
-        Values at this rank's nodes, (node, ...), and on its edges, (edge, ...), types among them, by the names that they have in the data.
+        Values at this rank's nodes, (node, ...), and on its edges, (edge, ...), types among them, by the names that they have in the data;
+        what data join along another dim than the first (``__cat_dim__``, such as the last of pairs of nodes) has nodes or edges there.
     rest : mapping of str to object
         What belongs to the graph as a whole, the same on all ranks.
+    dims : mapping of str to int
+        Of nodes or edges in those values whose first dim they are not.
     """
 
     graph: Graph
     nodes: Mapping[str, Tensor]
     edges: Mapping[str, Tensor]
     rest: Mapping[str, Any]
+    dims: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     @named_call
@@ -83,12 +87,12 @@ class DataGraph:
         points, ends, parts, *rows = deal_rows(None if kept is None else kept.arrays, comm)
         graph = Graph.deal_within(shared, points, ends.T, parts if name is None else name, **how)
         values: dict[str, dict[str, Tensor]] = {"nodes": {}, "edges": {}}
-        for (key, at, dtype, shape), share in zip(form, rows, strict=True):
+        for (key, at, dtype, shape, dim), share in zip(form, rows, strict=True):
             mine, total = (graph.nodes, graph.num_points_global) if at == "nodes" else (graph.edges, graph.num_edges_global)
             before = sum(comm.allgather(len(share))[: comm.rank])
             table = Directory(np.arange(before, before + len(share)), share, total, comm)
-            values[at][key] = as_tensor(table.ask(mine.cpu().numpy()), dtype, shape).to(graph.device)
-        return cls(graph, values["nodes"], values["edges"], rest)
+            values[at][key] = as_tensor(table.ask(mine.cpu().numpy()), dtype, shape).movedim(0, dim).to(graph.device)
+        return cls(graph, values["nodes"], values["edges"], rest, {key: dim for key, *_, dim in form if dim})
 
     @named_call
     def to_data(self) -> Any:
@@ -112,7 +116,9 @@ class DataGraph:
         with raise_together(comm):
             module = optional_module("torch_geometric.data", "data of PyTorch Geometric need its package", "torch_geometric")
         ends = torch.from_numpy(own_edges(graph))
-        tables = [(graph.nodes, self.nodes), (graph.edges, {"edge_index": ends, **self.edges})]
+        of_edges, dims = {"edge_index": ends.T, **self.edges}, {"edge_index": -1, **self.dims}
+        first = [{key: value.movedim(dims.get(key, 0), 0) for key, value in values.items()} for values in (self.nodes, of_edges)]
+        tables = list(zip((graph.nodes, graph.edges), first, strict=True))
         mine = [(numbers.cpu().numpy(), [as_rows(value) for value in values.values()]) for numbers, values in tables]
         gathered = comm.gather(mine)
         if gathered is None:
@@ -122,8 +128,8 @@ class DataGraph:
             order = np.argsort(np.concatenate([numbers for numbers, _ in parts]))
             for place, (key, value) in enumerate(values.items()):
                 rows = np.concatenate([rows[place] for _, rows in parts])[order]
-                found[key] = as_tensor(rows, value.dtype, tuple(value.shape[1:]))
-        return module.Data(**{**found, "edge_index": found["edge_index"].T.contiguous()})
+                found[key] = as_tensor(rows, value.dtype, tuple(value.shape[1:])).movedim(0, dims.get(key, 0)).contiguous()
+        return module.Data(**found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +137,7 @@ class _Kept:
     """What is in the data of the first rank: arrays of rows, and how they become tensors again."""
 
     arrays: list[np.ndarray]
-    form: list[tuple[str, str, torch.dtype, tuple[int, ...]]]
+    form: list[tuple[str, str, torch.dtype, tuple[int, ...], int]]
     rest: dict[str, Any]
 
     @classmethod
@@ -157,6 +163,8 @@ class _Kept:
             if not at or not isinstance(value, Tensor):
                 rest[key] = value
                 continue
-            arrays.append(as_rows(value))
-            form.append((key, at, value.dtype, tuple(value.shape[1:])))
+            dim = data.__cat_dim__(key, value) if hasattr(data, "__cat_dim__") else 0
+            first = value.movedim(dim, 0)
+            arrays.append(as_rows(first))
+            form.append((key, at, value.dtype, tuple(first.shape[1:]), dim))
         return cls(arrays, form, rest)

@@ -34,14 +34,14 @@ def read_gmsh(path: Path) -> Parts:
     with path.open("rb") as file:
         if not file.read(11) == b"$MeshFormat":  # gmsh would take anything else for a script, and run it
             raise CheckpointError(f"{path} is no mesh of Gmsh: it does not begin with $MeshFormat")
-    begun, before = bool(gmsh.isInitialized()), ""
+    begun = bool(gmsh.isInitialized())
     if not begun:
         gmsh.initialize(readConfigFiles=False, interruptible=False)
         gmsh.option.setNumber("General.Terminal", 0)
-    else:
-        before = gmsh.model.getCurrent()
+    before, views = gmsh.model.getCurrent(), set(gmsh.view.getTags())
+    gmsh.model.add("hpcml")  # gmsh.open would take the caller's model, if that is empty
     try:
-        gmsh.open(str(path))
+        gmsh.merge(str(path))
         return _parts(gmsh, path)
     except CheckpointError:
         raise
@@ -49,6 +49,8 @@ def read_gmsh(path: Path) -> Parts:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     finally:
         if begun:
+            for view in set(gmsh.view.getTags()) - views:  # of values in the file
+                gmsh.view.remove(view)
             gmsh.model.remove()
             gmsh.model.setCurrent(before)
         else:

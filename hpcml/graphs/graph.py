@@ -287,7 +287,7 @@ class Graph(Scheduled):
         -------------
         Local.
         """
-        return on_rows(softmax, scores, self.edge_index[1], self._into)
+        return on_rows(softmax, scores, self.edge_index[1], self._into, self.tile_sizes.get("edges"))
 
     @named_call
     def gather(self, x: Tensor, root: int | None = None) -> Tensor:

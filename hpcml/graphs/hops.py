@@ -9,6 +9,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.core.optional_module import optional_module
 from hpcml.graphs.edge_numbers import edge_numbers
 from hpcml.graphs.graph import Graph
+from hpcml.graphs.room import room_for
 from hpcml.mpi.call import named_call
 from hpcml.topology.directory import send_rows
 
@@ -36,7 +37,7 @@ def power(graph: Graph, hops: int) -> Graph:
     Raises
     ------
     ConfigError
-        For another number.
+        For another number; on every rank, if one has no memory for so many edges.
 
     Communication
     -------------
@@ -67,15 +68,16 @@ def _edges_within(graph: Graph, hops: int) -> tuple[np.ndarray, np.ndarray]:
     table = neighborhood(graph, hops - 1)
     names, adjacency = adjacency_of(table, own)
     adjacency.data[:] = 1
-    reached = adjacency[np.searchsorted(names, own)]
-    for _ in range(hops - 1):
-        reached = reached + reached @ adjacency
-        reached.data[:] = 1  # whether, not how often
-    ends, begins = reached.nonzero()
-    edges = np.stack([names[begins], own[ends]])
-    loops = table[table[:, 0] == table[:, 1], 0]
-    edges = edges[:, (edges[0] != edges[1]) | np.isin(edges[1], loops)]
-    edges = edges[:, np.lexsort(edges)]
+    with room_for(f"all edges of {hops} hops", "take fewer hops, or more ranks", graph.comm):
+        reached = adjacency[np.searchsorted(names, own)]
+        for _ in range(hops - 1):
+            reached = reached + reached @ adjacency
+            reached.data[:] = 1  # whether, not how often
+        ends, begins = reached.nonzero()
+        edges = np.stack([names[begins], own[ends]])
+        loops = table[table[:, 0] == table[:, 1], 0]
+        edges = edges[:, (edges[0] != edges[1]) | np.isin(edges[1], loops)]
+        edges = edges[:, np.lexsort(edges)]
     return edges, edge_numbers(edges, own, total, graph.comm)
 
 

@@ -55,7 +55,7 @@ class MeshShare:
         Raises
         ------
         ShapeError
-            On every rank, where it has none.
+            On every rank, where it has none, or something else.
 
         Communication
         -------------
@@ -65,6 +65,9 @@ class MeshShare:
         with raise_together(comm):
             if comm.rank == 0 and mesh is None:
                 raise ShapeError("the first rank has no mesh to deal: give it one, and the others None")
+            if comm.rank == 0 and not isinstance(mesh, Mesh):
+                hint = "MeshGraph.read takes files" if isinstance(mesh, str | Path) else "make one of its points and cells"
+                raise ShapeError(f"the first rank has a {type(mesh).__name__} to deal: expected an hpcml.graphs.Mesh; {hint}")
         whole = mesh if comm.rank == 0 else None
         facts = comm.bcast(None if whole is None else (whole.type_names, tuple(whole.cells), len(whole.points)))
         rows = None if whole is None else (whole.points, whole.node_types, whole.links.T, *whole.cells.values())

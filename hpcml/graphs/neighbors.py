@@ -16,6 +16,7 @@ from mpi4py import MPI
 from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.core.optional_module import optional_module
 from hpcml.graphs.positions import checked_box, checked_positions, inside, shortest
+from hpcml.graphs.room import room_for
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
 from hpcml.mpi.meeting import meet
@@ -74,7 +75,7 @@ class Within:
         Raises
         ------
         ConfigError
-            For a radius of more than half of the box: a point would be a neighbor twice.
+            For a radius of more than half of the box: a point would be a neighbor twice. On every rank, if one has no memory for the edges.
 
         Communication
         -------------
@@ -158,18 +159,19 @@ class _Field:
         ranks, rows = self._near(reach)
         home = np.full(len(rows), self.comm.rank)
         points, numbers, reach, home = send_rows(ranks, self.comm, self.points[rows], self.numbers[rows], reach[rows], home)
-        kept = [(np.zeros((2, 0), np.int64), np.zeros(0), home[:0])]
-        for first in range(0, len(points) if self.tree is not None else 0, _CHUNK):
-            of = slice(first, first + _CHUNK)
-            lists = self.tree.query_ball_point(points[of], reach[of] * _WIDER, return_sorted=False)
-            counts = np.fromiter(map(len, lists), np.int64, len(lists))
-            begin, asked = np.fromiter(chain.from_iterable(lists), np.int64, counts.sum()), np.repeat(np.arange(len(lists)), counts)
-            edges = np.stack([self.numbers[begin], numbers[of][asked]])
-            squares = _squares(shortest(self.points[begin] - points[of][asked], self.box))
-            at = np.flatnonzero(edges[0] != edges[1])
-            at = at[keep(edges[:, at], squares[at])]
-            kept.append((edges[:, at], squares[at], home[of][asked[at]]))
-        edges, squares, home = (np.concatenate(of, -1) for of in zip(*kept, strict=True))
+        with room_for("the edges between all points that are near", "take a smaller radius, fewer neighbors, or more ranks", self.comm):
+            kept = [(np.zeros((2, 0), np.int64), np.zeros(0), home[:0])]
+            for first in range(0, len(points) if self.tree is not None else 0, _CHUNK):
+                of = slice(first, first + _CHUNK)
+                lists = self.tree.query_ball_point(points[of], reach[of] * _WIDER, return_sorted=False)
+                counts = np.fromiter(map(len, lists), np.int64, len(lists))
+                begin, asked = np.fromiter(chain.from_iterable(lists), np.int64, counts.sum()), np.repeat(np.arange(len(lists)), counts)
+                edges = np.stack([self.numbers[begin], numbers[of][asked]])
+                squares = _squares(shortest(self.points[begin] - points[of][asked], self.box))
+                at = np.flatnonzero(edges[0] != edges[1])
+                at = at[keep(edges[:, at], squares[at])]
+                kept.append((edges[:, at], squares[at], home[of][asked[at]]))
+            edges, squares, home = (np.concatenate(of, -1) for of in zip(*kept, strict=True))
         edges, squares = send_rows(home, self.comm, edges.T, squares)
         order = np.lexsort(edges.T)
         return edges[order].T, squares[order]

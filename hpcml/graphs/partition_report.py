@@ -118,12 +118,12 @@ class PartitionReport:
 
     @property
     def node_imbalance(self) -> float:
-        """Nodes of the largest part, of the mean."""
+        """Nodes of the part that has most, of the mean."""
         return float(self.nodes.max() / max(self.nodes.mean(), 1e-300))
 
     @property
     def edge_imbalance(self) -> float:
-        """Edges of the largest part, of the mean: how much longer the others' work takes than it has to."""
+        """Edges of the part that has most, of the mean: how many times longer work on edges takes than it would if all had as many."""
         return float(self.edges.max() / max(self.edges.mean(), 1e-300))
 
     def bytes_received(self, channels: int, itemsize: int = 4) -> np.ndarray:

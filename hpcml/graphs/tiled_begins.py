@@ -12,7 +12,7 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.graphs.aggregation import aggregate, take_rows
-from hpcml.graphs.ghost_plan import GhostPlan, bring_back, fetch
+from hpcml.graphs.ghost_plan import GhostPlan, bring_back, fetch, places_of
 from hpcml.kernels.segment import Edges
 from hpcml.parallel.linear import pair, uncompiled
 from hpcml.topology.directory import send_rows
@@ -65,8 +65,7 @@ class TiledBegins:
         came, came_tile, asker = send_rows(
             rank[foreign], comm, nodes[place[foreign]], tile[foreign], np.full(int(foreign.sum()), comm.rank)
         )
-        sorter = np.argsort(nodes[:own])
-        came_place = sorter[np.searchsorted(nodes[:own], came, sorter=sorter)]
+        came_place = places_of(nodes[:own], came)
         send = {int(peer): torch.from_numpy(came_place[asker == peer]).to(device) for peer in np.unique(asker)}
         self.sums = GhostPlan(comm, send, {int(peer): int((rank == peer).sum()) for peer in np.unique(rank[foreign])}, own, tag)
         into, tiles = np.concatenate([place[~foreign], came_place]), np.concatenate([tile[~foreign], came_tile])

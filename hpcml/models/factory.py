@@ -11,7 +11,7 @@ from hpcml.core.registry import load
 from hpcml.fields.domain import Domain
 from hpcml.graphs.graph import Graph
 from hpcml.models.layers.edge_index_layer import EdgeIndexLayer, takes_edge_index
-from hpcml.models.replicas import Replicated
+from hpcml.models.replicas import Replicated, check_same_bits
 from hpcml.parallel.space import Space
 
 
@@ -38,7 +38,8 @@ def build_network(
     ------
     ConfigError
         If what is named is no module, is one for grids and the data lie on a mesh, or the other way round, or takes no space at all, and
-        fields are dealt to several ranks; a layer of PyTorch Geometric is then one of `hpcml.models.layers.EdgeIndexLayer`.
+        fields are dealt to several ranks; a layer of PyTorch Geometric is then one of `hpcml.models.layers.EdgeIndexLayer`. On a space
+        with tiles, for a network that learns outside of layers with the same bits.
 
     Communication
     -------------
@@ -66,6 +67,7 @@ def build_network(
         raise ConfigError(f"model.name = {choice.name!r} makes {type(network).__name__}, which is no torch.nn.Module")
     if isinstance(space, Graph) and of_edges:
         return EdgeIndexLayer(space, network)
+    check_same_bits(network, space)
     if places:
         return network
     if space.comm.size > 1:

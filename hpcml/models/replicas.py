@@ -15,6 +15,7 @@ from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.reductions import all_min
 from hpcml.parallel.linear import uncompiled
+from hpcml.parallel.space import Space
 
 
 @named_call
@@ -163,6 +164,34 @@ def check_gradients(module: nn.Module, comm: MPI.Intracomm) -> None:
             f"ranks hold different gradients of the same parameter: {name} {where}: it is used outside the layers of hpcml.models, so "
             "nobody summed its gradient; use hpcml.parallel.replicated(space.world_comm, parameter)[0] in its place"
         )
+
+
+def check_same_bits(module: nn.Module, space: Space) -> None:
+    """Make sure that all that a module learns is in layers that have the same bits on any number of ranks, if its space is to have them.
+
+    Raises
+    ------
+    ConfigError
+        On every rank, with the name of the first parameter that is not.
+
+    Communication
+    -------------
+    Local.
+    """
+    if space.tiles is not None and (found := _outside_of_tiles(module)):
+        raise ConfigError(
+            f"the parameter {found} belongs to no layer that has the same bits on any number of ranks, and the space was made with "
+            "same_bits=True: put modules on points into hpcml.models.layers.Pointwise(space, module), or leave same_bits out"
+        )
+
+
+def _outside_of_tiles(module: nn.Module, prefix: str = "") -> str:
+    """Name of the first parameter that learns outside of layers with the same bits; empty if there is none."""
+    if getattr(module, "same_bits", False):
+        return ""
+    own = (f"{prefix}{name}" for name, value in module.named_parameters(recurse=False) if value.requires_grad)
+    inner = (_outside_of_tiles(part, f"{prefix}{name}.") for name, part in module.named_children())
+    return next(own, "") or next(filter(None, inner), "")
 
 
 def _ranks_of(module: nn.Module, comm: MPI.Intracomm | None) -> MPI.Intracomm:

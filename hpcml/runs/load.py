@@ -7,7 +7,7 @@ import torch
 from mpi4py import MPI
 from torch import nn
 
-from hpcml.core.case import Case, Dataset, Simulation
+from hpcml.core.case import Dataset, Simulation
 from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.data.mesh_space import graph_of
 from hpcml.data.several_meshes import files_by_mesh
@@ -60,7 +60,7 @@ def load(
     Raises
     ------
     ConfigError, CheckpointError
-        On every rank: no such run, no checkpoint yet, or the state of another model.
+        On every rank: no such run, no checkpoint yet, the state of another model, or no mesh that it can compute on.
 
     Communication
     -------------
@@ -79,11 +79,16 @@ def load(
     if model is None:
         case = directory.case()
         where_to = case.ranks.model_copy(update={"data": 1})
-        if (stored := _mesh_of(case, mesh, intracomm)) is not None:
-            return load_surrogate(case, graph_of(*stored, case.grid, where_to, ranks, device=device), state)
+        simulated = isinstance(case.data, Simulation) and case.grid is None  # on a mesh of the equation
+        if meaning is not None and (meaning.mesh or simulated):
+            if shape is not None:
+                raise ConfigError(f"shape={tuple(shape)} is for models of grids, and {folder} has learned on a mesh: take mesh=")
+            if path := mesh or (case.data.path if isinstance(case.data, Dataset) else None):
+                graph = graph_of(*_mesh_of(path, meaning, intracomm), case.grid, where_to, ranks, device=device)
+                return load_surrogate(case, graph, state)
         if mesh is not None:
             raise ConfigError(f"mesh={mesh} is for models of meshes, and {folder} has learned on a grid: take shape=")
-        if isinstance(case.data, Simulation) and case.equation is not None and case.grid is None:
+        if simulated and case.equation is not None:
             return load_surrogate(case, equation_space(build_equation(case.equation), None, where_to, ranks, device), state)
         grid = Grid(case.grid.shape, case.grid.extent, case.grid.periodic) if case.grid is not None else _grid_of(meaning, directory)
         where = grid if shape is None else Grid(tuple(shape), grid.extent, grid.periodic)
@@ -97,14 +102,22 @@ def load(
     return model.eval()
 
 
-def _mesh_of(case: Case, mesh: str | Path | None, comm: MPI.Intracomm) -> tuple[Path, OnMesh] | None:
-    """Dataset that has the mesh, and what it holds, if the case is one of meshes."""
-    path = mesh or (case.data.path if isinstance(case.data, Dataset) and case.data.layout is None and case.grid is None else None)
-    if path is None or not (mesh or Path(path).exists()):
-        return None
-    path = next(iter(files_by_mesh(str(path), comm)), path)
-    with open_dataset(path, comm) as dataset:
-        return (Path(path), dataset.description) if isinstance(dataset.description, OnMesh) else None
+def _mesh_of(path: str | Path, learned: Meaning, comm: MPI.Intracomm) -> tuple[Path, OnMesh]:
+    """Dataset that has the mesh to compute on, and what it holds: one of as many dims, in the same units, as a model has learned on."""
+    try:
+        path = next(iter(files_by_mesh(str(path), comm)), path)
+        with open_dataset(path, comm) as dataset:
+            found = dataset.description
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; it has the mesh that the model would compute on: name any dataset on a mesh by mesh=") from None
+    if not isinstance(found, OnMesh):
+        raise ConfigError(f"{path} lies on a grid, and the model has learned on a mesh: name a dataset on a mesh by mesh=")
+    pairs = list(zip(learned.axes, found.axes, strict=False))
+    alike = all(here.name == there.name and (not here.unit or not there.unit or here.unit == there.unit) for here, there in pairs)
+    if len(learned.axes) != len(found.axes) or not alike:
+        there, here = (", ".join(f"{axis.name} {axis.unit}".strip() for axis in axes) for axes in (found.axes, learned.axes))
+        raise ConfigError(f"the mesh of {path} has the dims {there}, and the model has learned on one of {here}: take another mesh")
+    return Path(path), found
 
 
 def _grid_of(meaning: Meaning | None, directory: RunDirectory) -> Grid:

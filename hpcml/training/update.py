@@ -12,6 +12,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.data.samples import Samples
 from hpcml.data.stream import Part, Stream, Taken
 from hpcml.models.on_spaces import on_space
+from hpcml.models.replicas import check_same_bits
 from hpcml.parallel.samples_before import samples_before
 from hpcml.training.group_sum import GroupSum
 from hpcml.training.loss import Loss
@@ -39,7 +40,8 @@ class Update:
     Raises
     ------
     ConfigError
-        For an optimiser that looks at several points, and a scaled loss; at an update, for targets of another number of steps.
+        For a model without the same bits on any number of ranks on a space that is to have them; an optimiser that looks at several points,
+        and a scaled loss; at an update, for targets of another number of steps.
 
     Communication
     -------------
@@ -54,6 +56,7 @@ class Update:
         data: Samples | Stream,
         spec: Training,
     ) -> None:
+        check_same_bits(model, data.space)
         self.steps, self.push_forward, self._number = spec.steps, spec.push_forward, 0
         self._noise = Noise(spec.noise, spec.noise_in_targets, spec.seed) if spec.noise else None
         scaled = spec.precision == "float16"

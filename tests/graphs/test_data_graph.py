@@ -1,6 +1,7 @@
 """Data of PyTorch Geometric are dealt with everything at their nodes and edges, and come back as they were."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,11 @@ class Data(dict):
         return len(self[key]) == NODES if isinstance(self[key], torch.Tensor) else False
 
     def is_edge_attr(self, key):
-        return key == "edge_index" or (isinstance(self[key], torch.Tensor) and len(self[key]) == EDGES)
+        dim = self.__cat_dim__(key, self[key])
+        return isinstance(self[key], torch.Tensor) and self[key].dim() > 0 and self[key].shape[dim] == EDGES
+
+    def __cat_dim__(self, key, value):
+        return -1 if "index" in key else 0
 
 
 def content():
@@ -35,6 +40,7 @@ def content():
         "node_type": torch.randint(4, (NODES,), generator=rng),
         "train_mask": torch.rand(NODES, generator=rng) > 0.5,
         "edge_attr": torch.rand(EDGES, 4, generator=rng, dtype=torch.float64),
+        "other_index": torch.randint(NODES, (2, EDGES), generator=rng),  # of nodes, joined along the last dim as pairs are
         "edge_type": torch.randint(3, (EDGES,), generator=rng, dtype=torch.int32),
         "y": torch.tensor([[1.5]]),
         "name": "ring",
@@ -43,22 +49,27 @@ def content():
 
 @pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("made", ["of torch_geometric", "by others"])
-def test_values_go_with_their_nodes_and_edges(comm, made):
+def test_values_go_with_their_nodes_and_edges(comm, made, monkeypatch):
+    if made == "by others":
+        monkeypatch.setitem(sys.modules, "torch_geometric.data", SimpleNamespace(Data=Data))
     kind = Data if made == "by others" else pytest.importorskip("torch_geometric.data").Data
     whole = content()
     for method in ("bisection", "curve", np.arange(NODES) % max(comm.size - 1, 1)):  # the last of several ranks has no node
         part = DataGraph.of(kind(**whole) if comm.rank == 0 else None, comm, method)
         with part.graph as graph:
-            assert part.nodes.keys() == {"pos", "x", "node_type", "train_mask"} and part.edges.keys() == {"edge_attr", "edge_type"}
+            assert part.nodes.keys() == {"pos", "x", "node_type", "train_mask"} and part.edges.keys() == {
+                "edge_attr",
+                "edge_type",
+                "other_index",
+            }
             for values, numbers in ((part.nodes, graph.nodes), (part.edges, graph.edges)):
                 for key, value in values.items():
-                    assert value.dtype == whole[key].dtype and torch.equal(value, whole[key][numbers])
+                    expected = whole[key][..., numbers] if "index" in key else whole[key][numbers]
+                    assert value.dtype == whole[key].dtype and torch.equal(value, expected)
             names = torch.cat([graph.nodes, graph.ghosts])
             ends = torch.stack([names[graph.edge_index[0]], graph.nodes[graph.edge_index[1]]])
             assert torch.equal(ends, whole["edge_index"][:, graph.edges]) and part.rest["name"] == "ring"
             assert torch.equal(part.rest["y"], whole["y"]) and sum(comm.allgather(len(graph.nodes))) == NODES
-            if made == "by others":
-                continue
             again = part.to_data()
             assert (again is None) == (comm.rank > 0)
             for key in whole if again is not None else ():

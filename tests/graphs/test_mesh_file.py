@@ -64,6 +64,36 @@ def test_a_mesh_of_gmsh_has_cells_in_the_plane_and_its_groups_as_types(tmp_path,
     assert gmsh.model.list() == kept == [""]  # what the caller had there
 
 
+def test_what_the_caller_has_open_in_gmsh_is_left_as_it_was(tmp_path, gmsh):
+    """A model of its own, with a mesh or still empty, or of the file's name; and no view of what values the file has."""
+    square_of(gmsh)
+    path, tags = str(tmp_path / "square.msh"), gmsh.model.mesh.getNodes()[0]
+    view = gmsh.view.add("values")
+    gmsh.view.addModelData(view, 0, gmsh.model.getCurrent(), "NodeData", tags, np.ones((len(tags), 1)))
+    gmsh.write(path)
+    gmsh.option.setNumber("PostProcessing.SaveMesh", 0)
+    gmsh.view.write(view, path, append=True)
+    gmsh.view.remove(view)
+    for name, filled in (("mine", True), ("mine", False), ("square", True), ("square", False)):
+        gmsh.clear()
+        gmsh.model.add(name)
+        if filled:
+            square_of(gmsh, recombine=True)
+
+        def state():
+            return (
+                gmsh.model.list(),
+                gmsh.model.getCurrent(),
+                gmsh.model.getEntities(),
+                len(gmsh.model.mesh.getNodes()[0]),
+                gmsh.view.getTags(),
+            )
+
+        before = state()
+        assert len(read_mesh(path).points) == len(tags)
+        assert [*map(str, state())] == [*map(str, before)]
+
+
 def _diagonals(corners):
     a, b, c, d = corners[:, 0], corners[:, 1], corners[:, 2], corners[:, -1]
     pairs = (c - a, d - b) if corners.shape[1] == 4 else (b - a, c - a)

@@ -110,6 +110,12 @@ def test_what_is_wrong_is_said_on_every_rank(comm):
             MeshGraph.deal(**{"points": points, "cells": cells} | (change if last else {}), world=comm)
     with pytest.raises(ShapeError, match="the first rank has no mesh"):
         MeshGraph.of(None if comm.rank == 0 else box, comm)
+    for other, words in (
+        (box.points, "has a ndarray to deal: expected an hpcml.graphs.Mesh"),
+        ("a.msh", "a str .*MeshGraph.read takes files"),
+    ):
+        with pytest.raises(ShapeError, match=words):
+            MeshGraph.of(other if comm.rank == 0 else None, comm)
     with pytest.raises(ShapeError, match="map of 9 nodes"):
         MeshGraph.of(box, comm, np.zeros(8, int))
     if comm.size > 1:

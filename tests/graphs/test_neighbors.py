@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hpcml.core.errors import ConfigError, ShapeError
-from hpcml.graphs import Nearest, Within
+from hpcml.graphs import Graph, Nearest, Within, power
 from hpcml.graphs.partitioning import partition
 
 BOXES = {"free": lambda dims: None, "periodic": lambda dims: (1.0,) * dims, "channel": lambda dims: (0.0, *(1.0,) * (dims - 1))}
@@ -20,6 +20,23 @@ def points_of(kind, dims):
         return rng.permutation(points)
     points = rng.random((90, dims))
     return np.concatenate([points, points[:5]])
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_edges_that_no_memory_holds_are_one_sentence_on_every_rank(comm, monkeypatch):
+    points, numbers = np.random.default_rng(comm.rank).random((20, 2)), np.arange(20) + 20 * comm.rank
+    graph = Graph.deal(points, np.stack([numbers, (numbers + 1) % (20 * comm.size)]), comm)
+
+    def fails(*arguments, **how):
+        raise MemoryError("Unable to allocate 12.3 TiB")
+
+    if comm.rank == comm.size - 1:
+        monkeypatch.setattr("hpcml.graphs.neighbors._squares", fails)
+        monkeypatch.setattr(np, "lexsort", fails)
+    with pytest.raises(ConfigError, match="no memory for the edges between all points .*12.3 TiB.*: take a smaller radius"):
+        Within(0.5)(points, numbers, comm)
+    with pytest.raises(ConfigError, match="no memory for all edges of 2 hops .*: take fewer hops"):
+        power(graph, 2)
 
 
 def by_pairs(points, box):

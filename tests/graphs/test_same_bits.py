@@ -13,6 +13,7 @@ from hpcml.core.errors import ConfigError, TopologyError
 from hpcml.data import Pairs
 from hpcml.graphs import Graph
 from hpcml.models import MeshGraphNet
+from hpcml.models.layers import Pointwise
 from hpcml.mpi.patient_comm import patient
 from hpcml.topology.block import block_range
 from hpcml.training import Trainer
@@ -136,6 +137,39 @@ def test_a_force_in_the_loss_has_the_same_bits(comm):
         assert gradients(graph) == gradients(alone)
 
 
+class Own(torch.nn.Module):
+    """A user's network: softmax over edges, and how edges lie, in float64 as graphs have it."""
+
+    def __init__(self, graph, dtype):
+        super().__init__()
+        self.space, self.dtype = graph, dtype
+        of_edges = torch.nn.Sequential(torch.nn.Linear(6, 12), torch.nn.GELU(), torch.nn.Linear(12, 5)).to(dtype)
+        self.of_edges = Pointwise(graph, of_edges, on="edges")
+        self.of_nodes = Pointwise(graph, torch.nn.Linear(7, 2).to(dtype))
+
+    def forward(self, x):
+        graph = self.space
+        along = graph.along.to(self.dtype).expand(*x.shape[:-2], -1, -1)
+        messages = self.of_edges(torch.cat([graph.at_begins(x), graph.at_ends(x), along], -1))
+        weights = graph.softmax(20 * messages)
+        return self.of_nodes(torch.cat([x, graph.aggregate(weights * messages)], -1))
+
+
+@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_network_of_ones_own_with_a_softmax_over_edges_has_them(comm, dtype):
+    def trained(graph):
+        torch.manual_seed(0)
+        x, y = fields(dtype)
+        model = Own(graph, dtype)
+        Trainer(model, Pairs.of_whole(graph, x, y), loss="mse", learning_rate=1e-2, batch_size=3).fit(updates=5)
+        return sha(*(p.detach().numpy() for p in model.parameters())), sha(whole(graph, model(x[0][graph.nodes]).detach()))
+
+    for dims, method in ((2, "bisection"), (2, "map")):
+        with dealt(comm, method, dims) as graph, dealt(MPI.COMM_SELF, method, dims) as alone:
+            assert trained(graph) == trained(alone)
+
+
 @pytest.mark.parallel([1, 2])
 def test_what_cannot_have_them_is_refused_on_every_rank(comm):
     with dealt(comm) as graph:
@@ -145,6 +179,8 @@ def test_what_cannot_have_them_is_refused_on_every_rank(comm):
         with torch.no_grad():
             assert len(graph.with_ghosts(x)) == len(graph.nodes) + len(graph.ghosts)
         layer = torch.nn.Linear(2, 2)
+        with pytest.raises(ConfigError, match="the parameter weight belongs to no layer"):
+            Trainer(layer, Pairs.of_whole(graph, *fields(torch.float32)))
         with (
             hpcml.models.layers.parameters.replicated_together(layer, graph.comm, graph.tiles),
             pytest.raises(ConfigError, match="weight is used by .* at once"),

@@ -39,6 +39,7 @@ INSIDE = {
     "graphs.hops": "what is within Graph.deal",
     "power": "what is within Graph.deal",
     "graphs.edge_numbers": "what is within Graph.deal",
+    "graphs.room": "an agreement within Graph.deal and Within",
     "graphs.encodings": "Graph.with_ghosts, sum_points, and what is within Graph.deal",
     "fast_rp": "Graph.with_ghosts",
     "random_feature_propagation": "Graph.with_ghosts and sum_points",

@@ -13,15 +13,16 @@ from hpcml.cli.picture import draw_picture, read_rollout
 from hpcml.core.case import Case
 from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.core.named import complete_config
-from hpcml.graphs import triangulated
+from hpcml.graphs import Graph, triangulated
 from hpcml.io.checkpoint import restore
-from hpcml.io.dataset import Field, MeshRows, create_dataset
+from hpcml.io.dataset import Field, MeshRows, create_dataset, open_dataset
 from hpcml.mpi.world import World
 from hpcml.runs.evaluation import evaluate_run
 from hpcml.runs.experiment import open_experiment
 from hpcml.runs.rollout_case import rollout_case
 from hpcml.runs.run_directory import RunDirectory
 from hpcml.runs.train_case import train_case
+from hpcml.training import Trainer
 
 NODES, TIMES = 70, 6
 ROUND_OFF = {"rtol": 1e-8, "atol": 1e-10}
@@ -37,13 +38,13 @@ class Net(torch.nn.Linear):
 """
 
 
-def mesh_of(nodes=NODES):
-    return triangulated(np.random.default_rng(5).random((nodes, 2)))
+def mesh_of(nodes=NODES, dims=2):
+    return triangulated(np.random.default_rng(5).random((nodes, dims)))
 
 
-def write(path, comm, trajectories, seed=0, fields=("height", "wall"), turn=False, nodes=NODES):
+def write(path, comm, trajectories, seed=0, fields=("height", "wall"), turn=False, nodes=NODES, dims=2):
     """Waves over random triangles, and which nodes are near the boundary; every rank makes them, the first writes."""
-    mesh = mesh_of(nodes)
+    mesh = mesh_of(nodes, dims)
     rows = MeshRows(mesh.points[:, ::-1] if turn else mesh.points, mesh.edges(), mesh.cells)
     entries = [Field("height", unit="m"), Field("wall", varies_in_time=False), Field("wind")]
     entries = [entry for entry in entries if entry.name in fields]
@@ -52,7 +53,7 @@ def write(path, comm, trajectories, seed=0, fields=("height", "wall"), turn=Fals
         with create_dataset(path, "mesh", space, mesh=rows) as dataset:
             for trajectory in range(trajectories):
                 phase = np.random.default_rng([seed, trajectory]).random() + np.arange(TIMES)[:, None] * 0.3
-                height = np.sin(mesh.points @ [3.0, 2.0] + phase)
+                height = np.sin(mesh.points[:, :2] @ [3.0, 2.0] + phase)
                 values = {"height": height, "wall": np.broadcast_to(mesh.node_types, height.shape), "wind": height**2}
                 dataset.write(trajectory, 0, np.stack([values[entry.name] for entry in entries], 1))
     comm.Barrier()
@@ -156,6 +157,119 @@ def test_the_model_of_a_run_loads_on_any_ranks_and_mesh(world, shared_path):
     for mesh in (None, train):
         model = hpcml.load(shared_path / "run", mesh=mesh, comm=comm)
         torch.testing.assert_close(model.space.gather(model(model.space.scatter(x))), alone, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_on_another_mesh_a_run_is_measured_and_loaded_as_on_one_rank(world, shared_path):
+    """Whose nodes are others, in another number."""
+    comm = world.comm
+    train, other = write(shared_path / "train.h5", comm, 2), write(shared_path / "other.h5", comm, 2, seed=1, nodes=45)
+    train_case(case_of(train, [other]), shared_path / "run", world)
+    error = evaluate_run(RunDirectory(shared_path / "run"), world, [other])[other]
+    x = torch.randn(2, 45, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = hpcml.load(shared_path / "run", mesh=other, comm=MPI.COMM_SELF)
+    model = hpcml.load(shared_path / "run", mesh=other, comm=comm)
+    torch.testing.assert_close(model.space.gather(model(model.space.scatter(x))), expected(x), rtol=1e-10, atol=1e-12)
+    with open_dataset(other) as dataset:
+        values = (
+            torch.from_numpy(np.stack([dataset.read(k) for k in range(2)])).double().movedim(2, -1)
+        )  # (trajectory, time, node, channel)
+    with torch.no_grad():
+        found = expected(values[:, :-1].flatten(0, 1))
+    target = values[:, 1:, :, :1].flatten(0, 1)
+    assert error == pytest.approx(float(((found - target).flatten(1).norm(dim=1) / target.flatten(1).norm(dim=1)).mean()), rel=1e-8)
+
+
+@pytest.mark.parallel([1, 2])
+def test_what_is_given_is_given_after_what_is_predicted(world, shared_path):
+    """An oracle of conditions: the channels of the input are those of the targets, then the others, at every step of a roll-out."""
+    comm = world.comm
+    train = write(shared_path / "train.h5", comm, 2)
+    experiment = open_experiment(case_of(train, [write(shared_path / "test.h5", comm, 1, seed=1)]), comm)
+    nodes, mesh = experiment.space.nodes, mesh_of()
+    x, y = experiment.train.take(torch.arange(experiment.train.num_samples))
+    assert torch.equal(x[..., 1], torch.from_numpy(mesh.node_types)[nodes].double().expand(len(x), -1)) and y.shape[-1] == 1
+    with open_dataset(train) as dataset:
+        stored = torch.from_numpy(np.stack([dataset.read(k)[:, 0] for k in range(2)])).double()[..., nodes]
+    assert torch.equal(x[..., 0], stored[:, :-1].flatten(0, 1)) and torch.equal(y[..., 0], stored[:, 1:].flatten(0, 1))
+    model = experiment.surrogate()
+    with torch.no_grad():
+        after = experiment.space.with_given(model(x), x)
+        assert torch.equal(after[..., 1], x[..., 1]) and torch.equal(after[..., :1], model(x))
+    experiment.close()
+
+
+@pytest.mark.parallel([1, 2])
+def test_what_does_not_depend_on_time_is_read_once_for_all_times(world, shared_path):
+    train = write(shared_path / "train.h5", world.comm, 2)
+    experiment = open_experiment(case_of(train), world.comm)
+    pairs = experiment.train
+    for _ in range(2):
+        pairs.take(torch.arange(pairs.num_samples))
+    (span,) = [len(nodes) and int(nodes.max() - nodes.min()) + 1 for nodes in [experiment.space.nodes]]  # a stretch of the file
+    assert pairs.dataset.bytes_read == 2 * (TIMES + 1) * span * 4  # height at every time, and wall, in float32
+    experiment.close()
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_mesh_that_a_model_cannot_be_loaded_on_is_told_on_every_rank(world, shared_path):
+    comm = world.comm
+    train, deep = write(shared_path / "train.h5", comm, 2), write(shared_path / "deep.h5", comm, 1, dims=3)
+    train_case(case_of(train), shared_path / "run", world)
+    refused = [
+        ({"shape": (8, 8)}, ConfigError, "has learned on a mesh: take mesh="),
+        ({"mesh": deep}, ConfigError, "has the dims x, y, z, and the model has learned on one of x, y"),
+        ({"mesh": str(shared_path / "none.h5")}, CheckpointError, "there is no dataset .*none.h5.*by mesh="),
+    ]
+    for options, kind, words in refused:
+        with pytest.raises(kind, match=words):
+            hpcml.load(shared_path / "run", comm=comm, **options)
+    comm.Barrier()
+    if comm.rank == 0:
+        (shared_path / "train.h5").unlink()
+    comm.Barrier()
+    with pytest.raises(CheckpointError, match="there is no dataset .*train.h5.*name any dataset on a mesh by mesh="):
+        hpcml.load(shared_path / "run", comm=comm)
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_mesh_that_cannot_be_dealt_leaves_no_communicator(world, shared_path, monkeypatch):
+    comm = world.comm
+    case = with_ranks(case_of(write(shared_path / "train.h5", comm, 1)), same_bits=True)
+
+    def number():
+        one = MPI.COMM_SELF.Dup()
+        handle = one.py2f()
+        one.Free()
+        return handle
+
+    def fails(*arguments):
+        raise ConfigError("no deal")
+
+    monkeypatch.setattr(Graph, "deal_within", fails)
+    numbers = []
+    for _ in range(3):
+        with pytest.raises(ConfigError, match="no deal"):
+            open_experiment(case, comm)
+        numbers.append(number())
+    assert len(set(numbers)) == 1
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_network_without_the_same_bits_is_refused_before_it_learns(world, shared_path, monkeypatch):
+    comm = world.comm
+    if comm.rank == 0:
+        (shared_path / "plain_of_nodes.py").write_text(OWN)
+    comm.Barrier()
+    monkeypatch.syspath_prepend(shared_path)
+    train = write(shared_path / "train.h5", comm, 1)
+    case = with_ranks(case_of(train, model={"name": "plain_of_nodes:Net"}), same_bits=True)
+    experiment = open_experiment(case, comm)
+    with pytest.raises(ConfigError, match="the parameter weight belongs to no layer that has the same bits"):
+        experiment.surrogate()
+    with pytest.raises(ConfigError, match="the parameter 0.weight belongs to no layer"):
+        Trainer(torch.nn.Sequential(torch.nn.Linear(2, 1)), experiment.train)
+    experiment.close()
 
 
 @pytest.mark.parallel([1, 2])

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from hpcml.core.errors import ConfigError
+from hpcml.core.errors import ConfigError, HpcmlError
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import create_file
-from hpcml.io.dataset.mesh_rows import MeshRows, write_rows
+from hpcml.io.dataset.mesh_rows import MeshRows, check_mesh, write_rows
 from hpcml.io.files.agree import together
 from hpcml.mpi.call import named_call
 
@@ -45,8 +45,9 @@ def create_dataset(
 
     Raises
     ------
-    ConfigError, CheckpointError
-        On every rank: the layout cannot hold such fields, the file exists, or it cannot be made.
+    ConfigError, CheckpointError, ShapeError
+        On every rank: the layout cannot hold such fields, the file exists, or it cannot be made; the layout ``mesh`` without a mesh, or
+        with another than the description is of. No new file is there then.
 
     Communication
     -------------
@@ -63,6 +64,7 @@ def create_dataset(
     ...     float(dataset.read(0).sum())
     4.0
     """
+    check_mesh(layout, mesh, comm)
     with together(comm, f"making the dataset {path}"):
         if comm.rank == 0:
             if Path(path).exists():
@@ -70,5 +72,10 @@ def create_dataset(
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             create_file(Path(path), layout, description)
     if mesh is not None:
-        write_rows(Path(path), mesh, comm)
+        try:
+            write_rows(Path(path), mesh, comm)
+        except HpcmlError:
+            if comm.rank == 0:
+                Path(path).unlink(missing_ok=True)
+            raise
     return open_dataset(path, comm, writable=True)

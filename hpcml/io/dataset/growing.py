@@ -15,7 +15,7 @@ from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import create_file
-from hpcml.io.dataset.mesh_rows import MeshRows, write_rows
+from hpcml.io.dataset.mesh_rows import MeshRows, check_mesh, write_rows
 from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.regular import read_regular
@@ -101,6 +101,7 @@ class GrowingDataset:
         self._dataset: Dataset | None = None
         missing: list[int] = []
         try:
+            check_mesh(layout, mesh, comm)
             with raise_together(comm):
                 if comm.rank == 0:
                     missing = self._begin(description, origin)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
-from hpcml.core.errors import CheckpointError, ShapeError
+from hpcml.core.errors import CheckpointError, ConfigError, ShapeError
 from hpcml.io.dataset.description import Field
 from hpcml.io.dataset.on_mesh import OnMesh
 from hpcml.io.dataset.storage import Storage
@@ -116,6 +116,18 @@ def fingerprint(rows: MeshRows, comm: MPI.Intracomm) -> str:
     return f"{sum(comm.allgather(word)) % 2**64:016x}"
 
 
+def check_mesh(layout: str, mesh: MeshRows | None, comm: MPI.Intracomm) -> None:
+    """Raise `ConfigError` on every rank unless all have rows of a mesh where the layout has one.
+
+    Communication
+    -------------
+    Collective over comm: an agreement.
+    """
+    with raise_together(comm):
+        if (layout == "mesh") != (mesh is not None):
+            raise ConfigError("a dataset of the layout mesh, and no other, has a mesh: give this rank's rows of it as mesh=, see MeshRows")
+
+
 def write_rows(path: Path, rows: MeshRows, comm: MPI.Intracomm) -> None:
     """Write the mesh into a dataset that was made for it.
 
@@ -123,6 +135,8 @@ def write_rows(path: Path, rows: MeshRows, comm: MPI.Intracomm) -> None:
     ------
     CheckpointError
         On every rank: the file cannot be written.
+    ShapeError
+        On every rank: it was made for another mesh.
 
     Communication
     -------------
@@ -130,12 +144,18 @@ def write_rows(path: Path, rows: MeshRows, comm: MPI.Intracomm) -> None:
     """
     comm = patient(comm)
     arrays = rows.arrays()
-    stored = _stored(path, comm)
+    stored, made_for = _stored(path, comm)
     sizes_of = comm.allgather({name: len(array) for name, array in arrays.items()})
     before, total = sizes_of[: comm.rank], {name: sum(sizes[name] for sizes in sizes_of) for name in arrays}
     with raise_together(comm):
         if total != {name: array.shape[0] for name, array in stored.items()}:
             raise ShapeError(f"{path} was made for a mesh of { ({n: a.shape[0] for n, a in stored.items()}) }, and ranks give {total}")
+    given = fingerprint(rows, comm)
+    with raise_together(comm):
+        if given != made_for:
+            raise ShapeError(
+                f"{path} was made for another mesh of as many nodes and edges: describe the dataset by the rows that are written"
+            )
     with together(comm, f"writing the mesh of {path}"):
         storage = Storage(writable=True)
         try:
@@ -170,7 +190,7 @@ def read_rows(path: Path, space: OnMesh, comm: MPI.Intracomm) -> MeshRows:
     -------------
     Collective over comm; every rank reads its rows.
     """
-    stored, storage = _stored(path, comm), Storage()
+    (stored, _), storage = _stored(path, comm), Storage()
     found: dict[str, np.ndarray] = {}
     with together(comm, f"reading the mesh of {path}"):
         try:
@@ -190,15 +210,15 @@ def read_rows(path: Path, space: OnMesh, comm: MPI.Intracomm) -> MeshRows:
     return rows
 
 
-def _stored(path: Path, comm: MPI.Intracomm) -> dict[str, StoredArray]:
-    """Where the arrays of the mesh lie."""
-    found: dict[str, StoredArray] = {}
+def _stored(path: Path, comm: MPI.Intracomm) -> tuple[dict[str, StoredArray], str]:
+    """Where the arrays of the mesh lie, and its fingerprint."""
+    found: tuple[dict[str, StoredArray], str] = {}, ""
     with together(comm, f"reading the structure of {path}"):
         if comm.rank == 0:
             with ConfinedFile(path, locking=False) as file:
                 names = ["points", "edges", *(f"cells/{kind}" for kind in file["mesh/cells"])]
-                found = {name: StoredArray.of(file.numbers(f"mesh/{name}")) for name in names}
-    stored: dict[str, StoredArray] = patient(comm).bcast(found)
+                found = {name: StoredArray.of(file.numbers(f"mesh/{name}")) for name in names}, str(file.attrs["fingerprint"])
+    stored: tuple[dict[str, StoredArray], str] = patient(comm).bcast(found)
     return stored
 
 

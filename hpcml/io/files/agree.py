@@ -35,5 +35,7 @@ def together(comm: MPI.Intracomm, doing: str) -> Iterator[None]:
             yield
         except HpcmlError:
             raise
+        except MemoryError as error:
+            raise CheckpointError(f"{doing} failed: there is no memory for it: {reason(error)}") from error
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{doing} failed: {reason(error)}") from error

@@ -22,7 +22,8 @@ class EdgeIndexLayer(nn.Module):
     How much of the graph the module reads is tried out, not believed: at its first call a copy of it is run on a small random graph, and on
     parts of this one. If the neighbors of a node suffice, it gets a rank's nodes, their ghosts and the edges that end at the nodes. If it
     needs neighbors of neighbors, as for the degrees by which `GCNConv` divides, it gets those of the ghosts as well. Whatever reads more
-    than that, or draws random numbers of its own, is refused on any number of ranks.
+    than that, draws random numbers of its own, or keeps from one call what it uses in the next (``cached=True``), is refused on any number
+    of ranks.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class EdgeIndexLayer(nn.Module):
     Raises
     ------
     ConfigError
-        At a call, on every rank: for a module that reads more of a graph, or is random, or gives something else.
+        At a call, on every rank: for a module that reads more of a graph, is random, keeps something, or gives something else.
     ShapeError
         For a tensor that is not this rank's part of a field.
 
@@ -73,9 +74,11 @@ class EdgeIndexLayer(nn.Module):
         graph = self.space
         check_field(x, graph)
         hops = self._reach(x, edge_values)
+        points = graph.points(x)
+        given = points if len(points) else torch.cat([points, points.new_zeros(1, *points.shape[1:])])  # of no sample: what form has it?
         with replicated_together(self.module, graph.world_comm):
-            samples = [self._of_one(each, edge_values, hops) for each in graph.points(x)]
-        return graph.as_field_of(torch.stack(samples), x)
+            samples = [self._of_one(each, edge_values, hops) for each in given]
+        return graph.as_field_of(torch.stack(samples)[: len(points)], x)
 
     def _of_one(self, x: Tensor, edge_values: tuple[Tensor, ...], hops: int) -> Tensor:
         graph = self.space

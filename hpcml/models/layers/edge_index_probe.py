@@ -37,7 +37,8 @@ def reach_of(module: nn.Module, channels: int, kinds: Sequence[tuple[torch.Size,
     Raises
     ------
     ConfigError
-        With the module's name, if it reads more, draws random numbers of its own, or does not give a row for each node.
+        With the module's name, if it reads more, draws random numbers of its own, keeps anything between calls, cannot be called so, or
+        does not give a row for each node.
 
     Communication
     -------------
@@ -52,6 +53,11 @@ def reach_of(module: nn.Module, channels: int, kinds: Sequence[tuple[torch.Size,
         raise ConfigError(
             f"{name} draws random numbers of its own, which would depend on the ranks: switch that off in it (dropout=0) and use "
             "hpcml.models.layers.Dropout(graph) beside it"
+        )
+    if not _forgets(module, x, edges, values):
+        raise ConfigError(
+            f"{name} keeps from one call what it uses in the next, which is of another part of the graph on every rank, and of other edges "
+            "where points move: switch that off in it (cached=False)"
         )
     for hops in range(1, MOST_HOPS + 1):
         if all(_alike(whole[own], _of_part(module, own, hops, x, edges, values)) for own in _parts(generator)):
@@ -96,11 +102,27 @@ def _of_part(module: nn.Module, own: Tensor, hops: int, x: Tensor, edges: Tensor
     return _run(module, 0, x[known], local[:, order], [value[kept][order] for value in values])[: len(own)]
 
 
-def _run(module: nn.Module, seed: int, x: Tensor, edges: Tensor, values: Sequence[Tensor]) -> Tensor:
-    own = copy.deepcopy(module).double().cpu()
+def _forgets(module: nn.Module, x: Tensor, edges: Tensor, values: Sequence[Tensor]) -> bool:
+    """Whether a module gives for the graph turned around what it gives when it has seen another one before, and its buffers stay."""
+    used, turned = copy.deepcopy(module).double().cpu(), edges.flip(0)
+    turned = turned[:, torch.argsort(turned[1] * NODES + turned[0])]  # as layers expect them
+    before = [buffer.clone() for buffer in used.buffers()]
+    _run(used, 0, x, edges, values, keep=True)
+    same = all(torch.equal(*pair) for pair in zip(before, used.buffers(), strict=True))
+    return same and _alike(_run(module, 0, x, turned, values), _run(used, 0, x, turned, values, keep=True))
+
+
+def _run(module: nn.Module, seed: int, x: Tensor, edges: Tensor, values: Sequence[Tensor], keep: bool = False) -> Tensor:
+    own = module if keep else copy.deepcopy(module).double().cpu()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        y: Any = own(x, edges, *values)
+        try:
+            y: Any = own(x, edges, *values)
+        except Exception as error:  # whatever a module of anybody's raises
+            words = f"{type(error).__name__}: {error}"
+            raise ConfigError(
+                f"{type(module).__name__} cannot be called with x {tuple(x.shape)} and edges {tuple(edges.shape)}: {words}"
+            ) from error
     if not isinstance(y, Tensor) or y.dim() != 2 or len(y) != len(x):
         what = f"a tensor of {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
         raise ConfigError(f"{type(module).__name__} gives {what} for {len(x)} nodes: expected a tensor with a row for each node")

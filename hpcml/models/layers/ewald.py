@@ -22,6 +22,9 @@ from hpcml.parallel.space import Space
 NARROW, RADIAL, RESIDUAL = 8, 48, 3
 """Of the paper: width of the filter's narrowest layer, functions of the length of a wave vector, residual layers at the end."""
 
+MOST_POINTS = 1_000_000
+"""Of a box of a lattice that is searched for waves."""
+
 
 @numbered
 class Ewald(nn.Module):
@@ -113,7 +116,7 @@ class Ewald(nn.Module):
         return sums.to(torch.promote_types(sums.dtype, torch.float32))
 
     def _received(self, waves: Tensor, filtered: Tensor) -> Tensor:
-        y = torch.matmul(waves, filtered)
+        y = torch.matmul(waves, filtered.to(waves.dtype))
         for layer in self.residual:
             y = y + F.gelu(layer(y))
         return y
@@ -149,6 +152,11 @@ class Ewald(nn.Module):
 def half_lattice(spacings: Sequence[float], cutoff: float) -> list[tuple[float, ...]]:
     """Points of a lattice no further than a cutoff from the origin, which is the first, one of each two that are opposite.
 
+    Raises
+    ------
+    ConfigError
+        For numbers that are not positive, or too many points.
+
     Communication
     -------------
     Local.
@@ -158,6 +166,10 @@ def half_lattice(spacings: Sequence[float], cutoff: float) -> list[tuple[float, 
     >>> half_lattice([1.0, 2.0], 2.0)
     [(0.0, 0.0), (0.0, 2.0), (1.0, 0.0), (2.0, 0.0)]
     """
+    if not 0 < cutoff < math.inf or not all(0 < spacing < math.inf for spacing in spacings):
+        raise ConfigError(f"Ewald: cutoff={cutoff} of a lattice with spacings {list(spacings)}: expected positive numbers")
+    if (about := math.prod(2 * cutoff / spacing + 1 for spacing in spacings)) > MOST_POINTS:
+        raise ConfigError(f"Ewald: cutoff={cutoff} has about {about:.2g} waves, of which each point keeps two numbers: lower it")
     most = [math.floor(cutoff / spacing * (1 + 1e-12)) for spacing in spacings]  # rounding does not drop a wave at the cutoff
     numbers = [n for n in itertools.product(*(range(-m, m + 1) for m in most)) if n >= (0,) * len(most)]
     vectors = [tuple(n * spacing for n, spacing in zip(each, spacings, strict=True)) for each in numbers]

@@ -195,5 +195,5 @@ def _normalised(graph: Graph, scores: Tensor, v: Tensor, of_tokens: Tensor | Non
     total, count = weighted_sum(graph, weights, v), graph.aggregate(weights)
     if of_tokens is not None and t_v is not None:
         more = torch.exp(of_tokens - highest.unsqueeze(-1))
-        total, count = total + torch.einsum("snht,sthd->snhd", more, t_v), count + more.sum(-1)
+        total, count = total + torch.einsum("snht,sthd->snhd", more, t_v.to(more.dtype)), count + more.sum(-1)
     return total / torch.where(count == 0, 1, count).unsqueeze(-1)

@@ -144,7 +144,7 @@ class PhysicsAttention(nn.Module):
 
     def _between_slices(self, total: Tensor, weight: Tensor) -> Tensor:
         """What the slices of each head, (sample, head, slice, channel), say to one another: computed alike on every rank."""
-        s = total / (weight + EMPTY)
+        s = (total / (weight + EMPTY)).to(self.attend.weight.dtype)
         q, k, v = self.attend(s).chunk(3, -1)
         return torch.matmul(torch.softmax(torch.matmul(q, k.mT) * q.shape[-1] ** -0.5, -1), v)
 

@@ -77,13 +77,13 @@ def attend_to_points(scores: Tensor, values: Tensor, space: Space, others: tuple
     total, count = weighted_sums(exponentials, values, space)
     if others is not None:
         weights = torch.exp(others[0].to(wide.dtype) - highest)
-        total, count = total + torch.matmul(weights.mT, others[1]), count + weights.sum(-2).unsqueeze(-1)
+        total, count = total + torch.matmul(weights.mT, others[1].to(weights.dtype)), count + weights.sum(-2).unsqueeze(-1)
     return total / count
 
 
 def _own_sums(weights: Tensor, values: Tensor) -> Tensor:
     wide = accurate(weights.dtype)
-    return torch.cat([torch.matmul(weights.mT, values).to(wide), weights.sum(-2, dtype=wide).unsqueeze(-1)], -1)
+    return torch.cat([torch.matmul(weights.mT, values.to(weights.dtype)).to(wide), weights.sum(-2, dtype=wide).unsqueeze(-1)], -1)
 
 
 @uncompiled

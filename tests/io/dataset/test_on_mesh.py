@@ -143,4 +143,32 @@ def test_rows_of_another_shape_are_refused_on_every_rank(comm, shared_path):
             (rows if comm.rank == comm.size - 1 else rows_of(comm)).describe("", FIELDS, 1, (0.0,), comm)
     plain = Description("demo", (Field("u"),), 1, (0.0,), ((0.5,),), (None,))
     with pytest.raises(ConfigError, match="the layout mesh holds fields on the nodes of a mesh"):
-        create_dataset(shared_path / "plain.h5", "mesh", plain, comm)
+        create_dataset(shared_path / "plain.h5", "mesh", plain, comm, mesh=rows_of(comm))
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_dataset_on_a_mesh_is_made_with_the_mesh_that_it_is_described_by(comm, shared_path):
+    path, rows, last = shared_path / "wake.h5", rows_of(comm), comm.rank == comm.size - 1
+    with pytest.raises(ConfigError, match="rows of it as mesh="):
+        create_dataset(path, "mesh", described(comm), comm, mesh=None if last else rows)
+    with pytest.raises(ConfigError, match="rows of it as mesh="):
+        GrowingDataset(path, described(comm), "case", comm, "mesh")
+    moved = MeshRows(rows.points + 1e-9, rows.edges, rows.cells)
+    fewer = MeshRows(rows.points, rows.edges[:, last:], rows.cells)
+    for other, words in ((moved, "made for another mesh"), (fewer, "made for a mesh of")):
+        with pytest.raises(ShapeError, match=words):
+            create_dataset(path, "mesh", described(comm), comm, mesh=other)
+        comm.Barrier()
+        assert not path.exists()
+        comm.Barrier()
+    create_dataset(path, "mesh", described(comm), comm, mesh=rows).close()
+
+
+def test_a_mesh_that_is_too_large_for_the_memory_is_one_sentence(comm, tmp_path):
+    path = tmp_path / "wake.h5"
+    create_dataset(path, "mesh", described(comm), comm, mesh=rows_of(comm)).close()
+    with h5py.File(path, "r+") as file:
+        del file["mesh/edges"]
+        file["mesh"].create_dataset("edges", (2**46, 2), "<i8", chunks=(1024, 2))  # a petabyte of nothing
+    with open_dataset(path, comm) as dataset, pytest.raises(CheckpointError, match="there is no memory for it"):
+        read_rows(path, dataset.description, comm)

@@ -72,6 +72,34 @@ class Dropping(Sum):
         return nn.functional.dropout(super().forward(x, edge_index), 0.5, self.training)
 
 
+class Cached(ByDegrees):
+    """Keeps the degrees of the first call, as layers with ``cached=True`` do."""
+
+    degrees = None
+
+    def forward(self, x, edge_index):
+        if self.degrees is None:
+            self.degrees = torch.ones_like(x[:, 0]).index_add(0, edge_index[1], torch.ones_like(x[edge_index[1], 0]))
+        return super().forward(x, edge_index, self.degrees[edge_index[1]] ** -1.0)
+
+
+class Counting(Sum):
+    """Counts in a buffer what it has seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x, edge_index):
+        self.seen += edge_index.shape[1]
+        return super().forward(x, edge_index)
+
+
+class Failing(Sum):
+    def forward(self, x, edge_index):
+        return super().forward(x[:, : CHANNELS - 1], edge_index)
+
+
 def geometric():
     """Layers of PyTorch Geometric as they are, with the hops that they read; there are none where it is not installed."""
     try:
@@ -141,11 +169,26 @@ class _With(nn.Module):
         (Thrice, "Thrice reads more of a graph than 2 hops"),
         (Dropping, "Dropping draws random numbers of its own"),
         (Pair, "Pair gives tuple"),
+        (Cached, "Cached keeps from one call"),
+        (Counting, "Counting keeps from one call"),
+        (Failing, "Failing cannot be called with x"),
     ],
 )
 def test_what_reads_more_or_is_random_is_refused_by_name(comm, make, words):
     with deal(comm, *mesh()) as graph, pytest.raises(ConfigError, match=words):
         EdgeIndexLayer(graph, make())(draw(graph, CHANNELS).float()[graph.index])
+
+
+@pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize("name", ["one hop", "by degrees"])
+def test_of_no_sample_it_gives_none(comm, name):
+    with deal(comm, *mesh(), "uneven") as graph:
+        layer = EdgeIndexLayer(graph, LAYERS[name][0]())
+        x = torch.zeros(0, len(graph.nodes), CHANNELS, requires_grad=True)
+        y = layer(x)
+        assert y.shape == (0, len(graph.nodes), 6)
+        y.sum().backward()
+        assert x.grad.shape == x.shape and not any(p.grad.any() for p in layer.parameters())
 
 
 def test_what_is_random_in_training_only_is_taken_in_eval():
@@ -183,7 +226,7 @@ def test_a_case_names_it_by_its_import_path(name, monkeypatch):
 @pytest.mark.skipif(not geometric(), reason="PyTorch Geometric is not installed")
 @pytest.mark.parallel([1, 2])
 def test_a_polynomial_of_many_hops_and_dropout_of_attention_are_refused(comm):
-    from torch_geometric.nn import ChebConv, GATConv, GraphNorm
+    from torch_geometric.nn import ChebConv, GATConv, GCNConv, GraphNorm
 
     class Normed(nn.Module):
         def __init__(self):
@@ -195,7 +238,7 @@ def test_a_polynomial_of_many_hops_and_dropout_of_attention_are_refused(comm):
 
     with deal(comm, *mesh()) as graph:
         x = draw(graph, CHANNELS).float()[graph.index]
-        layers = ChebConv(CHANNELS, 6, 5), GATConv(CHANNELS, 6, dropout=0.5), Normed()
-        for layer, words in zip(layers, ("ChebConv reads", "GATConv draws", "Normed reads"), strict=True):
+        layers = ChebConv(CHANNELS, 6, 5), GATConv(CHANNELS, 6, dropout=0.5), Normed(), GCNConv(CHANNELS, 6, cached=True)
+        for layer, words in zip(layers, ("ChebConv reads", "GATConv draws", "Normed reads", "GCNConv keeps"), strict=True):
             with pytest.raises(ConfigError, match=words):
                 EdgeIndexLayer(graph, layer)(x)

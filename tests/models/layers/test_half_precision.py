@@ -10,6 +10,7 @@ from torch import nn
 
 from hpcml.fields import Grid, decompose
 from hpcml.models import FNO, UNet, layers
+from tests.models.twins import NODES, deal, mesh
 
 RANKS = pytest.mark.parallel([1, 2, 4])
 HALF = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -140,3 +141,50 @@ def test_a_network_is_as_good_as_itself_on_one_rank(comm, network, dtype, autoca
     for part, names in parts.items():
         one, many = (sum((found[name][k][1] / found[name][0]) ** 2 for name in names) ** 0.5 for k in (1, 2))
         assert many <= WORSE * one, (part, one, many)
+
+
+def with_tokens(graph):
+    """An attention along edges whose tokens come back to the nodes."""
+    model = nn.Module()
+    model.layer, model.tokens = layers.GraphAttention(graph, 16, 2, rotary=2.0, gated=True), nn.Parameter(torch.randn(1, 3, 16))
+
+    def forward(x):
+        y, tokens = model.layer(x, model.tokens)
+        return y + tokens.mean(1, keepdim=True) if graph.tiles is None else y  # on tiles what is the same on all ranks is used tile by tile
+
+    model.forward = forward
+    return model
+
+
+ON_GRAPHS = {
+    "edges": lambda graph: layers.GraphAttention(graph, 16, 2, rotary=2.0),
+    "tokens": with_tokens,
+    "waves": lambda graph: layers.Ewald(graph, 16, 9.0),
+    "slices": lambda graph: layers.PhysicsAttention(graph, 16, 4, 8, adaptive=True).eval(),
+    "latents": lambda graph: layers.LatentAttention(graph, 16, 2, 8),
+}
+
+
+@RANKS
+@pytest.mark.parametrize("tiles", [False, True], ids=["", "tiles"])
+@pytest.mark.parametrize("name", ON_GRAPHS)
+def test_an_attention_of_16_bits_is_as_good_over_ranks_as_on_one(comm, name, tiles):
+    """All of it in bfloat16, parameters too: compared with itself in float64."""
+
+    def outputs(ranks, dtype):
+        with deal(ranks, *mesh(), same_bits=tiles) as graph:
+            torch.manual_seed(0)
+            model = ON_GRAPHS[name](graph).to(torch.bfloat16).to(dtype)
+            whole = torch.randn(1, NODES, 16, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16).to(dtype)
+            x = whole[graph.index].requires_grad_()
+            y = model(x)
+            y.square().sum().backward()
+            assert y.dtype == x.grad.dtype == dtype
+            return y.detach().double(), x.grad.double(), graph.nodes
+
+    (*many, mine), (*one, order) = outputs(comm, torch.bfloat16), outputs(MPI.COMM_SELF, torch.bfloat16)
+    exact = outputs(MPI.COMM_SELF, torch.float64)[:2]
+    place = torch.argsort(order)  # of tiles nodes lie in another order than that of their numbers
+    for ours, alone, truth in zip(many, one, exact, strict=True):
+        squares = comm.allreduce(float((ours - truth[:, place][:, mine]).square().sum())), float((alone - truth).square().sum())
+        assert 0 < squares[0] <= WORSE**2 * squares[1] and squares[1] <= 0.05**2 * float(truth.square().sum())  # some roundings of 1/256
