@@ -104,8 +104,8 @@ class MeshGraphNet(nn.Module):
         waves = cast(Ewald, self.far[0]).waves().to(x.dtype) if self.far else None
 
         def encode(x: Tensor) -> State:
-            v = tilewise(self.space, partial(_apply, self.encode_nodes), x, of=self.encode_nodes)
-            return v, tilewise(self.space, partial(_apply, self.encode_edges), self._of_edges(x), of=self.encode_edges, on="edges")
+            v = tilewise(self.space, partial(self._rows, self.encode_nodes), x, of=self.encode_nodes)
+            return v, tilewise(self.space, partial(self._rows, self.encode_edges), self._of_edges(x), of=self.encode_edges, on="edges")
 
         def exchange(step: nn.Module, far: nn.Module | None, v: Tensor, e: Tensor) -> State:
             message = far(v, waves) if far else None
@@ -113,7 +113,10 @@ class MeshGraphNet(nn.Module):
             return v if message is None else v + message, e
 
         rounds = [partial(exchange, step, far) for step, far in zip_longest(self.steps, self.far)]
-        return [encode, *rounds, lambda v, e: tilewise(self.space, partial(_apply, self.decode), v, of=self.decode)]
+        return [encode, *rounds, lambda v, e: tilewise(self.space, partial(self._rows, self.decode), v, of=self.decode)]
+
+    def _rows(self, mlp: nn.Sequential, x: Tensor) -> Tensor:
+        return row_mlp(mlp, [(x, cast(nn.Linear, mlp[0]).weight)], blocks=self.space.tiles is None)
 
     def _of_edges(self, x: Tensor) -> Tensor:
         """What edges know at first, ([sample,] edge, channel)."""
@@ -152,15 +155,11 @@ class MessageStep(nn.Module):
 
     def _edges(self, e: Tensor, begin: Tensor | Taken, end: Tensor | Taken) -> Tensor:
         on_edge, _, _ = cast(nn.Linear, self.edges[0]).weight.chunk(3, 1)
-        return row_mlp(self.edges, [(e, on_edge)], [begin, end], residual=True)
+        return row_mlp(self.edges, [(e, on_edge)], [begin, end], residual=True, blocks=self.space.tiles is None)
 
     def _nodes(self, v: Tensor, aggregated: Tensor) -> Tensor:
         on_node, on_sum = cast(nn.Linear, self.nodes[0]).weight.chunk(2, 1)
-        return row_mlp(self.nodes, [(v, on_node), (aggregated, on_sum)], residual=True)
-
-
-def _apply(mlp: nn.Sequential, x: Tensor) -> Tensor:
-    return row_mlp(mlp, [(x, cast(nn.Linear, mlp[0]).weight)])
+        return row_mlp(self.nodes, [(v, on_node), (aggregated, on_sum)], residual=True, blocks=self.space.tiles is None)
 
 
 def _mlp(*widths: int) -> nn.Sequential:

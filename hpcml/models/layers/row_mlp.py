@@ -45,7 +45,11 @@ class _Form:
 
 
 def row_mlp(
-    mlp: nn.Sequential, products: Sequence[tuple[Tensor, Tensor]], added: Sequence[Tensor | Taken] = (), residual: bool = False
+    mlp: nn.Sequential,
+    products: Sequence[tuple[Tensor, Tensor]],
+    added: Sequence[Tensor | Taken] = (),
+    residual: bool = False,
+    blocks: bool = True,
 ) -> Tensor:
     """Apply a perceptron whose first layer is given by its parts.
 
@@ -59,6 +63,8 @@ def row_mlp(
         To what the first layer gives: ([sample,] row, channel), or rows of a tensor that are taken where they are needed.
     residual : bool
         Whether the first input is added to the result.
+    blocks : bool
+        False to compute all rows at once in any case: on tiles, where second derivatives have the same bits by torch's order alone.
 
     Returns
     -------
@@ -78,12 +84,12 @@ def row_mlp(
     inputs, first = zip(*products, strict=True)
     values = [t.values if isinstance(t, Taken) else t for t in added]
     lead = torch.broadcast_shapes(*(t.shape[:-2] for t in (*inputs, *values)))
-    xs, ts = ([t.expand(*lead, *t.shape[-2:]) for t in of] for of in (inputs, values))
+    xs, ts = ([t if t.shape[:-2] == lead else t.expand(*lead, *t.shape[-2:]) for t in of] for of in (inputs, values))
     rows = tuple(t.rows if isinstance(t, Taken) else None for t in added)
     form = _Form(len(xs), rows, len(linear), norm[0].eps if norm else 0.0, residual)
     given = (*xs, *first, *ts, *(of.bias for of in linear), *(of.weight for of in linear[1:]), *(p for of in norm for p in of.parameters()))
     blocked = xs[0].device.type == "cpu" and xs[0].dim() <= 3 and all(t.dtype == xs[0].dtype and t.dtype in BLOCKED for t in given)
-    if not blocked or is_autocast(xs[0].device) or transformed():
+    if not (blocks and blocked) or is_autocast(xs[0].device) or transformed():
         return _at_once(form, given)
     result: Tensor = _RowMLP.apply(form, *given) if differentiated(*given) else _forward(form, given)
     return result
