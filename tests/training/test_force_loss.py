@@ -80,3 +80,17 @@ def test_several_steps_with_given_inputs_are_those_of_one_rank(comm, push_forwar
     assert float(found[1][0]) == pytest.approx(expected, rel=1e-12) and len(terms) == (3 if push_forward else 1)
     for ours, alone in zip(*found, strict=True):
         torch.testing.assert_close(ours, alone, rtol=1e-12, atol=1e-12 * float(alone.abs().max()))
+
+
+@pytest.mark.parallel([1, 2])
+def test_what_a_loss_does_not_reach_decays_on_any_number_of_ranks(comm):
+    u, f = numbers(1, 4, NODES, 2), numbers(2, 4, NODES, 2)
+    with graph_on(comm) as graph:
+        model = Forces(energy_on(graph, "messages"))
+        bias = list(model.parameters())[-1]
+        torch.nn.init.ones_(bias)
+        pairs = hpcml.data.Pairs.of_whole(graph, u, f)
+        decay = {"name": "adamw", "weight_decay": 0.5}
+        trainer = hpcml.training.Trainer(model, pairs, loss="mse", batch_size=2, learning_rate=0.1, schedule="constant", optimiser=decay)
+        trainer.fit(epochs=1)
+        assert bias.tolist() == pytest.approx([(1 - 0.1 * 0.5) ** 2])
