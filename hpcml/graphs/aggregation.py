@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hpcml.core.errors import ConfigError
 from hpcml.kernels.segment import Edges, gather_sum
-from hpcml.parallel.tiles import by_tile
+from hpcml.parallel.tiles import by_tile, joined
 
 AGGREGATIONS = ("sum", "mean", "max")
 
@@ -117,7 +117,7 @@ def softmax(scores: Tensor, ends: Tensor, into: Edges, sizes: Sequence[int] | No
     Local.
     """
     less = scores - aggregate(scores.detach(), ends, into, "max").index_select(0, ends)
-    weights = torch.exp(less) if sizes is None else torch.cat(by_tile(lambda _, rows: torch.exp(rows), sizes, 0, less))
+    weights = torch.exp(less) if sizes is None else joined(by_tile(lambda _, rows: torch.exp(rows), sizes, 0, less), 0)
     return weights / aggregate(weights, ends, into, "sum").index_select(0, ends)
 
 

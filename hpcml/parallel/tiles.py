@@ -19,13 +19,12 @@ from hpcml.core.errors import ConfigError
 from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
 from hpcml.parallel.linear import pair, uncompiled
+from hpcml.parallel.settled import entering, leaving, settled
 from hpcml.parallel.tree_sum import tree_sum
 from hpcml.topology.block import block_range
 
 FEWEST, POINTS = 8, 768
 """Tiles of a small space, so that 8 ranks have one each; above, the least points of a tile, so that calls cost little beside their work."""
-LINE = 64
-"""Bytes: products of the same numbers may differ in their last bits where these lie otherwise in the processor's lines of memory."""
 
 
 class Tiles:
@@ -138,7 +137,7 @@ def by_tile(function: Callable[..., Any], sizes: Sequence[int], dim: int, *field
     That of the function.
     """
     parts = [_parts(field, sizes, dim) for field in fields]
-    return [function(k, *map(_settled, rows)) for k, rows in enumerate(zip(*parts, strict=True))]
+    return [function(k, *rows) for k, rows in enumerate(zip(*parts, strict=True))]
 
 
 def joined(parts: Sequence[Tensor], dim: int, keep: bool = False) -> Tensor:
@@ -158,7 +157,7 @@ def joined(parts: Sequence[Tensor], dim: int, keep: bool = False) -> Tensor:
     -------------
     Local.
     """
-    whole = torch.cat(list(parts), dim)
+    whole = torch.cat([leaving(part) for part in parts], dim)
     if keep:
         whole.of_tiles = _Kept(tuple(parts), dim % whole.dim(), whole._version)  # type: ignore[attr-defined]
     return whole
@@ -175,8 +174,8 @@ class _Kept(NamedTuple):
 def _parts(field: Tensor, sizes: Sequence[int], dim: int) -> tuple[Tensor, ...]:
     kept: _Kept | None = getattr(field, "of_tiles", None)
     if kept is not None and kept.dim == dim % field.dim() and kept.version == field._version:
-        return kept.parts
-    return field.split(list(sizes), dim)
+        return tuple(settled(part) for part in kept.parts)
+    return tuple(entering(part) for part in field.split(list(sizes), dim))
 
 
 def refuse_tiles(comm: MPI.Intracomm, what: str) -> None:
@@ -198,14 +197,8 @@ def refuse_tiles(comm: MPI.Intracomm, what: str) -> None:
         )
 
 
-def _settled(rows: Tensor) -> Tensor:
-    """The same numbers from the beginning of a line of memory on, row by row."""
-    if rows.is_contiguous() and rows.device.type != "meta" and rows.data_ptr() % LINE == 0:
-        return rows
-    return rows.clone(memory_format=torch.contiguous_format)
-
-
 def _copies(tiles: Tiles, *values: Tensor) -> list[Tensor]:
+    values = tuple(map(settled, values))
     return [value.view_as(value) for _ in range(tiles.own.size) for value in values]
 
 

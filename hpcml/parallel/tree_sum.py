@@ -17,6 +17,7 @@ from torch import Tensor
 from hpcml.mpi.host_copy import Wire
 from hpcml.mpi.meeting import meet
 from hpcml.mpi.reductions import facts
+from hpcml.parallel.settled import settled
 from hpcml.topology.block import BlockRange, block_range
 
 Node = tuple[int, list[Tensor]]
@@ -53,14 +54,14 @@ def tree_sum(terms: Sequence[Sequence[Tensor]], total: int, comm: MPI.Intracomm)
     own = block_range(total, comm.size, comm.rank)
     partial = _added([(0, list(term)) for term in terms], own.start)
     if comm.size == 1:
-        return _finished(partial)
+        return [settled(value) for value in _finished(partial)]
     sums: dict[int, Tensor] = {}
     first = terms[0]
     for dtype in dict.fromkeys(value.dtype for value in first):
         chosen = [k for k, value in enumerate(first) if value.dtype == dtype]
         nodes = torch.stack([torch.cat([values[k].reshape(-1) for k in chosen]) for _, values in partial])
         flat = _over_ranks(nodes, total, comm).split([first[k].numel() for k in chosen])
-        sums.update((k, part.view(first[k].shape)) for k, part in zip(chosen, flat, strict=True))
+        sums.update((k, settled(part.view(first[k].shape))) for k, part in zip(chosen, flat, strict=True))
     return [sums[k] for k in range(len(first))]
 
 

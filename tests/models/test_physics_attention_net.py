@@ -97,7 +97,7 @@ class Plain(nn.Module):
 @RANKS
 def test_in_16_bits_it_is_as_good_as_plain_torch(comm):
     with SPACES["empty rank"](comm) as graph:
-        check_autocast(graph, lambda g: PhysicsAttentionNet(g, 3, 2, 32, 3, heads=4, slices=16), Plain, 3)
+        check_autocast(graph, lambda g: PhysicsAttentionNet(g, 3, 2, 32, 3, heads=4, slices=16), Plain, 3, seeds=12)
 
 
 @pytest.mark.parametrize("samples", [1, 2])

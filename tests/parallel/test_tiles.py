@@ -1,12 +1,15 @@
 """Tiles of a space: values spread over them, and sums over them."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 
 from hpcml.core.errors import ConfigError
 from hpcml.mpi.reductions import all_sum
 from hpcml.parallel import all_reduce, global_sum, replicated
-from hpcml.parallel.tiles import LINE, Tiles, by_tile, joined
+from hpcml.parallel.settled import LINE
+from hpcml.parallel.tiles import Tiles, by_tile, joined
 
 
 @pytest.fixture
@@ -55,6 +58,30 @@ def test_rows_of_a_tile_lie_in_memory_as_if_they_were_alone(channels, dim):
     seen = by_tile(lambda k, rows: (k, rows), [4, 0, 5], dim, field)
     assert [k for k, _ in seen] == [0, 1, 2] and torch.equal(torch.cat([rows for _, rows in seen], dim), field)
     assert all(rows.is_contiguous() and rows.data_ptr() % LINE == 0 for _, rows in seen)
+
+
+class Watched(torch.autograd.Function):
+    """A product with 2 that notes whether what it is given, and what it is given in derivatives, lies as a tile of its own does."""
+
+    lie: ClassVar[list[bool]] = []
+
+    @staticmethod
+    def forward(ctx, x):
+        Watched.lie.append(x.is_contiguous() and x.data_ptr() % LINE == 0)
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, y):
+        return Watched.apply(y)
+
+
+def test_so_do_gradients_that_enter_a_tile_of_every_order():
+    x, c, sizes = numbers(9, 3).requires_grad_(), numbers(9, 3).requires_grad_(), [4, 5]
+    y = joined(by_tile(lambda _, rows: Watched.apply(rows), sizes, 0, x), 0)
+    (slope,) = torch.autograd.grad((y * c).sum(), x, create_graph=True)
+    (slope * x).sum().backward()
+    assert len(Watched.lie) == 6 and all(Watched.lie)  # of two tiles: forward, backward, and backward of that
+    assert torch.equal(c.grad, 2 * x)
 
 
 @pytest.mark.parallel([1, 2])

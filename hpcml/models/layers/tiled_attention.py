@@ -48,7 +48,7 @@ def attend_by_tiles(
 
     fields = [] if turns is None else [t.squeeze(1) for t in turns]
     q, k, near_q, known = tilewise(space, project, points, *fields, of=layer.attend, on="points", keep=True)
-    # Of edges all at once: no edge's numbers meet another's, and no parameter's.
+    # Sums and products of edges all at once: no edge's numbers meet another's, and no parameter's.
     keys, values = map(heads, along.at_begins(known).split(channels, -1))
     scores = (heads(along.at_ends(near_q)) * keys).sum(-1)
     highest = along.aggregate(scores.detach(), "max")
@@ -80,7 +80,8 @@ def attend_by_tiles(
 
 def _sums(along: "Graph", scores: Tensor, highest: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Sums over the edges of each node, of values with weights and of weights."""
-    weights = torch.exp(scores - along.at_ends(highest))
+    less = scores - along.at_ends(highest)
+    weights = tilewise(along, torch.exp, less, on="edges")  # vector code rounds the last numbers of a tensor otherwise
     return along.aggregate((weights.unsqueeze(-1) * values).flatten(2)), along.aggregate(weights)
 
 
