@@ -15,7 +15,7 @@ def test_the_how_to_reaches_its_goal(mpiexec, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert doctest.testfile(str(HOWTO), module_relative=False).failed == 0
     text = HOWTO.read_text(encoding="utf-8")
-    (case,), (console,) = re.findall(r"```toml\n(.*?)```", text, re.S), re.findall(r"```console\n(.*?)```", text, re.S)
+    (case, *_), (console,) = re.findall(r"```toml\n(.*?)```", text, re.S), re.findall(r"```console\n(.*?)```", text, re.S)
     Path("case.toml").write_text(case)
     for words in (line.split() for line in console.replace("$ hpcml", "$ mpiexec -n 1 hpcml").splitlines()):
         done = mpiexec(int(words[3]), "-m", "hpcml", *words[5:])
