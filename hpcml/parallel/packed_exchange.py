@@ -113,7 +113,8 @@ class PackedExchange:
     def send(self, fields: Sequence[torch.Tensor]) -> None:
         """Pack fields of any memory layout and send."""
         if self.exchange.routes:
-            self.start(self._side(self.packing, [t.resolve_conj().resolve_neg() for t in fields]))
+            plain = [t.resolve_conj().resolve_neg() for t in fields]  # held until they are packed: sides know addresses alone
+            self.start(self._side(self.packing, plain))
 
     def land(self, fields: Sequence[torch.Tensor]) -> None:
         """Receive, and unpack into fields of any memory layout."""
