@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hpcml.core.config import Count, Positive
+from hpcml.core.errors import ConfigError
 from hpcml.equations.incompressible_flow import IncompressibleFlow
 from hpcml.graphs.channel_mesh import CHANNEL, channel_with_cylinder
 from hpcml.graphs.mesh import Mesh
@@ -59,6 +60,11 @@ class CylinderWake(IncompressibleFlow):
     center: tuple[Positive, Positive] = (0.2, 0.2)
     radius: Positive = 0.05
     cells: Count = 12
+
+    def __post_init__(self) -> None:
+        """See that speeds are in order."""
+        if self.speeds[0] > self.speeds[1]:
+            raise ConfigError(f"equation.speeds are the least and the largest, got {list(self.speeds)}: turn them round")
 
     def mesh(self) -> Mesh:
         return channel_with_cylinder(self.length, self.height, self.center, self.radius, self.cells)

@@ -9,6 +9,8 @@ from hpcml.graphs.mesh import Mesh
 
 CHANNEL = ("interior", "inflow", "outflow", "wall")
 """Types of the nodes of a channel."""
+MOST_NODES = 2e7
+"""One rank makes the mesh."""
 
 
 def channel_with_cylinder(length: float, height: float, center: tuple[float, float], radius: float, cells: int) -> Mesh:
@@ -52,6 +54,8 @@ def channel_with_cylinder(length: float, height: float, center: tuple[float, flo
             f"a cylinder of radius {radius} at {center} needs a channel with half a radius of room around it, half as long again as twice "
             f"the way to the inflow, and 4 cells across: got {length} x {height} with {cells} cells"
         )
+    if (nodes := cells**2 * max(1.0, length / height)) > MOST_NODES:
+        raise ConfigError(f"equation.cells = {cells} across {length} x {height} make {nodes:.1e} nodes, over {MOST_NODES:.0e}: use fewer")
     along = max(4, round(cells * width / height))
     rim = _rectangle(along, cells) * (width, height)
     outwards = rim - center

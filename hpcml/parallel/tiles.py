@@ -158,7 +158,7 @@ def joined(parts: Sequence[Tensor], dim: int, keep: bool = False) -> Tensor:
     Local.
     """
     whole = torch.cat([leaving(part) for part in parts], dim)
-    if keep:
+    if keep and not whole.is_inference():  # which count no changes
         whole.of_tiles = _Kept(tuple(parts), dim % whole.dim(), whole._version)  # type: ignore[attr-defined]
     return whole
 

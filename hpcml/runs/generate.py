@@ -29,7 +29,7 @@ from hpcml.mpi.patience import lenient
 from hpcml.mpi.world import World
 from hpcml.parallel.space import Space
 from hpcml.runs.equation_fields import equation_fields
-from hpcml.runs.equation_space import blocks_of, coordinates_of, equation_space, rows_of_mesh
+from hpcml.runs.equation_space import blocks_of, check_place, coordinates_of, equation_space, rows_of_mesh
 from hpcml.runs.simulation import trajectories
 from hpcml.topology.process_grid import check_dims
 
@@ -80,6 +80,7 @@ def generate(case: Generation, folder: Path, world: World, name: str | None = No
     The same case gives the same files, byte for byte, on any number of ranks of one kind of machine. Values are float32, as the layout
     demands; the solver works in float64.
     """
+    check_place(build_equation(case.equation), case.grid, case.ranks)
     dims, per_group = _process_grid(case, world.size)
     num_groups, group = world.size // per_group, world.rank // per_group
     split = world.comm.Split(group, world.rank)

@@ -33,7 +33,7 @@ class Pieces:
     """
 
     def __init__(self, x: Tensor, number: int) -> None:
-        self.inputs: Sequence[Tensor] = x.chunk(number)
+        self.inputs: Sequence[Tensor] = x.tensor_split(max(1, min(number, len(x))))
         self.names = [0] * len(self.inputs)
         self._sizes = [len(piece) for piece in self.inputs]
 

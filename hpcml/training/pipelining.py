@@ -26,6 +26,7 @@ from hpcml.parallel.stages import Stages
 from hpcml.topology.block import block_range
 from hpcml.training.pieces import ChunkMaker, Pieces
 from hpcml.training.recomputation import Recomputed
+from hpcml.training.stage_buffers import StageBuffers
 from hpcml.training.stage_link import Form, StageLink, form_of
 
 
@@ -145,6 +146,11 @@ class Pipelined:
             y: Tensor = _Run.apply(self, keeps, x, *parameters)
             return y
 
+    @property
+    def has_chunks(self) -> bool:
+        """Whether what goes through the stages are chunks of a graph."""
+        return self._chunks is not None
+
     def close(self) -> None:
         """Free requests and shared memory."""
         self._link.close()
@@ -153,7 +159,7 @@ class Pipelined:
         """All micro-batches, one after the other."""
         pieces = Pieces(x, self._micro_batches) if self._chunks is None else self._chunks.pieces(x, keeps)
         stages, kept = self.stages, _Kept(self._network, self._comm, x, pieces)
-        before = {name: value.clone() for name, value in self._network.named_buffers()} if self._network.training else {}
+        buffers = StageBuffers(self._network, stages.across)
         self.done.clear()
         outputs = []
         for m, piece in enumerate(pieces.inputs):
@@ -164,11 +170,7 @@ class Pipelined:
             outputs.append(output[0].detach() if stages.index == stages.number - 1 else x.new_empty(shape, dtype=dtype))
         self._link.settle()
         pieces.end()
-        if before:  # what one stage has changed, running means and numbers of masks, all others take over
-            now = dict(self._network.named_buffers())
-            changes = sum_together([now[name] - value for name, value in before.items()], stages.across)
-            for (name, value), change in zip(before.items(), changes, strict=True):
-                now[name].copy_(value + change)
+        buffers.take_over()
         return broadcast(stages.across, pieces.joined(outputs), stages.number - 1), kept
 
     def backward(self, kept: "_Kept", cotangent: Tensor) -> None:

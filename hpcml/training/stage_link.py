@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hpcml.models.in_turn import State
 from hpcml.parallel.exchange import Exchange
-from hpcml.parallel.recent import Recent
+from hpcml.parallel.recent import MOST, Recent
 from hpcml.parallel.stages import Stages
 
 ALIGNED = 64
@@ -44,7 +44,7 @@ class StageLink:
 
     def __init__(self, stages: Stages, device: torch.device) -> None:
         self._stages, self._device = stages, device
-        self._exchanges: Recent[Exchange] = Recent()
+        self._exchanges: dict[tuple[int, bool], Recent[Exchange]] = {}  # of each neighbor and direction, so that both ends close alike
         self._sending: list[Exchange] = []
 
     def send(self, state: State, to: int) -> None:
@@ -74,14 +74,17 @@ class StageLink:
 
     def close(self) -> None:
         """Free requests and shared memory."""
-        self._exchanges.close()
+        for exchanges in self._exchanges.values():
+            exchanges.close()
 
     def _exchange(self, form: Form, peer: int, sends: bool) -> Exchange:
-        key = form, peer, sends
-        exchange = self._exchanges.get(key)
+        exchanges = self._exchanges.setdefault((peer, sends), Recent())
+        exchange = exchanges.get(form)
         if exchange is not None:
-            self._exchanges.move_to_end(key)
+            exchanges.move_to_end(form)
             return exchange
+        if len(exchanges) >= MOST:
+            self.settle()  # one of these may be the next to be closed
         size = {peer: _places(form)[-1]}
         forward = (peer > self._stages.index) == sends
         made = Exchange(
@@ -94,7 +97,7 @@ class StageLink:
             what="what one stage hands to the next" if forward else "gradients of what one stage hands to the next",
             shared_by_calls=True,
         )
-        return self._exchanges.add(key, made)
+        return exchanges.add(form, made)
 
 
 def _places(form: Form) -> list[int]:

@@ -25,12 +25,12 @@ from hpcml.models.on_spaces import all_twins
 from hpcml.mpi import StopSignal
 from hpcml.parallel.exchange import traffic
 from hpcml.training.average import Average
+from hpcml.training.combinations import training_comm
 from hpcml.training.comparison import Comparison
 from hpcml.training.loss import Loss
 from hpcml.training.mean_loss import mean_loss
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.optimiser import build_optimiser
-from hpcml.training.pipelining import pipelined_in
 from hpcml.training.position import Position
 from hpcml.training.recomputation import recompute
 from hpcml.training.saves import Saves
@@ -139,10 +139,7 @@ class Trainer:
         self.average = None if spec.ema is None else Average(model, spec.ema)
         self._rate: Callable[[float], float] = schedule if callable(schedule) else build_function("schedule", spec.schedule)
         self.position, self.stopped, self.numbers = Position(), False, dict[str, float]()
-        pipelined = pipelined_in(model)
-        if spec.pipeline is not None and pipelined is None:
-            raise ConfigError("training.pipeline wants a model that hpcml.training.pipeline has cut into stages, see there")
-        self.comm = train.world_comm if pipelined is None else pipelined.stages.world
+        self.comm = training_comm(model, train, spec)
         self._comparison = Comparison(model, self.comm)
         self._callbacks, self._folder, self.metrics = tuple(callbacks), folder, metrics
         self.keep(checkpointer, stop)

@@ -109,3 +109,9 @@ def test_what_goes_from_tiles_to_tiles_is_not_cut_anew_unless_it_changed():
     whole = joined([part.detach() for part in parts], -2, keep=True)
     whole += 1
     assert torch.equal(torch.cat(by_tile(lambda _, rows: rows, [4, 0, 5], -2, whole), 1), whole)
+
+
+def test_without_gradients_and_counts_of_changes_tiles_are_cut_as_well():
+    with torch.inference_mode():
+        whole = joined([numbers(2, rows, 3) for rows in (4, 5)], -2, keep=True)
+        assert torch.equal(joined(by_tile(lambda _, rows: rows, [4, 5], -2, whole), -2), whole)

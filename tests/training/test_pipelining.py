@@ -12,6 +12,7 @@ from hpcml.models import FNO, GraphMixer, MeshGraphNet, MeshTransformer, Physics
 from hpcml.models.layers import Dropout
 from hpcml.mpi.reductions import all_sum
 from hpcml.parallel import Stages
+from hpcml.parallel.recent import MOST
 from hpcml.training.bubble import bubble_share
 from hpcml.training.pipelining import pipeline
 from tests.graphs.test_graph import NODES, block, triangulation
@@ -178,3 +179,39 @@ def test_numbers_of_samples_need_not_be_divisible():
         with pytest.raises(ConfigError, match="asked for twice"):
             y.backward()
         assert len(run.done) == 6 and model[0].weight.grad.item() == 3
+
+
+class Masked(torch.nn.Module):
+    """Two buffers that nobody changes, and one that does."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        self.register_buffer("chosen", torch.tensor([True, False]))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x):
+        self.calls += 1
+        return torch.softmax(x + self.mask, -1) * self.chosen
+
+
+@pytest.mark.parallel([1, 2])
+def test_buffers_are_those_of_the_stage_that_has_changed_them(comm):
+    network = torch.nn.Sequential(Masked(), torch.nn.Linear(2, 2))
+    with Stages(comm, comm.size) as stages:
+        run = pipeline(network, stages, micro_batches=3)
+        for _ in range(2):
+            assert network(torch.ones(4, 2)).isfinite().all()
+        run.close()
+    assert network[0].mask.tolist() == [0.0, -torch.inf] and network[0].chosen.tolist() == [True, False]
+    assert int(network[0].calls) == 6
+
+
+@pytest.mark.parallel([3])
+def test_more_shapes_than_are_kept_come_and_go(comm):
+    network = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(3)))
+    with Stages(comm, comm.size) as stages:
+        run = pipeline(network, stages, micro_batches=1)
+        for samples in [*range(1, MOST + 3), *range(1, 5)]:
+            network(torch.ones(samples, 2)).sum().backward()
+        run.close()
