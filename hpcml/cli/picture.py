@@ -73,7 +73,7 @@ def read_rollout(directory: Path, sample: int, channel: str | None) -> Rollout:
 def draw_picture(rollout: Rollout, path: Path) -> Path:
     """Draw some steps, a row for each."""
     steps = np.unique(np.linspace(1, len(rollout.time) - 1, _STEPS_SHOWN).round().astype(int))
-    figure, rows = _figure(len(steps))
+    figure, rows = _figure(rollout, len(steps))
     for step, axes in zip(steps, rows, strict=True):
         _draw_step(figure, axes, rollout, int(step))
     figure.savefig(path, dpi=110)
@@ -84,7 +84,7 @@ def draw_animation(rollout: Rollout, path: Path) -> Path:
     """Draw all steps, one after the other."""
     from matplotlib.animation import FuncAnimation, PillowWriter
 
-    figure, (axes,) = _figure(1)
+    figure, (axes,) = _figure(rollout, 1)
     artists = _draw_step(figure, axes, rollout, 0)
 
     def show(step: int) -> list[Any]:
@@ -98,13 +98,16 @@ def draw_animation(rollout: Rollout, path: Path) -> Path:
     return path
 
 
-def _figure(num_rows: int) -> tuple[Any, Any]:
+def _figure(rollout: Rollout, num_rows: int) -> tuple[Any, Any]:
+    """Rows of three panels, of the height that a box as wide as theirs has, but room for labels."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, rows = pyplot.subplots(num_rows, 3, figsize=(12, 3.4 * num_rows), squeeze=False, layout="constrained")
+    extent = np.ptp(rollout.mesh.points, 0) if rollout.mesh is not None else rollout.extent
+    height = float(np.clip(0.9 + 2.5 * extent[1] / extent[0], 1.7, 3.4)) if len(extent) == 2 else 3.4
+    figure, rows = pyplot.subplots(num_rows, 3, figsize=(12, height * num_rows), squeeze=False, layout="constrained")
     return figure, rows
 
 
