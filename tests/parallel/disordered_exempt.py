@@ -58,6 +58,7 @@ INSIDE = {
     "graphs.chunks": "within pipeline chunks",
     "training.pieces": "within pipeline chunks",
     "training.pipelining": "its pipeline",
+    "training.stage_buffers": "within pipeline",
     "training.stage_link": "within pipeline",
     "graphs.history": "one number, within Checkpointer.restore",
     "graphs.stale": "its Stale",
