@@ -19,5 +19,6 @@ def test_examples_of_a_module_hold(name):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_examples_of_a_page_hold(page):
+def test_examples_of_a_page_hold(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     assert doctest.testfile(str(page), module_relative=False).failed == 0
