@@ -3,6 +3,8 @@
 Geuzaine and Remacle, International Journal for Numerical Methods in Engineering 79, 1309 (2009).
 """
 
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ def read_gmsh(path: Path) -> Parts:
     begun = bool(gmsh.isInitialized())
     if not begun:
         gmsh.initialize(readConfigFiles=False, interruptible=False)
+        if threading.current_thread() is threading.main_thread():  # gmsh lets a pipe that nobody reads end the process; Python raises
+            signal.signal(signal.SIGPIPE, signal.getsignal(signal.SIGPIPE))
         gmsh.option.setNumber("General.Terminal", 0)
     before, views = gmsh.model.getCurrent(), set(gmsh.view.getTags())
     gmsh.model.add("hpcml")  # gmsh.open would take the caller's model, if that is empty

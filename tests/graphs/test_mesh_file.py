@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -33,6 +34,22 @@ def gmsh(installed):
     module.option.setNumber("General.Terminal", 0)
     yield module
     module.finalize()
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python begins
+
+
+def is_ignored(number):
+    """Whether the system ignores a signal for this process, whatever Python knows."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("SigIgn"))
+    return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+def test_a_pipe_that_nobody_reads_stays_an_error_of_python(tmp_path, installed):
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    nodes, cell = "3\n1 0 0 0\n2 1 0 0\n3 0 1 0", "1\n1 2 2 0 1 1 2 3"
+    text = f"$MeshFormat\n2.2 0 8\n$EndMeshFormat\n$Nodes\n{nodes}\n$EndNodes\n$Elements\n{cell}\n$EndElements\n"
+    (tmp_path / "one.msh").write_text(text)
+    assert read_mesh(tmp_path / "one.msh").num_cells == 1 and is_ignored(signal.SIGPIPE)
 
 
 def square_of(gmsh, order=1, recombine=False):
