@@ -7,11 +7,14 @@ import torch
 from mpi4py import MPI
 
 from hpcml.core import case
+from hpcml.core.errors import HpcmlError
 from hpcml.data.samples import Samples
 from hpcml.data.several import Several
 from hpcml.data.stored_pairs import StoredPairs, open_pairs
-from hpcml.io.dataset.layouts import describe_path, files_of
+from hpcml.io.dataset.dataset import described
+from hpcml.io.dataset.layouts import files_of
 from hpcml.io.dataset.on_mesh import OnMesh
+from hpcml.io.files.agree import together
 from hpcml.mpi.patient_comm import patient
 from hpcml.parallel.decomposition import Decomposition
 
@@ -57,13 +60,14 @@ def files_by_mesh(path: str, comm: MPI.Intracomm) -> list[str]:
 
     Communication
     -------------
-    Collective over comm: one broadcast.
+    Collective over comm: an agreement and one broadcast.
     """
     found: list[str] = []
-    if comm.rank == 0 and Path(path).is_dir():
-        files = files_of(Path(path))
-        meshes = {_mesh(file) for file in files}
-        found = [str(file) for file in files] if len(meshes) > 1 and "" not in meshes else []
+    with together(comm, f"looking for datasets in {path}"):
+        if comm.rank == 0 and Path(path).is_dir():
+            files = files_of(Path(path))
+            meshes = {_mesh(file) for file in files}
+            found = [str(file) for file in files] if len(meshes) > 1 and "" not in meshes else []
     files_found: Any = patient(comm).bcast(found)
     return list(files_found)
 
@@ -71,7 +75,7 @@ def files_by_mesh(path: str, comm: MPI.Intracomm) -> list[str]:
 def _mesh(file: Path) -> str:
     """Fingerprint of the mesh of a file; what is wrong with it is told by who opens it."""
     try:
-        space = describe_path(file)[1]
-    except Exception:  # whatever a damaged file leads to; others wait for the answer
+        space = described(file)[1]
+    except HpcmlError:
         return ""
     return space.fingerprint if isinstance(space, OnMesh) else ""

@@ -43,7 +43,7 @@ def is_ignored(number):
     return bool(int(line.split()[1], 16) >> (number - 1) & 1)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says in /proc which signals are ignored")
 def test_a_pipe_that_nobody_reads_stays_an_error_of_python(tmp_path, installed):
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     nodes, cell = "3\n1 0 0 0\n2 1 0 0\n3 0 1 0", "1\n1 2 2 0 1 1 2 3"

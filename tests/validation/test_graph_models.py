@@ -1,7 +1,5 @@
 """Every model of graphs over ranks is what it is on one, differentiated twice: three partitions, two and three dims, one and two hops."""
 
-import importlib.util
-
 import pytest
 import torch
 from torch.func import functional_call
@@ -26,8 +24,6 @@ MODELS = {
 @pytest.mark.parametrize(("way", "dims"), [("bisection", 2), ("curve", 3), ("metis", 3)])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_itself_over_ranks(comm, name, way, dims):
-    if way == "metis" and importlib.util.find_spec("pymetis") is None:
-        pytest.skip("pymetis is not installed")
     with deal(comm, *mesh(dims), way) as graph:
         torch.manual_seed(comm.rank)  # parameters are those of rank 0
         model = shake(MODELS[name](graph).double()).eval()  # without the noise of attention

@@ -155,6 +155,26 @@ class Dataset:
         return times, block
 
 
+def described(path: Path) -> tuple[str, Description, tuple[Variable, ...]]:
+    """What `describe_path` finds, or one error of hpcml for whatever a damaged or foreign file makes its reader raise.
+
+    Raises
+    ------
+    CheckpointError
+        That names the file.
+
+    Communication
+    -------------
+    Local.
+    """
+    try:
+        return describe_path(path)
+    except HpcmlError:
+        raise
+    except Exception as caught:  # which it is is up to h5py
+        raise CheckpointError(f"cannot read the dataset {path}: {reason(caught)}{_remedy(str(caught))}") from caught
+
+
 @named_call
 def open_dataset(path: str | os.PathLike[str], comm: MPI.Intracomm = MPI.COMM_SELF, *, writable: bool = False) -> Dataset:
     """Open a file of The Well's or one of PDEBench's layouts, or a folder of such files, which then follow one another by name.
@@ -186,11 +206,9 @@ def open_dataset(path: str | os.PathLike[str], comm: MPI.Intracomm = MPI.COMM_SE
     error: Exception | None = None
     if comm.rank == 0:
         try:
-            found = describe_path(Path(path))
+            found = described(Path(path))
         except HpcmlError as caught:
             error = caught
-        except Exception as caught:  # what a damaged or foreign file makes its reader raise is up to h5py
-            error = CheckpointError(f"cannot read the dataset {path}: {reason(caught)}{_remedy(str(caught))}")
     agree_on_error(error, comm)
     comm = patient(comm)
     layout, description, variables = comm.bcast(found)
