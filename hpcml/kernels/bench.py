@@ -15,6 +15,7 @@ from hpcml.kernels.krylov import cg_update
 from hpcml.kernels.segment import Edges, gather_sum
 from hpcml.kernels.sor import bind_sor_half_sweep
 from hpcml.kernels.stencil import bind_star_stencil
+from hpcml.mpi.threads import one_torch_thread
 
 Work = Callable[[], object]
 STENCIL_BYTES = 9 << 20  # results of the stencil are larger, all others smaller
@@ -54,12 +55,8 @@ def compare_kernels(rounds: int = 15) -> list[Comparison]:
     A round's time is the best of a few calls in a row, and a ratio is taken within the round: a machine that does other work slows
     both, and the median leaves out the rounds in which it slowed one. torch is held to one thread meanwhile.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         return [comparison for case in _CASES for comparison in _timed(case(), rounds)]
-    finally:
-        torch.set_num_threads(threads)
 
 
 Case = tuple[str, Work, dict[str, Work]]

@@ -15,6 +15,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.kernels.backend import choose_backend
 from hpcml.kernels.conv import CONVOLVE, convolve, weight_gradient
 from hpcml.kernels.ways import agreed_way, measured_way
+from hpcml.mpi.threads import one_torch_thread
 
 NAME, MEASURED = "convolution", "convolution-blocks"
 """Of the decision in a run's record, and of the measurement in the cache: another where its content has another form."""
@@ -133,14 +134,10 @@ def measure() -> Ratios:
     Local.
     """
     ratios: Ratios = {way: {} for way in _WAYS}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         for dtype in (torch.float32, torch.float64):
             for cells in (*BLOCKS, BLOCK_3D):
                 _measure_block(ratios, cells, dtype)
-    finally:
-        torch.set_num_threads(threads)
     return ratios
 
 

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mpi4py import MPI
 from threadpoolctl import ThreadpoolController
@@ -43,3 +45,28 @@ def limit_threads(node: MPI.Intracomm) -> int:
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(min(share, torch.get_num_threads()))
     return share
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Hold torch to one thread in a block, or in every call of a function that this decorates.
+
+    Communication
+    -------------
+    Local.
+
+    Examples
+    --------
+    >>> import torch
+    >>> with one_torch_thread():
+    ...     torch.get_num_threads()
+    1
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

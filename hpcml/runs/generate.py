@@ -11,7 +11,6 @@ import logging
 import math
 from pathlib import Path
 
-import torch
 from mpi4py import MPI
 
 from hpcml.core.case import Generation, Ranks
@@ -26,6 +25,7 @@ from hpcml.mpi import StopSignal
 from hpcml.mpi.agreement import agree_on_error, raise_together
 from hpcml.mpi.host_copy import to_host
 from hpcml.mpi.patience import lenient
+from hpcml.mpi.threads import one_torch_thread
 from hpcml.mpi.world import World
 from hpcml.parallel.space import Space
 from hpcml.runs.equation_fields import equation_fields
@@ -44,6 +44,7 @@ class _StoppedError(Exception):
     """Raised on every rank of a group that is to stop."""
 
 
+@one_torch_thread()
 def generate(case: Generation, folder: Path, world: World, name: str | None = None, stop: StopSignal | None = None) -> list[Path] | None:
     """Simulate what a case describes.
 
@@ -84,8 +85,6 @@ def generate(case: Generation, folder: Path, world: World, name: str | None = No
     dims, per_group = _process_grid(case, world.size)
     num_groups, group = world.size // per_group, world.rank // per_group
     split = world.comm.Split(group, world.rank)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
         comm: MPI.Intracomm = split
         share = slice(group, None, num_groups)
@@ -96,7 +95,6 @@ def generate(case: Generation, folder: Path, world: World, name: str | None = No
     except _StoppedError:
         return None
     finally:
-        torch.set_num_threads(threads)
         split.Free()
 
 

@@ -29,6 +29,7 @@ from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint import Blocked, Checkpointer
 from hpcml.io.checkpoint.stored.catalog import survey
 from hpcml.io.checkpoint.stored.verify import damage
+from hpcml.mpi.threads import one_torch_thread
 from hpcml.mpi.world import World
 
 MEGABYTES = 96
@@ -47,6 +48,7 @@ RATIOS = {
 }
 
 
+@one_torch_thread()
 def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Measure on one rank and on all; the folder is ``TMPDIR``'s.
 
@@ -61,8 +63,6 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     -------------
     Collective over world.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     folder = Path(world.comm.bcast(tempfile.mkdtemp(prefix="hpcml-bench-") if world.rank == 0 else None))
     try:
         alone = _measure(MPI.COMM_SELF, folder / "alone") if world.rank == 0 else None
@@ -73,7 +73,6 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         if world.size > 1:
             measured[world.size] = _measure(world.comm, folder / "all")
     finally:
-        torch.set_num_threads(threads)
         if world.rank == 0:
             shutil.rmtree(folder, ignore_errors=True)
     rows = [

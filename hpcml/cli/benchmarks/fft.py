@@ -21,6 +21,7 @@ from hpcml.fields import Grid, decompose
 from hpcml.fields.fft import irfftn, rfftn
 from hpcml.models.layers.spectral_conv import SpectralConv
 from hpcml.mpi.reductions import all_max, all_sum
+from hpcml.mpi.threads import one_torch_thread
 from hpcml.mpi.world import World
 from hpcml.parallel import traffic
 
@@ -43,16 +44,12 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     -------------
     Collective over world.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     rows = []
-    try:
+    with one_torch_thread():
         for name, most in KEPT_BELOW.items():
             keep_results_below(most)
             alone, shared = _milliseconds(world.comm)
             rows.append(_row(f"rfftn + irfftn {CELLS}^3 float32, {name}, ms", alone, shared))
-    finally:
-        torch.set_num_threads(threads)
     sent, paper = _bytes(world.comm)
     rows.append(_row("spectral convolution, bytes", paper, sent))
     return rows, dict(zip(("ratio", "ratio_kept", "bytes_ratio"), (row["ratio"] for row in rows), strict=True))

@@ -28,6 +28,7 @@ from hpcml.cli.benchmarks.graph_exchange import deal, measure_exchange
 from hpcml.graphs import Graph, triangulated
 from hpcml.models.mesh_graph_net import MeshGraphNet
 from hpcml.mpi.reductions import all_max
+from hpcml.mpi.threads import one_torch_thread
 from hpcml.mpi.world import World
 
 IN_CHANNELS, OUT_CHANNELS = 3, 2
@@ -59,14 +60,10 @@ def run(
     -------------
     Collective over world.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         found = {ranks: _on_first(world.comm, ranks, lambda comm: measure_exchange(comm, side, features, samples)) for ranks in (2, 4)}
         one, two, efficiency = _weak_times(world.comm, nodes, channels, steps, repeats)
         ours, theirs = _on_first(world.comm, 1, lambda comm: _beside_geometric(compared_nodes, channels, steps, repeats))
-    finally:
-        torch.set_num_threads(threads)
     rows = [
         _row("exchange", ranks, 1e-3 * of["ours_us"], 1e-3 * min(of["messages_us"], of["all_to_all_us"])) for ranks, of in found.items()
     ]

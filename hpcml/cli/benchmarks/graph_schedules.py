@@ -23,6 +23,7 @@ from hpcml.data import Pairs
 from hpcml.graphs import Graph, Mesh, Overlapped, PartitionReport, Schedule, Stale, partition, triangulated
 from hpcml.models import MeshGraphNet
 from hpcml.mpi.reductions import all_max, all_sum
+from hpcml.mpi.threads import one_torch_thread
 from hpcml.mpi.world import World
 from hpcml.parallel import Stages
 from hpcml.parallel.exchange import traffic
@@ -56,12 +57,8 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     -------------
     Collective over world.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         rows = [_measure(world.comm, name) for name in SCHEDULES]
-    finally:
-        torch.set_num_threads(threads)
     figures: dict[str, Any] = {}
     for row in rows:
         row["bytes_ratio"], row["time_ratio"] = row["MB"] / rows[0]["MB"], row["ms"] / rows[0]["ms"]

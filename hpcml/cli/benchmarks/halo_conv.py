@@ -25,6 +25,7 @@ from hpcml.models.layers.conv import Conv2d
 from hpcml.models.layers.convolution import Convolution
 from hpcml.models.layers.reach import Stencil, window_plan
 from hpcml.models.layers.windowed_convolution import windowed_convolution
+from hpcml.mpi.threads import one_torch_thread
 from hpcml.mpi.world import World
 
 CHANNELS = 8
@@ -44,12 +45,8 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     -------------
     Collective over world.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         rows = [_measure(world.comm, size, *how) for size, how in STEPS.items()]
-    finally:
-        torch.set_num_threads(threads)
     ratios = {f"ratio_{row['size']}": row["ratio"] for row in rows}
     return rows, ratios | {f"message_ratio_{row['size']}": row["message_ratio"] for row in rows}
 

@@ -20,6 +20,7 @@ from mpi4py import MPI
 from hpcml.fields import Grid, decompose
 from hpcml.fields.domain import Domain
 from hpcml.models.unet import UNet
+from hpcml.mpi.threads import one_torch_thread
 from hpcml.mpi.world import World
 
 CHANNELS, LEVELS, BATCH = 16, 3, 4
@@ -39,12 +40,8 @@ def run(world: World) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     -------------
     Collective over world.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         rows = [_measure(world.comm, size, samples) for size, samples in SAMPLES.items()]
-    finally:
-        torch.set_num_threads(threads)
     return rows, {f"ratio_{row['size']}": row["ratio"] for row in rows}
 
 
