@@ -35,17 +35,12 @@ class GroupSum:
         return raise_together(self._world) if self._several else nullcontext()
 
     def sum(self, model: nn.Module, loss: Tensor) -> Tensor:
-        """Let every parameter have the sum of the groups' gradients, and give that of their losses.
-
-        A parameter that no group has used keeps no gradient.
-        """
+        """Let every parameter, which all have a gradient, have the sum of the groups', and give that of their losses."""
         if not self._several:
             return loss
         wanted = [p for p in model.parameters() if p.requires_grad]
-        used = torch.tensor([p.grad is not None for p in wanted], dtype=loss.dtype, device=loss.device)
-        given = [torch.zeros_like(p) if p.grad is None else p.grad for p in wanted]
-        every = [loss, used, *given]  # the same on all ranks of a group, of which one gives it
-        total, used, *gradients = sum_together(every if self._first else [torch.zeros_like(value) for value in every], self._world)
-        for p, gradient, count in zip(wanted, gradients, used.tolist(), strict=True):
-            p.grad = gradient if count else None
+        every = [loss, *(p.grad for p in wanted if p.grad is not None)]  # the same on all ranks of a group, of which one gives it
+        total, *gradients = sum_together(every if self._first else [torch.zeros_like(value) for value in every], self._world)
+        for p, gradient in zip(wanted, gradients, strict=True):
+            p.grad = gradient
         return total

@@ -91,10 +91,10 @@ class Update:
                     share = term * weight
                     self.scaler.scale(share).backward()
                     losses.append(share.detach())
-        loss = self._groups.sum(self.model, sum(losses[1:], start=losses[0]))
         for p in self.model.parameters():
             if p.requires_grad and p.grad is None:  # what the loss does not reach: sums over ranks make zeros of it, so one rank does
                 p.grad = torch.zeros_like(p)
+        loss = self._groups.sum(self.model, sum(losses[1:], start=losses[0]))
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.bound)
         return torch.stack([loss, norm.to(loss.dtype)])
