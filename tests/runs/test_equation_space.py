@@ -13,15 +13,13 @@ from hpcml.core.named import complete_config
 from hpcml.equations import build_equation
 from hpcml.graphs import Triangles
 from hpcml.io.dataset import Field, open_dataset
-from hpcml.mpi.world import World
 from hpcml.runs.check_case import check_case
 from hpcml.runs.evaluation import evaluate_run
 from hpcml.runs.experiment import open_experiment
 from hpcml.runs.generate import generate
-from hpcml.runs.rollout_case import rollout_case
 from hpcml.runs.run_directory import RunDirectory
 from hpcml.runs.simulation import trajectories
-from hpcml.runs.train_case import train_case
+from tests.runs.beside_one_rank import beside_one_rank
 
 TABLES = {
     "equation": {"name": "cylinder_wake", "cells": 4, "length": 0.8},
@@ -41,17 +39,10 @@ def case_of(schema=Case, **tables):
 @pytest.mark.parallel([1, 2, 3])
 def test_it_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_path):
     comm, case = world.comm, case_of()
-    errors = train_case(case, shared_path / "run", world)
-    rolled = rollout_case(shared_path / "run", world)
-    assert evaluate_run(RunDirectory(shared_path / "run"), world) == errors
-    expected = None
-    if comm.rank == 0:
-        with World.of(MPI.COMM_SELF) as alone:
-            expected = train_case(case, shared_path / "alone", alone), rollout_case(shared_path / "alone", alone)
-    expected = comm.bcast(expected)
-    assert errors == pytest.approx(expected[0], rel=1e-6)
+    errors, rolled, errors_alone, rolled_alone = beside_one_rank(case, shared_path, world)
+    assert errors == pytest.approx(errors_alone, rel=1e-6)
     for name in ("model", "persistence"):  # the truth is simulated anew, by as many ranks as there are, to the solver's tolerance
-        np.testing.assert_allclose(rolled[name], expected[1][name], rtol=1e-5)
+        np.testing.assert_allclose(rolled[name], rolled_alone[name], rtol=1e-5)
     whole = torch.randn(2, len(build_equation(case.equation).mesh().points), 5, dtype=torch.float64, generator=torch.manual_seed(0))
     surrogate, single = (hpcml.load(shared_path / "run", comm=ranks) for ranks in (comm, MPI.COMM_SELF))
     later = surrogate.space.gather(surrogate(surrogate.space.scatter(whole)))

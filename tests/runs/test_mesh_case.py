@@ -23,6 +23,7 @@ from hpcml.runs.rollout_case import rollout_case
 from hpcml.runs.run_directory import RunDirectory
 from hpcml.runs.train_case import train_case
 from hpcml.training import Trainer
+from tests.runs.beside_one_rank import beside_one_rank
 
 NODES, TIMES = 70, 6
 ROUND_OFF = {"rtol": 1e-8, "atol": 1e-10}
@@ -75,16 +76,9 @@ def test_it_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_path
     comm = world.comm
     train, test = write(shared_path / "train.h5", comm, 3), write(shared_path / "test.h5", comm, 2, seed=1)
     case = case_of(train, [test], steps=2)
-    errors = train_case(case, shared_path / "run", world)
-    rolled = rollout_case(shared_path / "run", world)
-    assert evaluate_run(RunDirectory(shared_path / "run"), world) == errors
-    expected = None
-    if comm.rank == 0:
-        with World.of(MPI.COMM_SELF) as alone:
-            expected = train_case(case, shared_path / "alone", alone), rollout_case(shared_path / "alone", alone)
-    expected = comm.bcast(expected)
-    assert errors == pytest.approx(expected[0], rel=1e-8)
-    np.testing.assert_allclose(rolled["model"], expected[1]["model"], **ROUND_OFF)
+    errors, rolled, errors_alone, rolled_alone = beside_one_rank(case, shared_path, world)
+    assert errors == pytest.approx(errors_alone, rel=1e-8)
+    np.testing.assert_allclose(rolled["model"], rolled_alone["model"], **ROUND_OFF)
     if comm.rank == 0:
         assert json.loads((shared_path / "run" / "rollout.json").read_text())["model"] == rolled["model"]
         shown = read_rollout(shared_path / "run", 0, None)
