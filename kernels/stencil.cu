@@ -8,10 +8,18 @@
 // Types    REAL: float, double
 // Layout   u and a hold the cells of out and one ghost cell on every side; rows are contiguous, rows, planes and batch entries lie a stride
 //          (in elements) apart.
-// Launch   any grid and block: grid-stride, x along a row, y over rows, z over planes (over the batch in 2-D).
+// Launch   any grid and block: grid-stride, x along a row, y over rows, z over planes (over the batch in 2-D). On a GPU a thread takes planes
+//          that follow one another, and keeps what the next one needs of the column above its cell.
 // Aliasing out must not overlap u or a.   Determinism: bit-exact.   Twin: stencil_twin.five_point_twin and so on.
 #include "grid_stride.h"
 #include "large_arrays.h"
+// Columns of a GPU's threads: cell (i, j) of the planes from first to last. Planes are dealt in runs, not in turns.
+#define COLUMNS(b, j, i, first, last)                                                                                                        \
+    const long long threads_ = (long long)gridDim.z * blockDim.z, thread_ = (long long)blockIdx.z * blockDim.z + threadIdx.z;                \
+    const long long first = nz * thread_ / threads_, last = nz * (thread_ + 1) / threads_;                                                   \
+    for (int b = 0; b < batch; ++b)                                                                                                          \
+        FOR_Y(j, ny)                                                                                                                         \
+            FOR_X(i, nx)
 
 extern "C" __global__ void five_point(REAL* __restrict__ out, const REAL* __restrict__ u, int batch, int ny, int nx,
                                       long long out_batch, long long out_row, long long u_batch, long long u_row,
@@ -32,6 +40,7 @@ extern "C" __global__ void seven_point(REAL* __restrict__ out, const REAL* __res
                                        long long u_batch, long long u_plane, long long u_row,
                                        REAL centre, REAL near_z, REAL near_y, REAL near_x)
 {
+#ifdef HPCML_HOST
     const bool large = LARGE(nz * u_plane);
     for (int b = 0; b < batch; ++b)
         FOR_Z(k, nz)
@@ -43,6 +52,20 @@ extern "C" __global__ void seven_point(REAL* __restrict__ out, const REAL* __res
                           centre * AT(c, i) + near_z * (AT(c, i - u_plane) + AT(c, i + u_plane))
                               + near_y * (AT(c, i - u_row) + AT(c, i + u_row)) + near_x * (AT(c, i - 1) + AT(c, i + 1)))
             }
+#else
+    COLUMNS(b, j, i, first, last) {
+        const REAL* __restrict__ c = u + b * u_batch + (first + 1) * u_plane + (j + 1) * u_row + 1 + i;
+        REAL* __restrict__ o = out + b * out_batch + first * out_plane + j * out_row + i;
+        REAL below = c[-u_plane], here = c[0];
+        #pragma unroll 4
+        for (long long k = first; k < last; ++k, c += u_plane, o += out_plane) {
+            const REAL above = c[u_plane];
+            *o = centre * here + near_z * (below + above) + near_y * (c[-u_row] + c[u_row]) + near_x * (c[-1] + c[1]);
+            below = here;
+            here = above;
+        }
+    }
+#endif
 }
 
 // Flux through the two faces of a cell across one dim, whose neighbors lie s elements away.
@@ -69,6 +92,7 @@ extern "C" __global__ void diffusion_3d(REAL* __restrict__ out, const REAL* __re
                                         long long u_batch, long long u_plane, long long u_row,
                                         long long a_batch, REAL scale_z, REAL scale_y, REAL scale_x)
 {
+#ifdef HPCML_HOST
     const bool large = LARGE(nz * u_plane);
     for (int b = 0; b < batch; ++b)
         FOR_Z(k, nz)
@@ -83,4 +107,15 @@ extern "C" __global__ void diffusion_3d(REAL* __restrict__ out, const REAL* __re
                 WRITE_ROW(o, out_row, i, nx, large,
                           scale_z * FACES(c, d, i, u_plane) + scale_y * FACES(c, d, i, u_row) + scale_x * FACES(c, d, i, 1))
             }
+#else
+    COLUMNS(b, j, i, first, last) {
+        const long long at = b * u_batch + (first + 1) * u_plane + (j + 1) * u_row + 1 + i;
+        const REAL* __restrict__ c = u + at;
+        const REAL* __restrict__ d = a + at - b * (u_batch - a_batch);
+        REAL* __restrict__ o = out + b * out_batch + first * out_plane + j * out_row + i;
+        #pragma unroll 2
+        for (long long k = first; k < last; ++k, c += u_plane, d += u_plane, o += out_plane)
+            *o = scale_z * FACES(c, d, 0, u_plane) + scale_y * FACES(c, d, 0, u_row) + scale_x * FACES(c, d, 0, 1);
+    }
+#endif
 }

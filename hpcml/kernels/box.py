@@ -13,6 +13,7 @@ from hpcml.kernels.arguments import Array
 from hpcml.kernels.backend import choose_backend
 from hpcml.kernels.box_table import box_table, boxes_overlap, by_turns, common_word
 from hpcml.kernels.box_twin import accumulate_twin, pack_twin, unpack_twin
+from hpcml.kernels.device import launch_shape
 from hpcml.kernels.field_layout import FieldLayout, buffer_address
 from hpcml.kernels.kernel import Kernel
 from hpcml.kernels.launch import Launch
@@ -26,6 +27,7 @@ COMPONENTS = {
     "complex64": ("float", 4),
     "complex128": ("double", 8),
 }
+AT_ONCE = 4  # words that a thread of a GPU has under way, in `kernels/pack.cu`
 PACK = Kernel("pack", "pack", pack_twin, strided=("fields",))
 UNPACK = Kernel("pack", "unpack", unpack_twin, strided=("fields",))
 ACCUMULATE = Kernel("accumulate", "accumulate", accumulate_twin, strided=("fields",))
@@ -153,13 +155,14 @@ class BoxPlan:
 
     def _bound(self, kernel: Kernel, types: dict[str, str], table: np.ndarray, buffer: Array, fields: Sequence[Array]) -> Launch:
         extent = table[:, [7, 6, 5]].max(axis=0).tolist()
-        return kernel.bind(buffer, fields, _beside(table, buffer), len(table), extent=extent, types=types)
+        shape = launch_shape((-(-extent[0] // AT_ONCE), *extent[1:]))
+        return kernel.bind(buffer, fields, _beside(table, buffer), len(table), extent=extent, shape=shape, types=types)
 
     def _tables(self, kernel: Kernel, element: int, backend: str) -> list[tuple[dict[str, str], np.ndarray]]:
         """Rows and types of each launch: one for a copy, one per dtype for a sum."""
         if kernel is not ACCUMULATE:
             table = box_table(self.numbers, self.boxes, self.offsets, element)
-            return [({"WORD": WORDS[element]}, by_turns(table) if backend == "host" else table)] if self.nbytes else []
+            return [({"WORD": WORDS[element]}, table if backend == "twin" else by_turns(table))] if self.nbytes else []
         tables = []
         for c_type, size in dict.fromkeys(_component(self.layouts[number]) for number in self.numbers):
             chosen = [i for i, number in enumerate(self.numbers) if _component(self.layouts[number]) == (c_type, size)]

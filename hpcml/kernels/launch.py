@@ -6,16 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from hpcml.core.errors import ShapeError
-from hpcml.kernels.arguments import ArrayInfo
-from hpcml.kernels.device import device_runner, launch_shape
+from hpcml.kernels.device import address_table, current_stream, device_runner, launch_shape
 from hpcml.kernels.host import HostKernel
 from hpcml.kernels.signature import C_TYPES, Parameter, Signature
 from hpcml.kernels.source import KernelSource
 
 Shape = tuple[tuple[int, int, int], tuple[int, int, int]]
+MOST_TABLES = 64
+"""Lists of addresses that a launch keeps on the GPU: allocators give the same memory again and again, and each new list waits for it."""
 
 
 class Launch:
@@ -126,31 +125,31 @@ class DeviceLaunch(Launch):
         extent: Sequence[int],
         shape: Shape | None,
     ) -> None:
-        self._values: list[np.generic] = []
-        self._lists: dict[int, Any] = {}
         self._device = device
+        self._tables: dict[tuple[int, ...], tuple[Any, int]] = {}
+        self._slots = (ctypes.c_uint64 * len(arguments))()
+        first = ctypes.addressof(self._slots)
+        self._places = (ctypes.c_uint64 * len(arguments))(*(first + 8 * i for i in range(len(arguments))))
         for i, (parameter, value, info) in enumerate(zip(signature.parameters, arguments, infos, strict=True)):
-            if parameter.pointers == 0:
-                bits = bytearray(8)
-                pack_scalar(bits, 0, parameter, types, value)
-                self._values.append(np.frombuffer(bits, _scalar_format(parameter, types), 1)[0])
-            else:
-                self._values.append(np.uint64(info.address if isinstance(info, ArrayInfo) else 0))
             if parameter.pointers == 2:
                 self.point_all(i, [entry.address for entry in info])
-        super().__init__(device_runner(source, signature.name, types, device, self._values, shape or launch_shape(extent)), arguments)
+            elif parameter.pointers == 1:
+                self._slots[i] = info.address if info else 0
+            else:
+                pack_scalar(self._slots, 8 * i, parameter, types, value)
+        places = ctypes.addressof(self._places)
+        super().__init__(device_runner(source, signature.name, types, device, places, shape or launch_shape(extent)), arguments)
 
     def point(self, position: int, address: int) -> None:
-        self._values[position] = np.uint64(address)
+        self._slots[position] = address
 
     def point_all(self, position: int, addresses: Sequence[int]) -> None:
-        import cupy
-
-        known = self._lists.get(position)
-        if known is None or known[0] != list(addresses):
-            with cupy.cuda.Device(self._device):
-                self._lists[position] = list(addresses), cupy.asarray(np.array(addresses, dtype=np.uint64))
-            self._values[position] = np.uint64(self._lists[position][1].data.ptr)
+        key = (current_stream(self._device), *addresses)
+        if key not in self._tables:
+            if len(self._tables) == MOST_TABLES:
+                self._tables.clear()
+            self._tables[key] = address_table(addresses, self._device)
+        self._slots[position] = self._tables[key][1]
 
 
 def pack_scalar(buffer: Any, offset: int, parameter: Parameter, types: Mapping[str, str], value: Any) -> None:

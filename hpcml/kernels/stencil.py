@@ -1,12 +1,14 @@
 """Nearest-neighbor stencils in two and three dims, with constant and with variable coefficients."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from hpcml.core.errors import ShapeError
 from hpcml.kernels.arguments import Array
 from hpcml.kernels.batched_grid import BatchedGrid
+from hpcml.kernels.device import column_shape
 from hpcml.kernels.kept_launch import run_kept
 from hpcml.kernels.kernel import Kernel
 from hpcml.kernels.launch import Launch
@@ -68,7 +70,7 @@ def star_stencil(out: Array, u: Array, centre: float, near: Sequence[float]) -> 
 def bind_star_stencil(out: Array, u: Array, centre: float, near: Sequence[float]) -> Launch:
     """Launch of `star_stencil` on arrays that stay."""
     to, around = _grids(out, u, len(near))
-    return STAR[len(near)].bind(out, u, to.batch, *to.shape, *to.steps, *around.steps, centre, *near, extent=to.extent)
+    return STAR[len(near)].bind(out, u, to.batch, *to.shape, *to.steps, *around.steps, centre, *near, **_launched(to, len(near)))
 
 
 def diffusion(out: Array, u: Array, a: Array, scale: Sequence[float]) -> None:
@@ -110,7 +112,11 @@ def bind_diffusion(out: Array, u: Array, a: Array, scale: Sequence[float]) -> La
             f"a must lie as u does, shape {around.shape}, strides {around.strides}: got {coefficient.shape}, {coefficient.strides}"
         )
     a_batch = 0 if shared else coefficient.batch_stride
-    return DIFFUSION[dims].bind(out, u, a, to.batch, *to.shape, *to.steps, *around.steps, a_batch, *scale, extent=to.extent)
+    return DIFFUSION[dims].bind(out, u, a, to.batch, *to.shape, *to.steps, *around.steps, a_batch, *scale, **_launched(to, dims))
+
+
+def _launched(to: BatchedGrid, dims: int) -> dict[str, Any]:
+    return {"extent": to.extent, "shape": column_shape(to.extent) if dims == 3 else None}
 
 
 def _grids(out: Array, u: Array, dims: int) -> tuple[BatchedGrid, BatchedGrid]:

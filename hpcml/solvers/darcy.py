@@ -75,7 +75,7 @@ class DarcySolver(Solver):
         """
         with torch.no_grad():
             weights = face_weights(coefficient, self.domain)
-            source = self.source.to(coefficient.dtype).expand(coefficient.shape)
+            source = self.source.to(coefficient).expand(coefficient.shape)
             return conjugate_gradients(
                 lambda p: minus_divergence(weights, p, self.domain),
                 source,

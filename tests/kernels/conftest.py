@@ -19,3 +19,9 @@ def backend(request, monkeypatch):
 @pytest.fixture
 def device(backend):
     return torch.device("cuda" if backend == "cuda" else "cpu")
+
+
+@pytest.fixture(autouse=True)
+def float32_of_torch(monkeypatch):
+    """Convolutions of torch, with which kernels are compared, in all of float32's digits on a GPU too."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)

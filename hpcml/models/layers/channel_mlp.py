@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hpcml.core.errors import ConfigError
-from hpcml.models.layers.activated_map import activated_map, cellwise_map
 from hpcml.models.layers.autocast import is_autocast
+from hpcml.models.layers.cellwise_map import activated_map, cellwise_map
 from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.parameters import replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field

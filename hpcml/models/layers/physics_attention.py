@@ -139,6 +139,7 @@ class PhysicsAttention(nn.Module):
             return torch.matmul(u, cold * weight.mT) + (cold * bias).to(u.dtype)  # nothing of the size of the scores is kept for T
         scores = F.linear(u, weight, bias)
         if drawn is not None:
+            drawn = drawn.to(torch.promote_types(scores.dtype, drawn.dtype))  # logarithms of float32 differ between CPU and GPU
             scores = scores - torch.log(1e-8 - torch.log(drawn + 1e-8)).to(scores.dtype)  # Gumbel's noise
         return scores / (self.temperature.view(-1, 1, 1) + self.warmth(u)).clamp(min=COLDEST_POINT).to(scores.dtype)
 

@@ -84,11 +84,21 @@ def connect(
     free : callable
         Frees what they have in common, when all are closed.
 
+    Raises
+    ------
+    DeviceError
+        On every rank, for NCCL where ranks share a GPU.
+
     Communication
     -------------
     Neighbors, as in `greet`; with NCCL, which only ``HPCML_HALO_BACKEND`` chooses, collective over comm.
     """
     asked = backend or asked_backend()
+    transports: list[Transport] = []
+    if device.type == "cuda" and asked == "nccl":
+        from hpcml.parallel.transport.nccl import NcclTransport
+
+        transports.append(NcclTransport(comm, send, recv, device))
     peers = sorted({*send, *recv})
     ways = {peer: choose_backend(max(send.get(peer, 0), recv.get(peer, 0)), device, asked, in_place) for peer in peers}
     starts, nbytes = segment_layout({peer: send.get(peer, 0) for peer, way in ways.items() if way == "shared"})
@@ -115,16 +125,11 @@ def connect(
     ways = {peer: otherwise if way == "shared" and peer not in shared else way for peer, way in ways.items()}
     watch = Watch(comm, {peer: offer.process for peer, offer in theirs.items()}, what)
     tags = {peer: (tag, offer.tag) for peer, offer in theirs.items()}
-    transports: list[Transport] = []
     for way in ("mpi", "staged", "one-shot"):
         if chosen := [peer for peer in peers if ways[peer] == way]:
             transports.append(MessageTransport(comm, _of(send, chosen), _of(recv, chosen), device, way, tags, watch))
     if chosen := [peer for peer in peers if ways[peer] == "datatype"]:
         transports.append(DatatypeTransport(comm, chosen, tags, watch))
-    if device.type == "cuda" and asked == "nccl":
-        from hpcml.parallel.transport.nccl import NcclTransport
-
-        transports.append(NcclTransport(comm, send, recv, device))
     if shared and memory is not None:
         transports.append(_shared(memory, on_gpu, {p: (*starts[p], send.get(p, 0)) for p in shared}, shared, theirs, recv, watch, device))
     return transports, partial(all_tags.free, tag)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from mpi4py import MPI
 
+from hpcml.core.errors import DeviceError
+
 
 class NcclTransport:
     """Exchange with any neighbors by NCCL, point to point.
@@ -20,6 +22,11 @@ class NcclTransport:
         Bytes for each peer, those from each peer.
     device : torch.device
         The GPU.
+
+    Raises
+    ------
+    DeviceError
+        On every rank, where two share a GPU, which NCCL refuses.
 
     Attributes
     ----------
@@ -95,6 +102,14 @@ def _communicator(comm: MPI.Intracomm, device: torch.device) -> Any:
     known = comm.Get_attr(_key())
     if known is None:
         identity = comm.bcast(nccl.get_unique_id() if comm.rank == 0 else None, 0)
+        gpus = comm.allgather(str(torch.cuda.get_device_properties(device).uuid))
+        if len(set(gpus)) < len(gpus):
+            first = next(rank for rank, gpu in enumerate(gpus) if gpus.count(gpu) > 1)
+            second = gpus.index(gpus[first], first + 1)
+            raise DeviceError(
+                f"NCCL wants a GPU for each rank, and ranks {first} and {second} share {gpus[first]}: start no more ranks than there are "
+                "GPUs, or ask for another back end (HPCML_HALO_BACKEND=auto)"
+            )
         with Device(device.index or 0):
             known = nccl.NcclCommunicator(comm.size, identity, comm.rank)
         comm.Set_attr(_key(), known)

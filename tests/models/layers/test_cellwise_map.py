@@ -3,12 +3,16 @@
 import pytest
 import torch
 
-from hpcml.models.layers.activated_map import activated_map
+from hpcml.models.layers import cellwise_map as module
+from hpcml.models.layers.cellwise_map import activated_map, cellwise_map
 
 
 def in_two(h, weight, bias):
-    matrices = weight[..., 0].expand(len(h), -1, -1)
-    return torch.baddbmm(bias[:, None], matrices, torch.nn.functional.gelu(h))
+    return plain(torch.nn.functional.gelu(h), weight, bias)
+
+
+def plain(h, weight, bias):
+    return torch.baddbmm(bias[:, None], weight[..., 0].expand(len(h), -1, -1), h)
 
 
 def drawn(dtype=torch.float64):
@@ -45,3 +49,15 @@ def test_only_what_was_given_is_kept():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.data_ptr()) or t, lambda t: t):
         activated_map(*given)
     assert set(kept) == {given[0].data_ptr(), given[1].data_ptr()}
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(activated_map, in_two), (cellwise_map, plain)])
+@pytest.mark.parametrize("piece", [2, 5, 7])
+def test_gradients_summed_in_pieces_as_on_a_gpu(ours, theirs, piece, monkeypatch):
+    monkeypatch.setattr(module, "PIECE", piece)
+    monkeypatch.setattr(module, "_in_pieces", lambda h: True)
+    given = drawn()
+    gradients = (torch.autograd.grad(f(*given).sin().sum(), given) for f in (ours, theirs))
+    for a, b in zip(*gradients, strict=True):
+        assert torch.allclose(a, b, rtol=1e-13)
+    assert torch.autograd.gradgradcheck(ours, given, fast_mode=True)
