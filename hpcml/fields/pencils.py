@@ -20,8 +20,6 @@ from hpcml.topology.block import block_range
 
 CHUNK_BYTES = 2**19
 """Cells that are transformed and packed at a time: they stay in a core's own cache in between, and take no new memory of the system."""
-GPU_CHUNK_BYTES = 2**27
-"""The same on a GPU, which wants much to do at a time: what lies in between takes no more memory than this."""
 
 ADJOINT_NORM = {"backward": "forward", "forward": "backward", "ortho": "ortho"}
 """Scale of the adjoint transform; each is named after the direction that carries 1/N."""
@@ -184,8 +182,6 @@ class Pencils:
 
 
 _Stage = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # dims transformed, local shape of the cells, local shape of the modes
-
-
 _How = tuple[Pencils, str]
 
 
@@ -244,7 +240,7 @@ def _run(
     """Transform chunk by chunk, into the messages of the transpose that follows or into a result that lies as torch would lay it."""
     free = next((d for d in range(len(shape_out)) if d not in dims), None)
     size_out = torch.Size(shape_out).numel() * len(t) * dtype.itemsize
-    if move is None and t.numel() and (free is None or size_out <= _most_bytes(t)):
+    if move is None and t.numel() and (free is None or size_out <= CHUNK_BYTES or t.device.type != "cpu"):
         return op(t) if dims else t.clone()
     passage = None if move is None else move.passage(len(t), dtype, t.device)
     out = t
@@ -267,15 +263,12 @@ def _chunks(t: Tensor, free: int | None) -> Iterator[tuple[int, int, int, int]]:
     if not t.numel():
         return
     size = 1 if free is None else t.shape[free + 1]
-    rows_at_once = max(1, _most_bytes(t) // t[0].nbytes)
-    step = size if free is None else -(-size // -(-t[0].nbytes // _most_bytes(t)))  # few, and alike: a chunk of a line costs as many calls
+    most = CHUNK_BYTES if t.device.type == "cpu" else 256 * CHUNK_BYTES  # a GPU wants much to do at a time
+    rows_at_once = max(1, most // t[0].nbytes)
+    step = size if free is None else -(-size // -(-t[0].nbytes // most))  # few, and alike: a chunk of a line costs as many calls
     for row in range(0, len(t), rows_at_once):
         for start in range(0, size, step):
             yield row, min(rows_at_once, len(t) - row), start, min(step, size - start)
-
-
-def _most_bytes(t: Tensor) -> int:
-    return CHUNK_BYTES if t.device.type == "cpu" else GPU_CHUNK_BYTES
 
 
 def _kept(t: Tensor, dim: int, count: int) -> Tensor:
