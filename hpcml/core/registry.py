@@ -34,6 +34,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "wave": "hpcml.equations.wave:Wave",
         "darcy": "hpcml.equations.darcy:Darcy",
         "cylinder_wake": "hpcml.equations.cylinder_wake:CylinderWake",
+        "charged_particles": "hpcml.equations.charged_particles:ChargedParticles",
     },
     "solver": {
         "rk4": "hpcml.solvers.runge_kutta:rk4",
@@ -41,6 +42,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "spectral_navier_stokes": "hpcml.solvers.spectral_navier_stokes:SpectralNavierStokes",
         "darcy": "hpcml.solvers.darcy:DarcySolver",
         "projection": "hpcml.solvers.projection:Projection",
+        "verlet": "hpcml.solvers.verlet:Verlet",
     },
     "loss": {"mse": "hpcml.training.loss:mse", "relative_l2": "hpcml.training.loss:relative_l2", "h1": "hpcml.training.loss:h1"},
     "optimiser": {

@@ -15,7 +15,8 @@ class Equation(ABC):
         du/dt = tendency(u)
 
     States are tensors (batch, channel, *local_shape) on a `hpcml.fields.Domain`, values at cell centres; those of an equation ``on_mesh``
-    are (batch, node, channel) on the `hpcml.graphs.Triangles` of its mesh. Subclasses are frozen dataclasses of the
+    are (batch, node, channel) on the `hpcml.graphs.Triangles` of its mesh, of one that ``moves`` on a `hpcml.graphs.Graph` of its
+    particles. Subclasses are frozen dataclasses of the
     equation's coefficients, so two equal ones are the same equation.
 
     Attributes
@@ -24,6 +25,8 @@ class Equation(ABC):
         Numbers of dims in which the equation is written here; of an equation on a mesh, the one number of its nodes' coordinates.
     on_mesh : bool
         Whether it lives on a mesh of its own, see `mesh`, in place of the grid of a case.
+    moves : bool
+        Whether the points of that mesh are particles, whose positions are channels of the state.
     needs_periodic : bool
         Whether every dim must be periodic.
     steady : bool
@@ -41,6 +44,7 @@ class Equation(ABC):
 
     num_dims: ClassVar[tuple[int, ...]] = (1, 2, 3)
     on_mesh: ClassVar[bool] = False
+    moves: ClassVar[bool] = False
     needs_periodic: ClassVar[bool] = True
     steady: ClassVar[bool] = False
     given: ClassVar[tuple[str, ...]] = ()

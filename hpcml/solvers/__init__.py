@@ -7,6 +7,7 @@ from hpcml.solvers.projection import Projection
 from hpcml.solvers.runge_kutta import RK4, SSP_RK3, RungeKutta, Tableau
 from hpcml.solvers.solver import Solver
 from hpcml.solvers.spectral_navier_stokes import SpectralNavierStokes
+from hpcml.solvers.verlet import Verlet
 
 __all__ = [
     "RK4",
@@ -18,5 +19,6 @@ __all__ = [
     "Solver",
     "SpectralNavierStokes",
     "Tableau",
+    "Verlet",
     "build_solver",
 ]

@@ -15,7 +15,7 @@ def build_solver(equation: Equation, domain: Space, dt: float, choice: Choice | 
     ----------
     equation : Equation
         What to solve.
-    domain : Domain or Triangles
+    domain : Domain or Graph
         Where; a solver calls it ``domain`` or ``graph``.
     dt : float
         Step in time, see ``equation.stable_step``; not looked at where the equation is steady.
