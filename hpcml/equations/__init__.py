@@ -13,6 +13,7 @@ from hpcml.equations.incompressible_flow import IncompressibleFlow
 from hpcml.equations.navier_stokes import NavierStokes
 from hpcml.equations.particles import Particles
 from hpcml.equations.shallow_water import ShallowWater
+from hpcml.equations.taylor_green import TaylorGreen
 from hpcml.equations.wave import Wave
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "NavierStokes",
     "Particles",
     "ShallowWater",
+    "TaylorGreen",
     "Wave",
     "build_equation",
 ]

@@ -31,6 +31,8 @@ class Equation(ABC):
         Whether every dim must be periodic.
     steady : bool
         Whether there is no time: one step of its solver then goes from what is given to the solution.
+    constrained : bool
+        Whether more than its tendency holds, such as that a flow does not diverge, so that steps along the tendency alone leave it.
     given : tuple of str
         Channels that do not change and come with the problem: those that a steady equation has its solution for, or the last of a state.
     solver : str
@@ -47,6 +49,7 @@ class Equation(ABC):
     moves: ClassVar[bool] = False
     needs_periodic: ClassVar[bool] = True
     steady: ClassVar[bool] = False
+    constrained: ClassVar[bool] = False
     given: ClassVar[tuple[str, ...]] = ()
     solver: ClassVar[str] = "rk4"
 
@@ -121,6 +124,20 @@ class Equation(ABC):
         Local.
         """
         raise ConfigError(f"no solution of {self} is known in closed form: compare with a finer grid instead")
+
+    def later(self, state: Tensor, domain: Any, time: float) -> Tensor:
+        """What a state of `initial_state`, or one that has come of it, is a ``time`` later, where that is known in closed form.
+
+        Raises
+        ------
+        ConfigError
+            Where it is not.
+
+        Communication
+        -------------
+        Local.
+        """
+        raise ConfigError(f"what becomes of a state of {type(self).__name__} is not known in closed form: choose another solver")
 
     @abstractmethod
     def initial_state(self, domain: Any, samples: range, seed: int = 0) -> Tensor:

@@ -26,6 +26,7 @@ class Particles(Equation):
     on_mesh: ClassVar[bool] = True
     moves: ClassVar[bool] = True
     solver: ClassVar[str] = "verlet"
+    constrained: ClassVar[bool] = True  # the acceleration has no rate
 
     @abstractmethod
     def places(self) -> np.ndarray:

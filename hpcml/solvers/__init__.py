@@ -1,6 +1,7 @@
 """Solvers, all with one protocol: ``step(state)`` and ``rollout(state, num_steps, every)``."""
 
 from hpcml.solvers.build import build_solver
+from hpcml.solvers.closed_form import ClosedForm
 from hpcml.solvers.darcy import DarcySolver
 from hpcml.solvers.neural import NeuralSolver
 from hpcml.solvers.projection import Projection
@@ -12,6 +13,7 @@ from hpcml.solvers.verlet import Verlet
 __all__ = [
     "RK4",
     "SSP_RK3",
+    "ClosedForm",
     "DarcySolver",
     "NeuralSolver",
     "Projection",
