@@ -1,27 +1,13 @@
-// Fluxes through the faces between cells along one dim: first-order upwind and fifth-order WENO (Jiang and Shu).
+// Fluxes through the faces between cells along one dim by fifth-order WENO (Jiang and Shu).
 //
-//   upwind_flux  flux_f = c_f u_left    where c_f > 0, else c_f u_right
-//   weno5_flux   the same with both states reconstructed from five cells
-//   weno5_faces  these states themselves, for any Riemann solver
+//   weno5_flux   flux_f = c_f u_left    where c_f > 0, else c_f u_right,      both states reconstructed from five cells
 //
 // Types    REAL: float, double
-// Layout   u is (outer, cells + 2 ghosts, inner) with 1 ghost cell for upwind and 3 for WENO, results are (outer, cells + 1, inner), both
+// Layout   u is (outer, cells + 6, inner) with 3 ghost cells a side, flux and speed are (outer, cells + 1, inner), all
 //          contiguous; faces = (cells + 1) inner, and neighbors along the dim lie inner elements apart, so that one loop serves every dim.
 // Launch   any grid and block: grid-stride, x over faces, y over outer.
-// Aliasing results must not overlap u or speed.   Determinism: bit-exact.   Twin: flux_twin.upwind_flux_twin and so on.
+// Aliasing flux must not overlap u or speed.   Determinism: bit-exact.   Twin: flux_twin.weno5_flux_twin.
 #include "grid_stride.h"
-
-extern "C" __global__ void upwind_flux(REAL* __restrict__ flux, const REAL* __restrict__ u, const REAL* __restrict__ speed,
-                                       int outer, long long faces, int inner)
-{
-    FOR_Y(o, outer) {
-        const REAL* __restrict__ c = u + o * (faces + inner);
-        INDEPENDENT FOR_X(f, faces) {
-            const REAL s = speed[o * faces + f], left = c[f], right = c[f + inner];
-            flux[o * faces + f] = s * (s > 0 ? left : right);
-        }
-    }
-}
 
 // State at the face after cell c, seen from the side of a, b, c.
 __device__ __forceinline__ REAL weno5(REAL a, REAL b, REAL c, REAL d, REAL e)
@@ -35,19 +21,6 @@ __device__ __forceinline__ REAL weno5(REAL a, REAL b, REAL c, REAL d, REAL e)
     REAL w0 = 1 / (rough0 * rough0), w1 = 6 * (1 / (rough1 * rough1)), w2 = 3 * (1 / (rough2 * rough2));
     REAL sum = w0 * (2 * a - 7 * b + 11 * c) + w1 * (5 * c - b + 2 * d) + w2 * (2 * c + 5 * d - e);
     return sum / (6 * (w0 + w1 + w2));
-}
-
-extern "C" __global__ void weno5_faces(REAL* __restrict__ left, REAL* __restrict__ right, const REAL* __restrict__ u,
-                                       int outer, long long faces, int inner)
-{
-    FOR_Y(o, outer) {
-        const REAL* __restrict__ from = u + o * (faces + 5ll * inner);
-        INDEPENDENT FOR_X(f, faces) {
-            const REAL* p = from + f;
-            left[o * faces + f] = weno5(p[0], p[inner], p[2ll * inner], p[3ll * inner], p[4ll * inner]);
-            right[o * faces + f] = weno5(p[5ll * inner], p[4ll * inner], p[3ll * inner], p[2ll * inner], p[inner]);
-        }
-    }
 }
 
 extern "C" __global__ void weno5_flux(REAL* __restrict__ flux, const REAL* __restrict__ u, const REAL* __restrict__ speed,

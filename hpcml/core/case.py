@@ -104,7 +104,7 @@ class Dataset(Section):
     stride: CountOrZero = 1
     """Times from input to target; 0 pairs fields of one time, as in steady problems."""
     layout: Annotated[Choice, Named("layout")] | None = None
-    """A layout of your own, ``module:name``; by default files say themselves which of the known ones they have."""
+    """The layout that files must have, or one of your own, ``module:name``; by default files say which of the known ones it is."""
     memory: CountOrZero = 1024
     """MiB of what a rank has read that it keeps, so as not to read it again."""
 

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 Key = tuple[Any, ...]
 
 _MOST_TOLD, _MOST_SHOWN = 20, 200  # mistakes, and characters of a value: beyond, nobody reads and the search for likely keys takes minutes
-_LIKE = 0.65  # above it, a misspelt key was meant in every case of the tests; below it, `modes` looks like `nodes` and like `padding_mode`
+LIKE = 0.65  # above it, a misspelt key was meant in every case of the tests; below it, `modes` looks like `nodes` and like `padding_mode`
 
 
 def describe(error: ValidationError, schema: type[BaseModel], tables: Mapping[str, Any], source: str, origins: Mapping[Key, str]) -> str:
@@ -140,4 +140,4 @@ def _suggestion(name: str, known: list[str]) -> str:
     elsewhere = [key for key in known if key not in siblings and not name.startswith(f"{key}.")]
     alike = {key: SequenceMatcher(None, last, key.rpartition(".")[2]).ratio() for key in siblings + elsewhere}
     key = max(alike, key=alike.__getitem__)
-    return f"did you mean {key}?" if alike[key] > _LIKE else f"known are {', '.join(siblings)}"
+    return f"did you mean {key}?" if alike[key] > LIKE else f"known are {', '.join(siblings)}"

@@ -28,7 +28,7 @@ from hpcml.core.registry import load, target_of
 GIVEN = {
     "model": {"domain", "graph", "space", "in_channels", "out_channels", "along"},  # the last are graphs, which no text can give
     "equation": set[str](),
-    "solver": {"equation", "domain", "graph", "dt"},
+    "solver": {"equation", "domain", "graph", "space", "dt"},
     "loss": set[str](),
     "optimiser": {"params", "lr"},
     "schedule": set[str](),

@@ -9,10 +9,13 @@ Looking a name up imports nothing; only `load` does, and only what was named.
 """
 
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
+from hpcml.core.config_error import LIKE
 from hpcml.core.errors import ConfigError
 
 BUILT_IN: dict[str, dict[str, str]] = {
@@ -34,13 +37,17 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "wave": "hpcml.equations.wave:Wave",
         "darcy": "hpcml.equations.darcy:Darcy",
         "cylinder_wake": "hpcml.equations.cylinder_wake:CylinderWake",
+        "charged_particles": "hpcml.equations.charged_particles:ChargedParticles",
+        "taylor_green": "hpcml.equations.taylor_green:TaylorGreen",
     },
     "solver": {
         "rk4": "hpcml.solvers.runge_kutta:rk4",
         "ssp_rk3": "hpcml.solvers.runge_kutta:ssp_rk3",
         "spectral_navier_stokes": "hpcml.solvers.spectral_navier_stokes:SpectralNavierStokes",
         "darcy": "hpcml.solvers.darcy:DarcySolver",
+        "closed_form": "hpcml.solvers.closed_form:ClosedForm",
         "projection": "hpcml.solvers.projection:Projection",
+        "verlet": "hpcml.solvers.verlet:Verlet",
     },
     "loss": {"mse": "hpcml.training.loss:mse", "relative_l2": "hpcml.training.loss:relative_l2", "h1": "hpcml.training.loss:h1"},
     "optimiser": {
@@ -48,7 +55,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "lbfgs": "torch.optim:LBFGS",
         "soap": "pytorch_optimizer:SOAP",
     },
-    "layout": {},
+    "layout": dict.fromkeys(
+        ("the-well", "pdebench", "pdebench-groups", "pdebench-incompressible", "mesh"), "hpcml.io.dataset.layouts:describe_path"
+    ),  # files say which of them they have
     "postprocess": {},
     "schedule": {
         "constant": "hpcml.training.schedules:constant",
@@ -92,7 +101,7 @@ def target_of(kind: str, name: str) -> str:
         return names[name]
     if not colon or not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
         expected = f"one of {', '.join(map(repr, names))}, or " if names else ""
-        raise ConfigError(f"expected {expected}'module:name' of {_article(kind)} of your own, got {name!r}")
+        raise ConfigError(f"expected {expected}'module:name' of {_article(kind)} of your own, got {name!r}{_meant(name, names)}")
     return name
 
 
@@ -120,11 +129,16 @@ def load(kind: str, name: str) -> Any:
         raise ConfigError(f"{name!r}: importing {module} failed: {error}") from error
     for part in attributes.split("."):
         if not hasattr(found, part):
-            raise ConfigError(f"{name!r}: {module} has no {attributes!r}")
+            raise ConfigError(f"{name!r}: {module} has no {attributes!r}{_meant(part, dir(found))}")
         found = getattr(found, part)
     if not callable(found):
         raise ConfigError(f"{name!r} is {type(found).__name__} {found!r}, not a class or a function")
     return found
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    alike = get_close_matches(name, list(known), 1, LIKE)
+    return f": did you mean {alike[0]!r}?" if alike else ""
 
 
 def _article(kind: str) -> str:

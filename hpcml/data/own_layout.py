@@ -1,4 +1,4 @@
-"""Datasets in a layout of one's own: a class that says what is there and reads a state."""
+"""Datasets in the layout that a case names: a known one, or a class of one's own that says what is there and reads a state."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -8,8 +8,8 @@ from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, ConfigError, HpcmlError, ShapeError
 from hpcml.core.options import Choice
-from hpcml.core.registry import load
-from hpcml.io.dataset import Dataset, Description
+from hpcml.core.registry import BUILT_IN, load
+from hpcml.io.dataset import Dataset, Description, open_dataset
 from hpcml.mpi.agreement import agree_on_error
 from hpcml.mpi.patient_comm import patient
 from hpcml.topology.block import BlockRange
@@ -83,13 +83,13 @@ class OwnDataset(Dataset):
         return state
 
 
-def open_own(choice: Choice, path: str, comm: MPI.Intracomm) -> Dataset:
-    """Open a dataset in the layout that a case names.
+def open_layout(choice: Choice | None, path: str, comm: MPI.Intracomm) -> Dataset:
+    """Open a dataset in the layout that a case names; without one files say themselves which of the known ones they have.
 
     Parameters
     ----------
-    choice : Choice
-        Name and options of a class or function, which is called with ``path`` and the options and gives a `Reader`.
+    choice : Choice, optional
+        A known layout, or name and options of a class or function, which is called with ``path`` and the options and gives a `Reader`.
     path : str
         As the case has it.
     comm : MPI.Intracomm
@@ -98,12 +98,18 @@ def open_own(choice: Choice, path: str, comm: MPI.Intracomm) -> Dataset:
     Raises
     ------
     ConfigError, CheckpointError
-        On every rank: there is no such layout, it cannot open the path, or says nothing of what is there, or not the same on all ranks.
+        On every rank: there is no such layout, the files have another, it cannot open the path, or says nothing of what is there, or not
+        the same on all ranks.
 
     Communication
     -------------
     Collective over comm: one broadcast; later reads are local.
     """
+    if choice is None or choice.name in BUILT_IN["layout"]:
+        dataset = open_dataset(path, comm)
+        if choice is not None and dataset.layout != choice.name:
+            raise ConfigError(f"{path} is of the layout {dataset.layout}, not data.layout = {choice.name!r}: leave data.layout out")
+        return dataset
     reader: Any = None
     error: Exception | None = None
     try:

@@ -15,12 +15,12 @@ from hpcml.core import case
 from hpcml.core.errors import ConfigError, TrainingError
 from hpcml.data.cells_read import CellsRead
 from hpcml.data.mesh_space import graph_of
-from hpcml.data.own_layout import open_own
+from hpcml.data.own_layout import open_layout
 from hpcml.data.samples import Samples
 from hpcml.data.schedule import Batch
 from hpcml.data.stated_grid import with_grid
 from hpcml.data.tensor_files import domain_of
-from hpcml.io.dataset import Dataset, Description, Meaning, open_dataset
+from hpcml.io.dataset import Dataset, Description, Meaning
 from hpcml.io.dataset.on_mesh import OnMesh
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.host_copy import to_device
@@ -227,7 +227,7 @@ def open_pairs(
     -------------
     Collective over comm.
     """
-    dataset = open_dataset(path, comm) if spec.layout is None else open_own(spec.layout, path, comm)
+    dataset = open_layout(spec.layout, path, comm)
     space = dataset.description  # the same on every rank, and so is what is wrong with it
     try:
         space.check_filled()

@@ -3,6 +3,7 @@
 from hpcml.equations.advection_diffusion import AdvectionDiffusion
 from hpcml.equations.build import build_equation
 from hpcml.equations.burgers import Burgers
+from hpcml.equations.charged_particles import ChargedParticles
 from hpcml.equations.cylinder_wake import CylinderWake
 from hpcml.equations.darcy import Darcy
 from hpcml.equations.equation import Equation
@@ -10,12 +11,15 @@ from hpcml.equations.gray_scott import GrayScott
 from hpcml.equations.heat import Heat
 from hpcml.equations.incompressible_flow import IncompressibleFlow
 from hpcml.equations.navier_stokes import NavierStokes
+from hpcml.equations.particles import Particles
 from hpcml.equations.shallow_water import ShallowWater
+from hpcml.equations.taylor_green import TaylorGreen
 from hpcml.equations.wave import Wave
 
 __all__ = [
     "AdvectionDiffusion",
     "Burgers",
+    "ChargedParticles",
     "CylinderWake",
     "Darcy",
     "Equation",
@@ -23,7 +27,9 @@ __all__ = [
     "Heat",
     "IncompressibleFlow",
     "NavierStokes",
+    "Particles",
     "ShallowWater",
+    "TaylorGreen",
     "Wave",
     "build_equation",
 ]

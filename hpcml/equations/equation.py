@@ -15,7 +15,8 @@ class Equation(ABC):
         du/dt = tendency(u)
 
     States are tensors (batch, channel, *local_shape) on a `hpcml.fields.Domain`, values at cell centres; those of an equation ``on_mesh``
-    are (batch, node, channel) on the `hpcml.graphs.Triangles` of its mesh. Subclasses are frozen dataclasses of the
+    are (batch, node, channel) on the `hpcml.graphs.Triangles` of its mesh, of one that ``moves`` on a `hpcml.graphs.Graph` of its
+    particles. Subclasses are frozen dataclasses of the
     equation's coefficients, so two equal ones are the same equation.
 
     Attributes
@@ -24,10 +25,14 @@ class Equation(ABC):
         Numbers of dims in which the equation is written here; of an equation on a mesh, the one number of its nodes' coordinates.
     on_mesh : bool
         Whether it lives on a mesh of its own, see `mesh`, in place of the grid of a case.
+    moves : bool
+        Whether the points of that mesh are particles, whose positions are channels of the state.
     needs_periodic : bool
         Whether every dim must be periodic.
     steady : bool
         Whether there is no time: one step of its solver then goes from what is given to the solution.
+    constrained : bool
+        Whether more than its tendency holds, such as that a flow does not diverge, so that steps along the tendency alone leave it.
     given : tuple of str
         Channels that do not change and come with the problem: those that a steady equation has its solution for, or the last of a state.
     solver : str
@@ -41,8 +46,10 @@ class Equation(ABC):
 
     num_dims: ClassVar[tuple[int, ...]] = (1, 2, 3)
     on_mesh: ClassVar[bool] = False
+    moves: ClassVar[bool] = False
     needs_periodic: ClassVar[bool] = True
     steady: ClassVar[bool] = False
+    constrained: ClassVar[bool] = False
     given: ClassVar[tuple[str, ...]] = ()
     solver: ClassVar[str] = "rk4"
 
@@ -117,6 +124,20 @@ class Equation(ABC):
         Local.
         """
         raise ConfigError(f"no solution of {self} is known in closed form: compare with a finer grid instead")
+
+    def later(self, state: Tensor, domain: Any, time: float) -> Tensor:
+        """What a state of `initial_state`, or one that has come of it, is a ``time`` later, where that is known in closed form.
+
+        Raises
+        ------
+        ConfigError
+            Where it is not.
+
+        Communication
+        -------------
+        Local.
+        """
+        raise ConfigError(f"what becomes of a state of {type(self).__name__} is not known in closed form: choose another solver")
 
     @abstractmethod
     def initial_state(self, domain: Any, samples: range, seed: int = 0) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 
 from hpcml.core.errors import ConfigError
 from hpcml.graphs.mesh import Mesh
+from hpcml.graphs.mesh_shapes import halved
 
 CHANNEL = ("interior", "inflow", "outflow", "wall")
 """Types of the nodes of a channel."""
@@ -70,7 +71,7 @@ def channel_with_cylinder(length: float, height: float, center: tuple[float, flo
     column = np.concatenate([side[None], ring.size + np.arange(len(rest)).reshape(-1, cells + 1)])
     points = np.concatenate([rings.reshape(-1, 2), rest])
     squares = [_squares(np.concatenate([ring, ring[:, :1]], 1)), _squares(column.T)]
-    triangles = _halved(points, np.concatenate(squares))
+    triangles = halved(points, np.concatenate(squares))
     return Mesh(points, {"triangle": triangles}, _types(points, length, height, ring[0]), CHANNEL)
 
 
@@ -91,19 +92,6 @@ def _graded(length: float, first: float, last: float) -> np.ndarray:
 
 def _squares(numbers: np.ndarray) -> np.ndarray:
     return np.stack([numbers[:-1, :-1], numbers[1:, :-1], numbers[1:, 1:], numbers[:-1, 1:]], -1).reshape(-1, 4)
-
-
-def _halved(points: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """Two triangles of each square, counter-clockwise, cut along the shorter diagonal."""
-    a, b, c, d = squares.T
-    across = np.linalg.norm(points[a] - points[c], axis=1) <= np.linalg.norm(points[b] - points[d], axis=1) * (1 + 1e-9)
-    halves = np.where(
-        across[:, None, None], np.stack([a, b, c, a, c, d], 1).reshape(-1, 2, 3), np.stack([a, b, d, b, c, d], 1).reshape(-1, 2, 3)
-    )
-    triangles = halves.reshape(-1, 3)
-    p, q, r = (points[triangles[:, corner]] for corner in range(3))
-    area = (q - p)[:, 0] * (r - p)[:, 1] - (q - p)[:, 1] * (r - p)[:, 0]
-    return np.where(area[:, None] > 0, triangles, triangles[:, ::-1])
 
 
 def _types(points: np.ndarray, length: float, height: float, circle: np.ndarray) -> np.ndarray:

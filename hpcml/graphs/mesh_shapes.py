@@ -85,6 +85,24 @@ def structured(shape: Sequence[int], extent: Sequence[float]) -> Mesh:
     return Mesh(points, {kind: np.stack([numbers[of].ravel() for of in corners], 1)})
 
 
+def halved(points: np.ndarray, quadrilaterals: np.ndarray) -> np.ndarray:
+    """Two triangles of each quadrilateral in the plane, counter-clockwise, cut along the shorter diagonal: int64, (triangle, 3).
+
+    Communication
+    -------------
+    Local.
+    """
+    a, b, c, d = quadrilaterals.T
+    across = np.linalg.norm(points[a] - points[c], axis=1) <= np.linalg.norm(points[b] - points[d], axis=1) * (1 + 1e-9)
+    halves = np.where(
+        across[:, None, None], np.stack([a, b, c, a, c, d], 1).reshape(-1, 2, 3), np.stack([a, b, d, b, c, d], 1).reshape(-1, 2, 3)
+    )
+    triangles = halves.reshape(-1, 3)
+    p, q, r = (points[triangles[:, corner]] for corner in range(3))
+    area = (q - p)[:, 0] * (r - p)[:, 1] - (q - p)[:, 1] * (r - p)[:, 0]
+    return np.where(area[:, None] > 0, triangles, triangles[:, ::-1])
+
+
 def icosphere(levels: int, multi_mesh: bool = False) -> Mesh:
     """Triangles on the unit sphere: an icosahedron whose triangles are cut into four as often as there are levels.
 

@@ -11,9 +11,7 @@ from torch.nn import functional
 from hpcml.core.malloc import keep_results_below
 from hpcml.kernels.box import BoxPlan
 from hpcml.kernels.conv import convolve, weight_gradient
-from hpcml.kernels.krylov import cg_update
 from hpcml.kernels.segment import Edges, gather_sum
-from hpcml.kernels.sor import bind_sor_half_sweep
 from hpcml.kernels.stencil import bind_star_stencil
 from hpcml.mpi.threads import one_torch_thread
 
@@ -44,7 +42,7 @@ def compare_kernels(rounds: int = 15) -> list[Comparison]:
     Returns
     -------
     list of Comparison
-        ``stencil7_vs_numpy``, ``stencil7_vs_torch``, ``sor_vs_numpy``, ``segment_vs_torch`` and more.
+        ``stencil7_vs_numpy``, ``stencil7_vs_torch``, ``segment_vs_torch`` and more.
 
     Communication
     -------------
@@ -113,30 +111,6 @@ def _shifted(u: np.ndarray, dim: int, step: int) -> np.ndarray:
     return u[tuple(slice(1 + step, n - 1 + step) if d == dim else slice(1, n - 1) for d, n in enumerate(u.shape))]
 
 
-def _sor() -> Case:
-    n, omega = 128, 1.5
-    rng = np.random.default_rng(0)
-    u, f = rng.standard_normal((n + 2, n + 2, n + 2)), rng.standard_normal((n, n, n))
-    v = u.copy()
-    halves = [bind_sor_half_sweep(u, f, -6.0, (1.0, 1.0, 1.0), omega, colour) for colour in (0, 1)]
-
-    def sweep() -> None:
-        for half in halves:
-            half()
-
-    return f"red-black SOR sweep, {n}^3 float64", sweep, {"sor_vs_numpy": lambda: _sor_slices(v, f, omega)}
-
-
-def _sor_slices(u: np.ndarray, f: np.ndarray, omega: float) -> None:
-    """A sweep by strided slices, twice as fast as a mask: each colour is four interleaved grids."""
-    for colour in (0, 1):
-        for a, b in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            c = (a + b + colour) % 2
-            z, y, x = slice(a + 1, -1, 2), slice(b + 1, -1, 2), slice(c + 1, -1, 2)
-            around = u[a:-2:2, y, x] + u[a + 2 :: 2, y, x] + u[z, b:-2:2, x] + u[z, b + 2 :: 2, x] + u[z, y, c:-2:2] + u[z, y, c + 2 :: 2]
-            u[z, y, x] += omega * ((f[a::2, b::2, c::2] - around) / -6.0 - u[z, y, x])
-
-
 def _segment() -> Case:
     nodes, edges, width = 10_000, 60_000, 32
     rng = np.random.default_rng(0)
@@ -179,16 +153,4 @@ def _face() -> Case:
     return f"pack a face of the unit-stride dim, {n}^3 float64", plan.bind("pack", buffer, field), rivals
 
 
-def _cg() -> Case:
-    n = 1 << 20
-    x, r, p, q = np.random.default_rng(0).standard_normal((4, n))
-    y, s = x.copy(), r.copy()
-
-    def by_numpy() -> None:
-        np.add(y, 0.1 * p, out=y)
-        np.subtract(s, 0.1 * q, out=s)
-
-    return f"update of solution and residual, {n} float64", lambda: cg_update(x, r, p, q, 0.1), {"cg_vs_numpy": by_numpy}
-
-
-_CASES: tuple[Callable[[], Case], ...] = (_stencil, _sor, _segment, _conv, _face, _cg)
+_CASES: tuple[Callable[[], Case], ...] = (_stencil, _segment, _conv, _face)

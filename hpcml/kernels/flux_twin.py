@@ -1,4 +1,4 @@
-"""What the flux kernels mean: formulas over shifted slices."""
+"""What the flux kernel means: formulas over shifted slices."""
 
 from typing import Any
 
@@ -6,20 +6,6 @@ import torch
 from torch import Tensor
 
 from hpcml.kernels.arguments import Array, as_tensor
-
-
-def upwind_flux_twin(flux: Array, u: Array, speed: Array, outer: int, faces: int, inner: int) -> None:
-    """Value of the cell on the upwind side, times the speed."""
-    left, right = _cells(u, outer, faces, inner, 2)
-    s = as_tensor(speed).reshape(outer, faces)
-    as_tensor(flux).view(outer, faces).copy_(s * torch.where(s > 0, left, right))
-
-
-def weno5_faces_twin(left: Array, right: Array, u: Array, outer: int, faces: int, inner: int) -> None:
-    """States on both sides of every face."""
-    cells = _cells(u, outer, faces, inner, 6)
-    as_tensor(left).view(outer, faces).copy_(weno5(*cells[:5]))
-    as_tensor(right).view(outer, faces).copy_(weno5(*cells[:0:-1]))
 
 
 def weno5_flux_twin(flux: Array, u: Array, speed: Array, outer: int, faces: int, inner: int) -> None:

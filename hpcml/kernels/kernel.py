@@ -33,11 +33,11 @@ class Kernel:
     Examples
     --------
     >>> import numpy as np
-    >>> x, y = np.arange(3.0), np.ones(3)
-    >>> axpy = Kernel("krylov", "axpy", twin=lambda y, x, a, n: np.add(y, a * x, out=y))
-    >>> axpy(y, x, 2.0, 3, extent=(3,))
-    >>> y
-    array([1., 3., 5.])
+    >>> x, out = np.arange(3.0)[:, None], np.empty((2, 1))
+    >>> gather = Kernel("segment", "gather", twin=lambda out, x, source, rows, width: np.take(x, source, axis=0, out=out))
+    >>> gather(out, x, np.array([2, 0]), 2, 1, extent=(1, 2))
+    >>> out[:, 0]
+    array([2., 0.])
     """
 
     def __init__(self, file: str | Path, name: str, twin: Callable[..., object], strided: Sequence[str] = ()) -> None:

@@ -1,7 +1,6 @@
-"""Nearest-neighbor stencils in two and three dims, with constant and with variable coefficients."""
+"""Nearest-neighbor stencils in two and three dims."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -12,15 +11,11 @@ from hpcml.kernels.device import column_shape
 from hpcml.kernels.kept_launch import run_kept
 from hpcml.kernels.kernel import Kernel
 from hpcml.kernels.launch import Launch
-from hpcml.kernels.stencil_twin import diffusion_2d_twin, diffusion_3d_twin, five_point_twin, seven_point_twin
+from hpcml.kernels.stencil_twin import five_point_twin, seven_point_twin
 
 STAR = {
     2: Kernel("stencil", "five_point", five_point_twin, strided=("out", "u")),
     3: Kernel("stencil", "seven_point", seven_point_twin, strided=("out", "u")),
-}
-DIFFUSION = {
-    2: Kernel("stencil", "diffusion_2d", diffusion_2d_twin, strided=("out", "u", "a")),
-    3: Kernel("stencil", "diffusion_3d", diffusion_3d_twin, strided=("out", "u", "a")),
 }
 
 
@@ -70,53 +65,8 @@ def star_stencil(out: Array, u: Array, centre: float, near: Sequence[float]) -> 
 def bind_star_stencil(out: Array, u: Array, centre: float, near: Sequence[float]) -> Launch:
     """Launch of `star_stencil` on arrays that stay."""
     to, around = _grids(out, u, len(near))
-    return STAR[len(near)].bind(out, u, to.batch, *to.shape, *to.steps, *around.steps, centre, *near, **_launched(to, len(near)))
-
-
-def diffusion(out: Array, u: Array, a: Array, scale: Sequence[float]) -> None:
-    """Divergence of a flux with a coefficient that varies from cell to cell, averaged on the faces.
-
-        out_i = sum_d scale_d [a_(i + e_d / 2) (u_(i + e_d) - u_i) - a_(i - e_d / 2) (u_i - u_(i - e_d))]
-
-    Parameters
-    ----------
-    out : array of float32 or float64, (..., *cells)
-        Written.
-    u : array of the same dtype, (..., *cells + 2)
-        With one ghost cell on every side.
-    a : array of the same dtype, (*cells + 2) or of the shape of ``u``
-        Coefficient of every cell, ghost cells included; laid out as ``u``. Without leading dims it serves all entries of the batch.
-    scale : sequence of float
-        1 / dx^2 for each spatial dim.
-
-    Raises
-    ------
-    ShapeError
-        For shapes or strides that do not fit.
-
-    Communication
-    -------------
-    Local. Deterministic; the same bits on the CPU, on a GPU and by the twin.
-    """
-    bind_diffusion(out, u, a, scale)()
-
-
-def bind_diffusion(out: Array, u: Array, a: Array, scale: Sequence[float]) -> Launch:
-    """Launch of `diffusion` on arrays that stay."""
-    dims = len(scale)
-    to, around = _grids(out, u, dims)
-    coefficient = BatchedGrid.of(a, dims, "a")
-    shared = coefficient.batch == 1
-    if coefficient.shape != around.shape or coefficient.strides != around.strides or not (shared or coefficient.batch == to.batch):
-        raise ShapeError(
-            f"a must lie as u does, shape {around.shape}, strides {around.strides}: got {coefficient.shape}, {coefficient.strides}"
-        )
-    a_batch = 0 if shared else coefficient.batch_stride
-    return DIFFUSION[dims].bind(out, u, a, to.batch, *to.shape, *to.steps, *around.steps, a_batch, *scale, **_launched(to, dims))
-
-
-def _launched(to: BatchedGrid, dims: int) -> dict[str, Any]:
-    return {"extent": to.extent, "shape": column_shape(to.extent) if dims == 3 else None}
+    shape = column_shape(to.extent) if len(near) == 3 else None
+    return STAR[len(near)].bind(out, u, to.batch, *to.shape, *to.steps, *around.steps, centre, *near, extent=to.extent, shape=shape)
 
 
 def _grids(out: Array, u: Array, dims: int) -> tuple[BatchedGrid, BatchedGrid]:

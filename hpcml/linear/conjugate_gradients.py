@@ -86,7 +86,7 @@ def conjugate_gradients(
         torch.div(r, diagonal, out=z)
         rz_before = rz
         rz, rr = _dots(comm, (r, z), (r, r))
-        p.mul_(torch.where(rr <= goal, 0.0, rz / rz_before)).add_(z)
+        torch.addcmul(z, torch.where(rr <= goal, 0.0, rz / rz_before), p, out=p)
     worst = float((rr / bb).max().sqrt())
     raise SolverError(
         f"conjugate gradients: relative residual {worst:.1e} of the worst of {b.shape[0]} samples after {most_iterations} iterations, "

@@ -32,7 +32,7 @@ from hpcml.topology.block import BlockRange
 
 def equation_space(
     equation: Equation, grid: case.Grid | None, ranks: case.Ranks, comm: MPI.Intracomm | World, device: torch.device | str | None = None
-) -> Domain | Triangles:
+) -> Domain | Graph:
     """Deal the space of an equation to ranks.
 
     Parameters
@@ -50,8 +50,8 @@ def equation_space(
 
     Returns
     -------
-    Domain or Triangles
-        Closed by whoever asks for it.
+    Domain or Graph
+        `Triangles`, but for particles. Closed by whoever asks for it.
 
     Raises
     ------
@@ -69,7 +69,12 @@ def equation_space(
     shared = Decomposition.of(comm, ranks.data, device or case_device(ranks, intracomm), ranks.same_bits)
     with raise_together(shared.comm):
         mesh = equation.mesh() if shared.comm.rank == 0 else None
-    space = Triangles.of(mesh, shared, ranks.partition)
+    space: Graph
+    if equation.moves:
+        share = MeshShare.of(mesh, shared.comm)
+        space = Graph.deal_within(shared, share.points, share.edges(shared.comm), ranks.partition)
+    else:
+        space = Triangles.of(mesh, shared, ranks.partition)
     space.schedule = schedule_of(ranks)
     return space
 
@@ -113,8 +118,8 @@ def geometry_of(space: Space) -> Geometry:
     """The same for files that show it; collective on a mesh."""
     if isinstance(space, Domain):
         return grid_geometry(space)
-    assert isinstance(space, Triangles)
-    return shown_mesh(space, space.cells)
+    assert isinstance(space, Graph)
+    return shown_mesh(space, space.cells if isinstance(space, Triangles) else {})
 
 
 def blocks_of(space: Space) -> Sequence[tuple[slice | np.ndarray, Sequence[BlockRange]]]:

@@ -15,7 +15,7 @@ from hpcml.core.progress import progress
 from hpcml.data.samples import Pairs
 from hpcml.equations import Equation, build_equation
 from hpcml.fields.domain import Domain
-from hpcml.graphs.triangles import Triangles
+from hpcml.graphs.graph import Graph
 from hpcml.parallel.space import Space
 from hpcml.runs.equation_space import coordinates_of, equation_space
 from hpcml.solvers import build_solver
@@ -81,7 +81,7 @@ def trajectories(
         What to solve.
     data : hpcml.core.case.Simulation
         Seed, spin-up and the time between snapshots.
-    domain : Domain or Triangles
+    domain : Domain or Graph
         Where, on all of its ranks.
     samples : range
         Numbers of the trajectories, which start from states that depend on number and seed only, and share their steps.
@@ -158,7 +158,7 @@ def _cut(equation: Equation, states: Tensor, space: Space, num_dims: int) -> tup
     return states[:, :-1].flatten(0, 1), chosen(states[:, 1:].flatten(0, 1), solved)
 
 
-def _moved(field: Tensor, source: Domain | Triangles, target: Domain | Triangles, dtype: torch.dtype) -> Tensor:
+def _moved(field: Tensor, source: Domain | Graph, target: Domain | Graph, dtype: torch.dtype) -> Tensor:
     """Blocks of one domain as those of another, one sample at a time, so that no rank holds many whole fields."""
     field = field.to(dtype)
     if source is target:

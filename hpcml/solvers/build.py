@@ -15,8 +15,8 @@ def build_solver(equation: Equation, domain: Space, dt: float, choice: Choice | 
     ----------
     equation : Equation
         What to solve.
-    domain : Domain or Triangles
-        Where; a solver calls it ``domain`` or ``graph``.
+    domain : Domain or Graph
+        Where; a solver calls it ``domain`` or ``graph``, or ``space`` if it may be either.
     dt : float
         Step in time, see ``equation.stable_step``; not looked at where the equation is steady.
     choice : Choice, optional
@@ -43,7 +43,7 @@ def build_solver(equation: Equation, domain: Space, dt: float, choice: Choice | 
     choice = choice or Choice(name=equation.solver)
     kind = load("solver", choice.name)
     word, other = ("graph", "domain") if equation.on_mesh else ("domain", "graph")
-    given, accepted = {"equation": equation, word: domain, "dt": dt}, accepts(kind)
+    given, accepted = {"equation": equation, word: domain, "space": domain, "dt": dt}, accepts(kind)
     equation.check(domain)
     if accepted is not None and other in accepted and word not in accepted:
         where = "meshes" if equation.on_mesh else "grids"

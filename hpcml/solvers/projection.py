@@ -30,7 +30,7 @@ class Projection(Solver):
     Raises
     ------
     ConfigError
-        For a space that the equation refuses, or a step that is not positive.
+        For an equation of something else, a space that the equation refuses, or a step that is not positive.
 
     Communication
     -------------
@@ -49,6 +49,9 @@ class Projection(Solver):
     """
 
     def __init__(self, equation: IncompressibleFlow, graph: Triangles, dt: float, tolerance: float = 1e-3) -> None:
+        if not isinstance(equation, IncompressibleFlow):
+            name = type(equation).__name__
+            raise ConfigError(f"the solver 'projection' takes flows that do not diverge, and {name} is none: choose another, or none")
         equation.check(graph)
         if not dt > 0:
             raise ConfigError(f"a step in time must be positive, got dt = {dt}")
@@ -72,7 +75,7 @@ class Projection(Solver):
     def advance(self, inner: Tensor) -> Tensor:
         graph, state, (before, last) = self.graph, inner[..., :-2], inner[..., -2:].split(1, -1)
         velocity, moving = state[..., :2], self.equation.moving(state)
-        ahead = velocity + self.dt * moving * self.equation.accelerated(velocity, graph, self.dt)
+        ahead = velocity + self.dt * moving * self.equation.accelerated(state, graph, self.dt)
         pressure = self._pressure(ahead, state, 2 * last - before)
         third = (graph.sizes.to(ahead.dtype) / 3)[:, None, None]
         slope = graph.gradient(graph.at_corners(pressure)).mT.expand(*ahead.shape[:-2], len(third), 3, 2)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from hpcml.core.errors import ConfigError
 from hpcml.equations.equation import Equation
-from hpcml.fields.domain import Domain
+from hpcml.parallel.space import Space
 from hpcml.solvers.solver import Solver
 
 
@@ -45,10 +45,10 @@ class RungeKutta(Solver):
     ----------
     equation : Equation
         What to solve.
-    domain : Domain
+    space : Domain or Triangles
         Where.
     dt : float
-        Step, in the equation's unit of time; at most ``equation.stable_step(domain, state)``; one that is longer by a quarter or more is
+        Step, in the equation's unit of time; at most ``equation.stable_step(space, state)``; one that is longer by a quarter or more is
         refused when it is taken.
     tableau : Tableau
         The method: `RK4` for smooth fields, `SSP_RK3` where fronts form.
@@ -56,7 +56,7 @@ class RungeKutta(Solver):
     Raises
     ------
     ConfigError
-        For a domain that the equation refuses, or a step that is not positive.
+        For a space that the equation refuses, a step that is not positive, or an equation that its tendency alone does not say.
 
     Communication
     -------------
@@ -73,22 +73,27 @@ class RungeKutta(Solver):
     torch.Size([1, 3, 1, 32])
     """
 
-    def __init__(self, equation: Equation, domain: Domain, dt: float, tableau: Tableau = RK4) -> None:
-        equation.check(domain)
+    def __init__(self, equation: Equation, space: Space, dt: float, tableau: Tableau = RK4) -> None:
+        equation.check(space)
+        if equation.constrained:
+            name = type(equation).__name__
+            raise ConfigError(
+                f"steps along its tendency leave what {name} is held to: choose no Runge-Kutta method but {equation.solver!r}"
+            )
         if not dt > 0:
             raise ConfigError(f"a step in time must be positive, got dt = {dt}")
         self.equation = equation
-        self.space = self.domain = domain
+        self.space = space
         self.dt = dt
         self.tableau = tableau
 
     def stable_step(self, state: Tensor) -> float:
-        return self.equation.stable_step(self.domain, state)
+        return self.equation.stable_step(self.space, state)
 
     def advance(self, inner: Tensor) -> Tensor:
-        rates = [self.equation.tendency(inner, self.domain)]
+        rates = [self.equation.tendency(inner, self.space)]
         for row in self.tableau.stages:
-            rates.append(self.equation.tendency(self._ahead(inner, rates, row), self.domain))
+            rates.append(self.equation.tendency(self._ahead(inner, rates, row), self.space))
         return self._ahead(inner, rates, self.tableau.weights)
 
     def _ahead(self, state: Tensor, rates: list[Tensor], weights: tuple[float, ...]) -> Tensor:
@@ -98,21 +103,21 @@ class RungeKutta(Solver):
         return state
 
 
-def rk4(equation: Equation, domain: Domain, dt: float) -> RungeKutta:
+def rk4(equation: Equation, space: Space, dt: float) -> RungeKutta:
     """`RungeKutta` with the classical method of fourth order, for smooth fields.
 
     Communication
     -------------
     Local.
     """
-    return RungeKutta(equation, domain, dt, RK4)
+    return RungeKutta(equation, space, dt, RK4)
 
 
-def ssp_rk3(equation: Equation, domain: Domain, dt: float) -> RungeKutta:
+def ssp_rk3(equation: Equation, space: Space, dt: float) -> RungeKutta:
     """`RungeKutta` with the method of third order that makes no new extrema, where fronts form.
 
     Communication
     -------------
     Local.
     """
-    return RungeKutta(equation, domain, dt, SSP_RK3)
+    return RungeKutta(equation, space, dt, SSP_RK3)

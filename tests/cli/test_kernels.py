@@ -37,10 +37,10 @@ def test_compile_writes_every_variant_where_a_job_will_look(tmp_path, capsys):
 
 @pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler on this machine")
 def test_libraries_for_another_processor_go_into_a_folder_of_its_name(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(prebuilt, "source_names", lambda: ["sor"])
+    monkeypatch.setattr(prebuilt, "source_names", lambda: ["segment"])
     monkeypatch.setattr(prebuilt, "_LIBRARIES", ())
     cpu = "x86-64-v3" if platform.machine() == "x86_64" else "cortex-a72"
     assert main(["kernels", "compile", "--cpu", cpu, "--output", str(tmp_path)]) == 0
-    assert len(list((tmp_path / cpu).glob("sor-*.so"))) == 2
+    assert len(list((tmp_path / cpu).glob("segment-*.so"))) == 2
     assert capsys.readouterr().out.startswith(f"2 libraries for {cpu} in {tmp_path / cpu} by ")
     assert main(["kernels", "compile", "--cpu", "of-next-year", "--output", str(tmp_path)]) != 0

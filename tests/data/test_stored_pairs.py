@@ -39,7 +39,7 @@ def opened(path, comm, grid=None, **options):
 @pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_they_are_the_pairs_of_the_same_fields_in_memory(stride, comm, shared_path, values):
-    pairs = opened(shared_path / "a.hdf5", comm, stride=stride)
+    pairs = opened(shared_path / "a.hdf5", comm, stride=stride, layout="the-well")
     assert pairs.domain.grid.extent == (2.0, 1.5) and pairs.domain.grid.periodic == (True, False)
     local = torch.from_numpy(values)[pairs.domain.index][:, :, :2]
     memory = Pairs(pairs.domain, local[:, :-stride].flatten(0, 1), local[:, stride:].flatten(0, 1))
@@ -148,6 +148,7 @@ def test_mistakes_are_told_on_every_rank(comm, shared_path, values):
         ("steady.hdf5", {}, ConfigError, "has 1 times, too few for pairs with data.stride = 1, which need 2; a steady problem has"),
         ("a.hdf5", {"inputs": ("w",)}, ConfigError, "has no field 'w': it has u, v, bed"),
         ("none.hdf5", {}, CheckpointError, "there is no dataset"),
+        ("a.hdf5", {"layout": "pdebench"}, ConfigError, "is of the layout the-well, not data.layout = 'pdebench': leave"),
         ("a.hdf5", {"grid": case.Grid(shape=(8,))}, ConfigError, r"is on a grid of \(8, 6\) cells"),
     ]:
         with pytest.raises(kind, match=message):

@@ -40,12 +40,12 @@ def test_errors_name_file_and_line(tmp_path):
     with pytest.raises(DeviceError, match=r'broken.cu\(3\): error: identifier "y" is undefined'):
         compile_nvrtc(read_source(file), {}, "sm_90")
     with pytest.raises(DeviceError, match="for sm_1"):
-        compile_nvrtc(read_source("krylov"), {"REAL": "float"}, "sm_1")
+        compile_nvrtc(read_source("faces"), {"REAL": "float"}, "sm_1")
 
 
 @needs_nvrtc
 def test_a_cubin_made_elsewhere_is_found_and_the_cache_is_left_alone(tmp_path, monkeypatch):
-    source, types = read_source("krylov"), {"REAL": "double"}
+    source, types = read_source("faces"), {"REAL": "double"}
     monkeypatch.setenv("HPCML_CACHE", str(tmp_path / "cache"))
     made = write_cubin(source, types, "sm_80", tmp_path / "cubins")
     monkeypatch.setenv("HPCML_CUBINS", str(tmp_path / "cubins"))
@@ -65,4 +65,4 @@ def where(descriptor):
 def test_without_nvcc_the_remedy_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DeviceError, match="load the CUDA toolkit's module"):
-        compile_nvcc(read_source("krylov"), {"REAL": "float"}, "sm_90")
+        compile_nvcc(read_source("faces"), {"REAL": "float"}, "sm_90")

@@ -31,10 +31,12 @@ def test_threads_per_rank_follow_the_environment(monkeypatch, value, threads):
     assert host.host_threads() == threads
 
 
-def test_the_team_shares_the_outermost_grid_dim():
+def test_the_team_shares_the_outermost_grid_dim(tmp_path):
     assert team_dim(read_source("stencil"), "seven_point") == "z"
     assert team_dim(read_source("segment"), "gather_sum") == "y"
-    assert team_dim(read_source("krylov"), "axpy") is None
+    line = 'extern "C" __global__ void line(REAL* x, int n)\n{\n    for (int i = threadIdx.x; i < n; i += blockDim.x) x[i] = i;\n}\n'
+    (tmp_path / "line.cu").write_text(f"// Number a line.\n// Types    REAL: float, double\n{line}")
+    assert team_dim(read_source(tmp_path / "line.cu"), "line") is None
 
 
 def test_blocks_that_wait_are_not_imitated(tmp_path):

@@ -22,7 +22,7 @@ needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C++ comp
 @pytest.fixture
 def few(monkeypatch):
     """Only one kernel file is made."""
-    monkeypatch.setattr(module, "source_names", lambda: ["krylov"])
+    monkeypatch.setattr(module, "source_names", lambda: ["segment"])
     monkeypatch.setattr(module, "_LIBRARIES", ())
     module._fitting.cache_clear()
     yield
@@ -67,12 +67,14 @@ def test_a_node_without_a_compiler_runs_what_was_made_elsewhere(tmp_path, few):
     made = build_for(CPU, find_compiler(), tmp_path)
     assert {path.name for path in (tmp_path / CPU).iterdir()} == {path.name for path in made} | {"processor.json"}
     code = (
-        "import numpy as np; from hpcml.kernels.krylov import AXPY\n"
-        "x, y = np.arange(40.0), np.ones(40); launch = AXPY.bind(y, x, 2.0, 40, extent=(40,)); launch(); print(y.sum(), launch.native)"
+        "import numpy as np; from hpcml.kernels.kernel import Kernel\n"
+        "x, out, source = np.arange(40.0), np.empty(40), np.arange(40)[::-1].copy()\n"
+        "launch = Kernel('segment', 'gather', twin=print).bind(out, x, source, 40, 1, extent=(1, 40))\n"
+        "launch(); print(out[0], launch.native)"
     )
     environment = {"PATH": str(tmp_path), "HPCML_LIBRARIES": str(tmp_path), "HPCML_CACHE": str(tmp_path / "empty"), "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("1600.0 (") and not list((tmp_path / "empty").rglob("*.so")), done.stderr
+    assert done.stdout.startswith("39.0 (") and not list((tmp_path / "empty").rglob("*.so")), done.stderr
 
 
 @needs_compiler
@@ -82,8 +84,8 @@ def test_names_that_mean_nothing_are_refused(tmp_path):
 
 
 def test_the_name_of_a_library_hangs_on_the_text_and_the_flags(monkeypatch):
-    name = library_name("krylov", read_source("krylov").text)
+    name = library_name("segment", read_source("segment").text)
     monkeypatch.setenv("HPCML_CXXFLAGS", "-march=x86-64-v3")
-    assert library_name("krylov", read_source("krylov").text) == name
+    assert library_name("segment", read_source("segment").text) == name
     monkeypatch.setenv("HPCML_CXXFLAGS", "-ffp-contract=fast")
-    assert library_name("krylov", read_source("krylov").text) != name != library_name("krylov", "another text")
+    assert library_name("segment", read_source("segment").text) != name != library_name("segment", "another text")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hpcml.core.errors import ShapeError
-from hpcml.kernels.stencil import bind_star_stencil, diffusion, star_stencil
+from hpcml.kernels.stencil import bind_star_stencil, star_stencil
 
 SHAPES = [(5, 7), (1, 1), (33, 20), (3, 4, 5), (9, 17, 34)]
 WEIGHTS = {2: (-4.2, (1.1, 0.9)), 3: (-6.3, (1.1, 1.0, 0.9))}
@@ -29,33 +29,6 @@ def test_star_is_bit_equal_to_shifted_slices(backend, device, cells, dtype, lead
         low, high = ((..., *inner[:d], part, *inner[d + 1 :]) for part in (slice(0, -2), slice(2, None)))
         expected = expected + weight * (u[low] + u[high])
     assert torch.equal(out, expected)
-
-
-@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("cells", SHAPES, ids=str)
-def test_diffusion_is_the_difference_of_face_fluxes(backend, device, cells, dtype, shared):
-    dims = len(cells)
-    u, a = padded((2,), cells, dtype, device, 0), padded(() if shared else (2,), cells, dtype, device, 1).exp()
-    out = torch.empty((2, *cells), dtype=dtype, device=device)
-    scale = (1.5, 2.0, 0.5)[:dims]
-    diffusion(out, u, a, scale)
-    expected = torch.zeros_like(out)
-    for d in range(dims):
-        flux = 0.5 * (a.roll(-1, d - dims) + a) * (u.roll(-1, d - dims) - u)
-        inner = (..., *(slice(1, -1),) * dims)
-        expected += scale[d] * (flux - flux.roll(1, d - dims))[inner]
-    # The same face fluxes in the same order, so that no rounding differs.
-    assert torch.equal(out, expected)
-
-
-def test_constant_coefficient_diffusion_is_the_star(backend, device):
-    u = padded((), (6, 5, 4), torch.float64, device, 2)
-    star, flux = (torch.empty(6, 5, 4, dtype=torch.float64, device=device) for _ in range(2))
-    star_stencil(star, u, -6.0, (1.0, 1.0, 1.0))
-    diffusion(flux, u, torch.ones_like(u), (1.0, 1.0, 1.0))
-    # Terms of size up to 4 are added in another order: a few units in the last place.
-    assert (star - flux).abs().max() < 1e-14
 
 
 def test_views_into_larger_arrays_are_written_alone(backend, device):

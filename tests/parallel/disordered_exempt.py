@@ -80,8 +80,14 @@ INSIDE = {
     "equations.incompressible_flow": "Graph.with_ghosts, and a maximum",
     "IncompressibleFlow": "Graph.with_ghosts",
     "CylinderWake": "Graph.with_ghosts",
+    "equations.charged_particles": "an all-reduce",
+    "ChargedParticles": "an all-reduce",
+    "Particles": "abstract",
+    "equations.particles": "abstract",
+    "TaylorGreen": "Graph.with_ghosts",
     "solvers.projection": "Graph.with_ghosts and conjugate_gradients",
     "Projection": "Graph.with_ghosts and conjugate_gradients",
+    "Verlet": "the acceleration of an equation",
     "runs.equation_space": "decompose, and what is within Graph.deal",
     "graphs.whole": "within Graph.gather and Graph.scatter",
     "graphs.shown_mesh": "a Directory, and io.Mesh.joined",
@@ -161,7 +167,8 @@ INSIDE = {
 }
 """Names, or whole modules of hpcml, and what they belong to."""
 QUIET = {
-    "BlockRange", "Blocked", "Compression", "Decomposition", "Description", "Domain", "Epochs", "Equation", "Field", "Geometry",
+    "BlockRange", "Blocked", "ClosedForm", "Compression", "Decomposition", "Description", "Domain", "Epochs", "Equation", "Field",
+    "Geometry",
     "Grid", "Layout", "Location", "Loss", "Meaning", "Noise", "Pairs", "ProcessGrid", "RK4", "Restored", "Rows", "SSP_RK3", "Samples",
     "Schedule", "Series", "Several", "SnapshotFile", "Solver", "Space", "Stream", "Tableau", "UniformGrid", "block_range", "build_equation",
     "build_solver", "channel_with_cylinder", "choose_dims", "coordinates", "edge_products", "find_snapshots", "follow", "icosphere",

@@ -4,7 +4,7 @@ import torch
 
 from hpcml import Grid, broadcast_parameters, check_parameters, decompose, equations, parallel, solvers, verify
 from hpcml.data.moments import moments
-from hpcml.linear import conjugate_gradients, red_black_sor
+from hpcml.linear import conjugate_gradients
 from hpcml.models import layers
 from hpcml.parallel import Exchange, HaloPlan
 from hpcml.training.relative_error import relative_errors
@@ -77,11 +77,6 @@ def of_model(act):
     return make
 
 
-def poisson(setting):
-    domain = setting.domain()
-    return lambda: red_black_sor(torch.ones(1, 1, *domain.local_shape), domain, shift=1.0, tolerance=1e-3, every=2)
-
-
 def diagonal(setting):
     b = torch.ones(1, 4)
     return lambda: conjugate_gradients(lambda x: 2 * x, b, setting.comm, diagonal=torch.full_like(b, 2.0))
@@ -102,7 +97,6 @@ SOLVERS = {
     "DarcySolver": made(darcy, "DarcySolver.solve"),
     "NeuralSolver": made(solver(lambda d: solvers.NeuralSolver(layers.Conv2d(d, 1, 1, 3, padding=1), d)), "Conv2d"),
     "conjugate_gradients": made(diagonal, "conjugate_gradients"),
-    "red_black_sor": made(poisson, "red_black_sor"),
 }
 UNLIKE = {"verify"}
 PARALLEL = {
