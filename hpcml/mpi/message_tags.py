@@ -9,8 +9,9 @@ from hpcml.core.errors import CommunicationError
 
 MOST = 16384
 """Tags of exchanges: 0 to 16383."""
-STOP, GREETING, ROLL_CALL = 32764, 32765, 32766
-"""Of the word that a run shall stop, of greetings of ranks that are about to exchange something, and of roll-calls."""
+RAW, REBUILD, STOP, GREETING, ROLL_CALL = 32762, 32763, 32764, 32765, 32766
+"""Of messages that plans are measured against, of what a lost copy is rebuilt from, of the word that a run shall stop, of greetings of
+ranks that are about to exchange something, and of roll-calls."""
 
 
 class MessageTags:

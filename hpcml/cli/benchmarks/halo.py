@@ -38,6 +38,7 @@ from hpcml.cli.benchmarks.gloo import gloo, send_and_receive
 from hpcml.cli.benchmarks.passing import Passing
 from hpcml.cli.benchmarks.size_plot import size_plot
 from hpcml.core.errors import CommunicationError
+from hpcml.mpi.message_tags import RAW
 from hpcml.mpi.world import World
 from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
@@ -159,7 +160,7 @@ def _raw(comm: MPI.Intracomm, cells: int) -> tuple[np.ndarray, Callable[[], None
 
     def exchange() -> None:
         for mine, theirs in messages:
-            comm.Sendrecv(mine, peer, 9, theirs, peer, 9)
+            comm.Sendrecv(mine, peer, RAW, theirs, peer, RAW)
 
     return out, exchange
 

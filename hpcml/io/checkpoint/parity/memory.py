@@ -16,6 +16,7 @@ from hpcml.core.errors import CheckpointError
 from hpcml.io.checkpoint.keeper.kept import Kept
 from hpcml.io.checkpoint.parity.parity_group import ParityGroup, decode
 from hpcml.io.files.agree import together
+from hpcml.mpi.message_tags import REBUILD
 
 Key = tuple[str, int]
 """Session and sequence of a save."""
@@ -195,10 +196,10 @@ def _rebuild(save: InMemory, lost: int, kept: Sequence[Kept], files: Mapping[int
                 payload = held[giver].bundle(save.key, stripe) if kind == "parity" else _segment(group, giver, stripe, files[giver])
             if source != lost:
                 if comm.rank == source:
-                    comm.Send([payload, MPI.BYTE], dest=lost)
+                    comm.Send([payload, MPI.BYTE], dest=lost, tag=REBUILD)
                 elif comm.rank == lost:
                     payload = memoryview(bytearray(group.bundle if kind == "parity" else group.segment))
-                    comm.Recv([payload, MPI.BYTE], source=source)
+                    comm.Recv([payload, MPI.BYTE], source=source, tag=REBUILD)
             if comm.rank == lost and payload is not None:
                 arrived[kind][number] = bytes(payload)
         if image is not None:

@@ -16,6 +16,7 @@ from mpi4py import MPI
 from hpcml.io.checkpoint.keeper.link import KeeperLink
 from hpcml.io.checkpoint.parity.parity_group import ParityGroup, pick_groups
 from hpcml.io.checkpoint.state.image import Image
+from hpcml.mpi.message_tags import MessageTags
 from hpcml.mpi.patience import wait
 from hpcml.mpi.patient_comm import patient
 
@@ -55,6 +56,8 @@ class Redundancy:
         self._members = self._groups[mine]
         self._comm = patient(comm).Split(mine, self._members.index(comm.rank))
         self._group = ParityGroup(self._members, losses, 0)
+        tags = MessageTags.of(self._comm)  # of a communicator that all members have just made: they take the same
+        self._tags = [tags.take() for _ in self._members]
         self._incoming: mmap.mmap | None = None
         self._requests: list[MPI.Request] = []
         self._header: dict[str, Any] | None = None
@@ -80,12 +83,12 @@ class Redundancy:
         arriving = np.frombuffer(self._incoming, np.uint8).reshape(self._losses, group.width, group.segment)
         for place, stripe in enumerate(group.stripes_held(me)):
             for row, giver in enumerate(group.contributors(stripe)):
-                self._requests.append(self._comm.Irecv([arriving[place, row], MPI.BYTE], source=giver, tag=stripe))
+                self._requests.append(self._comm.Irecv([arriving[place, row], MPI.BYTE], source=giver, tag=self._tags[stripe]))
         leaving = np.frombuffer(image.memory, np.uint8)
         for index, stripe in enumerate(group.stripes_fed(me)):
             part = leaving[index * group.segment : (index + 1) * group.segment]
             for holder in group.holders(stripe):
-                self._requests.append(self._comm.Isend([part, MPI.BYTE], dest=holder, tag=stripe))
+                self._requests.append(self._comm.Isend([part, MPI.BYTE], dest=holder, tag=self._tags[stripe]))
         self._header, self._slot = header, slot
 
     def poll(self) -> None:
