@@ -25,6 +25,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "graph_mixer": "hpcml.models.graph_mixer:GraphMixer",
         "mesh_graph_net": "hpcml.models.mesh_graph_net:MeshGraphNet",
         "mesh_transformer": "hpcml.models.mesh_transformer:MeshTransformer",
+        "particle_net": "hpcml.models.particle_net:ParticleNet",
         "physics_attention": "hpcml.models.physics_attention_net:PhysicsAttentionNet",
     },
     "equation": {

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hpcml.graphs.mesh_file import read_mesh
     from hpcml.graphs.mesh_graph import MeshGraph
     from hpcml.graphs.mesh_shapes import icosphere, structured, triangulated
+    from hpcml.graphs.near import Near
     from hpcml.graphs.neighbors import Nearest, Within
     from hpcml.graphs.overlapping import on_edges
     from hpcml.graphs.partition_picture import draw_partition
@@ -35,6 +36,7 @@ _HOMES = {
     "mesh": ("Mesh",),
     "mesh_file": ("read_mesh",),
     "mesh_graph": ("MeshGraph",),
+    "near": ("Near",),
     "neighbors": ("Nearest", "Within"),
     "overlapping": ("on_edges",),
     "partitioning": ("partition",),
@@ -52,6 +54,7 @@ __all__ = [
     "Graph",
     "Mesh",
     "MeshGraph",
+    "Near",
     "Nearest",
     "Overlapped",
     "PartitionReport",

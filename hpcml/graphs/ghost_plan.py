@@ -41,7 +41,7 @@ class GhostPlan:
     """
 
     def __init__(self, comm: MPI.Intracomm, send: Mapping[int, Tensor], recv: Mapping[int, int], num_nodes: int, tag: int = 0) -> None:
-        self._comm, self.num_nodes, self._tag = comm, num_nodes, tag
+        self.comm, self.num_nodes, self._tag = comm, num_nodes, tag
         self.send, self.recv = dict(sorted(send.items())), dict(sorted(recv.items()))
         self._exchanges: Recent[RowExchange] = Recent()
         self.under_way: dict[Exchange, Callable[[], None]] = {}
@@ -90,7 +90,7 @@ class GhostPlan:
     def _made(self, row: int, dtype: torch.dtype, device: torch.device, back: bool) -> RowExchange:
         out, into = {peer: row * len(of) for peer, of in self.send.items()}, {peer: row * n for peer, n in self.recv.items()}
         sizes = (into, out) if back else (out, into)
-        made = RowExchange(self._comm, *sizes, dtype, device, self._tag + back, what="ghosts of a graph", shared_by_calls=True)
+        made = RowExchange(self.comm, *sizes, dtype, device, self._tag + back, what="ghosts of a graph", shared_by_calls=True)
         ends, like = (self.send, self.recv, self.num_nodes), torch.empty(0, row, dtype=dtype, device=device)
         made.moves = bringing_back(made, *ends, like) if back else fetching(made, *ends, row * dtype.itemsize)
         return made

@@ -79,6 +79,8 @@ class Surrogate(nn.Module):
             getattr(self, f"{name}_mean").copy_(mean)
             # A channel that never changes stays as it is: dividing by its deviation would only magnify round-off.
             getattr(self, f"{name}_std").copy_(torch.where(std > 1e-12 * mean.abs(), std, torch.ones_like(std)))
+        places = getattr(self.network, "unscaled_channels", 0)  # the first of the input: lengths in the unit of the network's own
+        self.input_mean[:places], self.input_std[:places] = 0.0, 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Prediction, a field of out_channels, for x, a field of in_channels: (batch, channel, *local) on a grid."""

@@ -17,7 +17,7 @@ from hpcml import Grid, decompose, equations, parallel
 from hpcml.fields import difference, fft
 from hpcml.fields.low_modes import low_modes
 from hpcml.graphs import Cloud, Graph, MeshGraph, Nearest, Overlapped, PartitionReport, Stale, Within, on_edges, partition, structured
-from hpcml.models import FNO, GraphMixer, MeshGraphNet, MeshTransformer, PhysicsAttentionNet, UNet, layers
+from hpcml.models import FNO, GraphMixer, MeshGraphNet, MeshTransformer, ParticleNet, PhysicsAttentionNet, UNet, layers
 from hpcml.models.replicas import broadcast_parameters
 from hpcml.training import loss
 from hpcml.training.pipelining import pipeline
@@ -321,6 +321,11 @@ FUNCTIONS = {
     "MeshTransformer": made(
         on_ring(lambda g: MeshTransformer(g, 2, 2, 4, 1, heads=2, tokens=1)),
         *("GraphAttention", "MeshTransformer", "with_ghosts", "replicated", "check_parameters"),
+        differentiable=True,
+    ),
+    "ParticleNet": made(
+        on_ring(lambda g: ParticleNet(g, 2, 2, radius=0.5, channels=4, steps=1)),
+        *("ParticleNet", "Near.of", "with_ghosts", "replicated"),
         differentiable=True,
     ),
     "Graph.gather": made(whole_field(lambda graph, x, whole: graph.gather(x)), "gather", differentiable=True),

@@ -75,6 +75,8 @@ INSIDE = {
     "Tiles.total_of": "within the cases of Tiles.spread",
     "tree_sum": "within Tiles",
     "graphs.positions": "within Graph.deal",
+    "graphs.near": "within Graph.deal and Within",
+    "Near": "within Graph.deal and Within",
     "graphs.triangles": "what is within Graph.deal, and Graph.with_ghosts",
     "Triangles": "what is within Graph.deal",
     "equations.incompressible_flow": "Graph.with_ghosts, and a maximum",

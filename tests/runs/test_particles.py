@@ -1,10 +1,11 @@
-"""Cases of particles: generated alike on any number of ranks."""
+"""Cases of particles: generated alike on any number of ranks, learned from and rolled out as on one."""
 
+import numpy as np
 import pytest
 import torch
 from mpi4py import MPI
 
-from hpcml.core.case import Generation
+from hpcml.core.case import Case, Generation
 from hpcml.core.named import complete_config
 from hpcml.equations import build_equation
 from hpcml.io.dataset import Field, open_dataset
@@ -12,10 +13,18 @@ from hpcml.mpi.world import World
 from hpcml.runs.equation_space import equation_space
 from hpcml.runs.generate import generate
 from hpcml.runs.simulation import trajectories
+from hpcml.runs.train_case import train_case
+from tests.runs.beside_one_rank import beside_one_rank
 
 TABLES = {
     "equation": {"name": "charged_particles", "side": 2, "softening": 0.4},
     "data": {"kind": "simulation", "trajectories": 3, "held_out": 2, "snapshots": 3, "interval": 0.25},
+}
+
+LEARNING = {
+    "model": {"name": "particle_net", "radius": 0.9, "channels": 4, "steps": 1, "cutoff": 4.0, "period": [2.0, 2.0, 2.0]},
+    "training": {"epochs": 2, "batch_size": 2, "dtype": "float64", "learning_rate": 1e-3, "noise": 0.01},
+    "output": {"rollout_steps": 2},
 }
 
 
@@ -37,3 +46,26 @@ def test_files_are_the_same_bytes_on_any_number_of_ranks(world, shared_path):
         with World.of(MPI.COMM_SELF) as single:
             alone = generate(case, shared_path / "alone" / "charges", single)
         assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in alone]
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_motion_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_path):
+    case = complete_config(TABLES | LEARNING, Case, "case")
+    errors, rolled, errors_alone, rolled_alone = beside_one_rank(case, shared_path, world)
+    assert errors == pytest.approx(errors_alone, rel=1e-6)
+    for name in ("model", "persistence"):
+        np.testing.assert_allclose(rolled[name], rolled_alone[name], rtol=1e-6)
+    if world.rank == 0:
+        assert (shared_path / "run" / "snapshots" / "rollout.xdmf").exists()
+
+
+@pytest.mark.parallel([2, 4])
+def test_groups_of_ranks_learn_what_one_rank_learns(world, shared_path):
+    """Groups of ranks with samples of their own, each of which shares the particles."""
+    groups = complete_config(TABLES | LEARNING | {"ranks": {"data": 2}}, Case, "case")
+    errors = train_case(groups, shared_path / "groups", world)
+    expected = None
+    if world.rank == 0:
+        with World.of(MPI.COMM_SELF) as alone:
+            expected = train_case(complete_config(TABLES | LEARNING, Case, "case"), shared_path / "alone", alone)
+    assert errors == pytest.approx(world.comm.bcast(expected), rel=1e-6)

@@ -122,14 +122,14 @@ class Ewald(nn.Module):
         return y
 
     def waves(self, positions: Tensor | None = None) -> Tensor:
-        """Cosine and sine of every wave at every point, (point, 2 waves), for positions (point, dim), by default those of the space.
+        """Cosine and sine of every wave, ([sample,] point, 2 waves), at positions ([sample,] point, dim), by default those of the space.
 
         Communication
         -------------
         Without a period one all-reduce over space.comm of as many numbers as there are dims, backward too.
         """
         r = positions_of(self.space) if positions is None else positions
-        mean = [] if self._periodic else [sum_tilewise(self.space, lambda r: r.sum(0), r) / self.space.num_points_global]
+        mean = [] if self._periodic else [sum_tilewise(self.space, lambda r: r.sum(-2, keepdim=True), r) / self.space.num_points_global]
         return tilewise(self.space, self._waves, r, on="points", shared=mean)  # type: ignore[no-any-return]
 
     def _waves(self, r: Tensor, *mean: Tensor) -> Tensor:
