@@ -2,6 +2,7 @@
 
     copy         a tensor onto another: bytes read and written per second, what the card can do
     pack         the faces of a field along each axis into a buffer, and back, by one launch; bytes read and written, over those of a copy
+    launch       of a bound kernel: what it takes the host, beside an operation of torch
     stencil      7 points of three dims in float64: bytes of a field read once and written once, over those of a copy
     fno          a training step of `hpcml.models.FNO` with Adam, over that of the same network of torch alone, and of neuraloperator's
     checkpoint   for how long saving parameters holds up training, over the time of ``torch.save`` of them
@@ -84,7 +85,7 @@ def run(world: World) -> tuple[Rows, dict[str, Any]]:
     rows: Rows = []
     figures: dict[str, Any] = {}
     if world.rank == 0:
-        for measure in (_memory, _fno, _checkpoint):
+        for measure in (_memory, _launch, _fno, _checkpoint):
             more, found = measure(world.device)
             rows += more
             figures |= found
@@ -126,6 +127,22 @@ def _memory(device: torch.device) -> tuple[Rows, dict[str, Any]]:
         "pack_last_vs_copy": min(value for name, value in packs.items() if name.endswith("2")),
         "stencil_vs_copy": speed["stencil"] / speed["copy"],
     }
+
+
+def _launch(device: torch.device) -> tuple[Rows, dict[str, Any]]:
+    """Of the host alone: a queue of the GPU holds a thousand of them."""
+    u, out = torch.ones(10, 10, 10, device=device), torch.ones(8, 8, 8, device=device)
+    works: Works = {"launch": bind_star_stencil(out, u, -6.0, (1.0, 1.0, 1.0)), "operation of torch": partial(out.add_, 1.0)}
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(SIZES.samples):
+        for name, work in works.items():
+            _finish(device)
+            start = time.perf_counter()
+            for _ in range(SIZES.calls):
+                work()
+            found[name].append((time.perf_counter() - start) / SIZES.calls)
+    times = {name: float(np.quantile(seconds, 0.2)) for name, seconds in found.items()}
+    return [{"measured": name, "ms": 1e3 * s, "GB/s": ""} for name, s in times.items()], {"launch_us": 1e6 * times["launch"]}
 
 
 def _fno(device: torch.device) -> tuple[Rows, dict[str, Any]]:
