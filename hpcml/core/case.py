@@ -145,6 +145,9 @@ class Training(Section):
     """What is minimised."""
     dtype: Literal["float32", "float64"] = "float32"
     """Of parameters and fields."""
+    stream: Annotated[Choice, Named("stream")] | None = None
+    """Updates of your own, ``module:name``, in place of passes over the data, which then give mean, deviation and validation; as many as
+    ``updates`` says."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the products inside the network, by torch's autocast; parameters, statistics, losses and the optimiser stay as dtype says."""
     steps: Count = 1

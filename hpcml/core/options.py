@@ -33,6 +33,7 @@ GIVEN = {
     "optimiser": {"params", "lr"},
     "schedule": set[str](),
     "layout": {"path"},
+    "stream": {"domain", "graph", "space", "samples"},
     "postprocess": set[str](),
 }
 """By kind, the parameters that the run gives by name; all others are options."""

@@ -59,6 +59,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "layout": dict.fromkeys(
         ("the-well", "pdebench", "pdebench-groups", "pdebench-incompressible", "mesh"), "hpcml.io.dataset.layouts:describe_path"
     ),  # files say which of them they have
+    "stream": {},
     "postprocess": {},
     "schedule": {
         "constant": "hpcml.training.schedules:constant",

@@ -16,7 +16,7 @@ from hpcml.core.errors import ConfigError, TrainingError
 from hpcml.core.named import complete_config
 from hpcml.core.options import build_function
 from hpcml.core.progress import progress
-from hpcml.data.epochs import Epochs
+from hpcml.data.own_stream import stream_of
 from hpcml.data.samples import Samples
 from hpcml.data.stream import Part, Stream
 from hpcml.io.checkpoint import Checkpointer
@@ -130,16 +130,17 @@ class Trainer:
         self.model, self.train, self.valid, self.space = model, train, valid, train.space
         for each in all_twins(model) if spec.recompute else ():
             recompute(each, () if isinstance(spec.recompute, bool) else spec.recompute)
-        self.stream = Epochs(train, spec.batch_size, spec.accumulate, spec.seed) if isinstance(train, Samples) else train
+        self.stream = stream_of(train, spec)
         self.loss: Loss = loss if callable(loss) else build_function("loss", spec.loss)
         self.optimiser: torch.optim.Optimizer = (
             optimiser if isinstance(optimiser, torch.optim.Optimizer) else build_optimiser(model, spec.optimiser, spec.learning_rate)
         )
-        self.update = Update(model, self.optimiser, self.loss, train, spec)
+        given = train if spec.stream is None else self.stream
+        self.update = Update(model, self.optimiser, self.loss, given, spec)
         self.average = None if spec.ema is None else Average(model, spec.ema)
         self._rate: Callable[[float], float] = schedule if callable(schedule) else build_function("schedule", spec.schedule)
         self.position, self.stopped, self.numbers = Position(), False, dict[str, float]()
-        self.comm = training_comm(model, train, spec)
+        self.comm = training_comm(model, given, spec)
         self._comparison = Comparison(model, self.comm)
         self._callbacks, self._folder, self.metrics = tuple(callbacks), folder, metrics
         self.keep(checkpointer, stop)

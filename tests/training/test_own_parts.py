@@ -17,8 +17,10 @@ from hpcml.core.options import Choice
 from hpcml.fields import Grid, decompose
 from hpcml.models.factory import build_network
 from hpcml.mpi.world import World
+from hpcml.runs.evaluation import evaluate_run
 from hpcml.runs.experiment import open_experiment
 from hpcml.runs.rollout_case import rollout_case
+from hpcml.runs.run_directory import RunDirectory
 from hpcml.runs.train_case import train_case
 from hpcml.topology.block import block_range
 from hpcml.training.loss import mse
@@ -29,6 +31,7 @@ MORE = '''
 
 from dataclasses import dataclass
 
+from hpcml.core.errors import TrainingError
 from hpcml.equations import Equation
 from hpcml.solvers import Solver
 
@@ -70,6 +73,20 @@ def errors(outcome):
     if outcome.space.comm.rank == 0:
         with (outcome.folder / "errors.txt").open("a") as file:
             print(outcome.source, *outcome.channels, float(found), file=file)
+
+
+class Live(Drawn):
+    def load_state_dict(self, state):
+        raise TrainingError("what the instrument measured is gone")
+
+
+class Elsewhere(Drawn):
+    def __init__(self, domain, samples):
+        super().__init__(domain.serial(), samples)
+
+
+def nobody():
+    pass
 
 
 class Nothing:
@@ -123,6 +140,7 @@ PARTS = {
     "optimiser": "torch.optim:SGD",
     "schedule": "mine:warm_up",
     "layout": "mine:Arrays",
+    "stream": "mine:Drawn",
     "postprocess": "mine:Energy",
 }
 """What an installed package offers, each as my_KIND."""
@@ -280,6 +298,69 @@ def test_what_a_layout_gets_wrong_is_told_on_every_rank(world, arrays, layout, w
     arrays["data"]["layout"] = layout
     with pytest.raises(HpcmlError, match=words):
         open_experiment(complete_config(arrays, Case, "case"), world.comm).surrogate()
+
+
+@pytest.fixture
+def streamed(arrays):
+    """The case of arrays, which learns from the how-to's stream."""
+    arrays["training"] = tomllib.loads(re.findall(r"```toml\n(.*?)```", HOWTO, re.S)[2])["training"] | {"dtype": "float64"}
+    arrays["training"] |= {"schedule": "constant", "validate_every": 2}
+    return arrays
+
+
+@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parametrize("named", [dict, renamed], ids=["by path", "by entry points"])
+def test_a_stream_gives_the_updates_and_goes_on_on_other_ranks(world, shared_path, streamed, named):
+    whole = train_case(completed(named(streamed)), shared_path / "whole", world)
+    streamed["training"] |= {"updates": 5}
+    if world.rank == 0:
+        with World.of(MPI.COMM_SELF) as alone:
+            train_case(completed(named(streamed)), shared_path / "run", alone)
+    world.comm.Barrier()
+    streamed["training"] |= {"updates": 12}
+    # The same updates, of which one rank did the first five: sums differ by round-off.
+    assert train_case(completed(named(streamed)), shared_path / "run", world) == pytest.approx(whole, rel=1e-10)
+    assert (
+        rollout_case(shared_path / "run", world)["model"] and evaluate_run(RunDirectory(shared_path / "run"), world).keys() == whole.keys()
+    )
+    if world.rank == 0:
+        with (shared_path / "run" / "metrics.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["step"] for row in rows] == ["2", "4", "5", "6", "8", "10", "12"] and float(rows[-1]["train_loss"]) < float(
+            rows[0]["train_loss"]
+        )
+
+
+@pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize(
+    ("stream", "updates", "words"),
+    [
+        ({"name": "mine:Drawn", "sise": 2}, 2, "unknown key training.stream.sise: did you mean training.stream.size?"),
+        ("mine:Net", 2, "training.stream.in_channels is missing"),
+        ("mine:Nothing", 2, "training.stream.path is missing"),
+        ("mine:warm_up", 2, "training.stream.done is missing"),
+        ("mine:nobody", 2, "training.stream = 'mine:nobody' makes NoneType, which is no hpcml.data.Stream"),
+        ("mine:Elsewhere", 2, "gives fields on a space of its own: take the domain of the data, which the model has"),
+        ("mine:Drawn", None, "the data have no epochs: say how many updates to do with training.updates"),
+    ],
+)
+def test_what_a_stream_gets_wrong_is_told_on_every_rank(world, shared_path, streamed, stream, updates, words):
+    streamed["training"] |= {"stream": stream}
+    del streamed["training"]["updates"]
+    with pytest.raises(ConfigError) as caught:
+        train_case(
+            completed(streamed | {"training": streamed["training"] | ({"updates": updates} if updates else {})}), shared_path / "run", world
+        )
+    assert words in str(caught.value)
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_stream_that_cannot_go_on_says_so_when_started_again(world, shared_path, streamed):
+    streamed["training"] |= {"stream": "mine:Live", "updates": 2}
+    train_case(completed(streamed), shared_path / "run", world)
+    streamed["training"] |= {"updates": 4}
+    with pytest.raises(TrainingError, match="what the instrument measured is gone"):
+        train_case(completed(streamed), shared_path / "run", world)
 
 
 @pytest.mark.parallel([2])
