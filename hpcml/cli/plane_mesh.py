@@ -22,15 +22,18 @@ class PlaneMesh:
         (node, 2).
     triangles : ndarray
         (triangle, 3); none where nodes are all there is.
+    cells : ndarray
+        (triangle,): number of the cell that each is of.
     """
 
     points: np.ndarray
     triangles: np.ndarray
+    cells: np.ndarray
 
     @classmethod
     def of(cls, x: np.ndarray, y: np.ndarray, topology: np.ndarray) -> Self:
         """Read the stream of cells of a snapshot, kind after kind within each rank."""
-        triangles, place = [np.zeros((0, 3), np.int64)], 0
+        triangles, cells, place, first = [np.zeros((0, 3), np.int64)], [np.zeros(0, np.int64)], 0, 0
         while place < len(topology):
             kind = int(topology[place])
             row = 1 + _SIZES.get(kind, len(topology))
@@ -40,17 +43,21 @@ class PlaneMesh:
             count = int(np.argmin(np.append(same[:, 0] == kind, False)))
             corners = same[:count, 1:]
             if kind in (_TRIANGLE, _QUADRILATERAL):
-                triangles += [corners[:, :3]] if kind == _TRIANGLE else [corners[:, :3], corners[:, [0, 2, 3]]]
-            place += count * row
+                halves = [corners[:, :3]] if kind == _TRIANGLE else [corners[:, :3], corners[:, [0, 2, 3]]]
+                triangles += halves
+                cells += [np.arange(first, first + count)] * len(halves)
+            place, first = place + count * row, first + count
         corners = np.concatenate(triangles)
         if corners.size and not 0 <= corners.min() <= corners.max() < len(x):
             raise CheckpointError(f"cells refer to points {corners.min()} to {corners.max()} of {len(x)}: write the snapshots anew")
-        return cls(np.stack([x, y], 1), corners)
+        return cls(np.stack([x, y], 1), corners, np.concatenate(cells))
 
-    def draw(self, axis: Any, values: np.ndarray, limit: float) -> Any:
-        """Draw values at the nodes in colours from -limit to limit."""
+    def draw(self, axis: Any, values: np.ndarray, limit: float, in_cells: bool = False) -> Any:
+        """Draw values at the nodes or in the cells, in colours from -limit to limit."""
         axis.set_aspect("equal")
         colours = {"vmin": -limit, "vmax": limit, "cmap": "RdBu_r"}
         if not len(self.triangles):
             return axis.scatter(*self.points.T, c=values, s=4, **colours)
+        if in_cells:
+            return axis.tripcolor(*self.points.T, self.triangles, facecolors=values[self.cells], **colours)
         return axis.tripcolor(*self.points.T, self.triangles, values, shading="gouraud", **colours)

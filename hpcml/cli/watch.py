@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     CheckpointError
         Where there is nothing to watch, or a file is missing or damaged.
     ConfigError
-        Where a mesh shall be drawn.
+        Where a mesh of three dims shall be drawn.
     """
     from hpcml.core.errors import CheckpointError, ConfigError
     from hpcml.io import find_snapshots, follow
@@ -42,8 +42,10 @@ def run(args: argparse.Namespace) -> int:
         for file, step in follow(args.path, args.poll, wait=not args.once):
             print(_line(file, step), flush=True)
             last[file.view.path] = file
-            if args.png and file.view.mesh:
-                raise ConfigError(f"--png draws grids, and {file.view.path} is of a mesh: open {file.view.path.stem}.xdmf in ParaView")
+            if args.png and {"x", "y", "z"} <= set(file.view.mesh):
+                raise ConfigError(
+                    f"--png draws meshes in the plane, {file.view.path} is in space: open {file.view.path.stem}.xdmf in ParaView"
+                )
             if args.png and step == len(file.view.times) - 1:
                 _draw(file, step)
     except KeyboardInterrupt:
@@ -66,17 +68,26 @@ def _line(file: "SnapshotFile", step: int) -> str:
 
 
 def _draw(file: "SnapshotFile", step: int) -> None:
-    """Draw the first sample of every field, thinned to what a screen shows; of three dims the middle layer."""
+    """Draw the first sample of every field; a grid thinned to what a screen shows, and of three dims the middle layer."""
     import matplotlib
+    import numpy as np
+
+    from hpcml.cli.plane_mesh import PlaneMesh
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     view = file.view
+    mesh = PlaneMesh.of(*(file.read(key) for key in ("x", "y", "topology"))) if view.mesh else None
     figure, axes = pyplot.subplots(1, len(view.variables), figsize=(4.5 * len(view.variables), 4), squeeze=False, layout="constrained")
     for axis, name in zip(axes[0], view.variables, strict=True):
-        values = _thinned(file, name, step)
         axis.set_title(f"{name}, t = {view.times[step]:.3g}")
+        if mesh is not None:
+            values = file.read(name, (step, *[0] * (len(view.variables[name].shape) - 2)))
+            limit = float(np.nanmax(np.abs(values))) or 1.0
+            figure.colorbar(mesh.draw(axis, values, limit, in_cells="cell" in view.variables[name].dims), ax=axis)
+            continue
+        values = _thinned(file, name, step)
         x, *more = (view.coordinates[dim][0] for dim in "xy" if dim in view.coordinates)
         if values.ndim == 1:
             axis.plot(x[:: -(-len(x) // _MOST_PIXELS)], values)

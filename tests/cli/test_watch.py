@@ -44,13 +44,24 @@ def test_the_newest_step_is_drawn(run):
     assert (run / "snapshots" / "flow.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_mesh_is_watched_but_not_drawn(tmp_path, capsys):
-    mesh = Mesh.joined(np.eye(3), {"triangle": [[0, 1, 2]]}, MPI.COMM_SELF)
-    with SnapshotWriter(tmp_path / "flow.h5", Series(mesh, [Field("u"), Field("p", "Pa", at="cells")]), MPI.COMM_SELF) as snapshots:
-        snapshots.append(0.0, {"u": np.arange(3), "p": np.ones(1)})
-    assert main(["watch", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "flow step 0 t = 0   p 1 to 1, mean 1 Pa   u 0 to 2, mean 1\n"
-    assert main(["watch", str(tmp_path), "--png"]) == 2 and "open flow.xdmf in ParaView" in capsys.readouterr().err
+def mesh_of(points, run):
+    mesh = Mesh.joined(np.array(points), {"triangle": [[0, 1, 2]], "quadrilateral": [[0, 1, 3, 2]]}, MPI.COMM_SELF)
+    with SnapshotWriter(run / "flow.h5", Series(mesh, [Field("u"), Field("p", "Pa", at="cells")]), MPI.COMM_SELF) as snapshots:
+        snapshots.append(0.0, {"u": np.arange(4), "p": np.array([1.0, 3.0])})
+    return run
+
+
+def test_a_mesh_in_the_plane_is_watched_and_drawn(tmp_path, capsys):
+    run = mesh_of([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], tmp_path)
+    assert main(["watch", str(run), "--png"]) == 0
+    assert capsys.readouterr().out == "flow step 0 t = 0   p 1 to 3, mean 2 Pa   u 0 to 3, mean 1.5\n"
+    assert (run / "flow.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_mesh_in_space_is_watched_but_not_drawn(tmp_path, capsys):
+    run = mesh_of([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0]], tmp_path)
+    assert main(["watch", str(run)]) == 0
+    assert main(["watch", str(run), "--png"]) == 2 and "open flow.xdmf in ParaView" in capsys.readouterr().err
 
 
 def test_a_writer_that_died_is_told(tmp_path, capsys):
