@@ -40,6 +40,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "cylinder_wake": "hpcml.equations.cylinder_wake:CylinderWake",
         "charged_particles": "hpcml.equations.charged_particles:ChargedParticles",
         "taylor_green": "hpcml.equations.taylor_green:TaylorGreen",
+        "shallow_water_sphere": "hpcml.equations.shallow_water_sphere:ShallowWaterSphere",
     },
     "solver": {
         "rk4": "hpcml.solvers.runge_kutta:rk4",

@@ -13,6 +13,7 @@ from hpcml.equations.incompressible_flow import IncompressibleFlow
 from hpcml.equations.navier_stokes import NavierStokes
 from hpcml.equations.particles import Particles
 from hpcml.equations.shallow_water import ShallowWater
+from hpcml.equations.shallow_water_sphere import ShallowWaterSphere
 from hpcml.equations.taylor_green import TaylorGreen
 from hpcml.equations.wave import Wave
 
@@ -29,6 +30,7 @@ __all__ = [
     "NavierStokes",
     "Particles",
     "ShallowWater",
+    "ShallowWaterSphere",
     "TaylorGreen",
     "Wave",
     "build_equation",

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from hpcml.core.errors import ConfigError
+from hpcml.fields.domain import Domain
 from hpcml.graphs.mesh import Mesh
 
 
@@ -80,6 +81,8 @@ class Equation(ABC):
         Local.
         """
         name = type(self).__name__
+        if not isinstance(domain, Domain):
+            raise ConfigError(f"{name} lives on a grid, not on {domain}: decompose one")
         if domain.num_dims not in self.num_dims:
             possible = " or ".join(map(str, self.num_dims))
             raise ConfigError(f"{name} is written in {possible} dims, got a grid of shape {domain.global_shape}")

@@ -87,6 +87,8 @@ INSIDE = {
     "Particles": "abstract",
     "equations.particles": "abstract",
     "TaylorGreen": "Graph.with_ghosts",
+    "ShallowWaterSphere": "Graph.with_ghosts, and a maximum",
+    "equations.shallow_water_sphere": "Graph.with_ghosts, and a maximum",
     "solvers.projection": "Graph.with_ghosts and conjugate_gradients",
     "Projection": "Graph.with_ghosts and conjugate_gradients",
     "Verlet": "the acceleration of an equation",

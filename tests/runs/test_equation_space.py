@@ -59,6 +59,7 @@ def test_it_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_path
 
 OTHERS = [
     pytest.param({"name": "taylor_green", "cells": 8}, {"name": "closed_form"}, {"interval": 0.05}, id="vortices"),
+    pytest.param({"name": "shallow_water_sphere", "levels": 2}, {"name": "rk4"}, {"interval": 3600.0}, id="sphere"),
 ]
 
 
