@@ -45,4 +45,4 @@ CELL_KINDS = {
     "wedge": _kind(3, 6, "01 12 20 34 45 53 03 14 25", "012 345 0143 1254 2035", 13, 26, 31, 32, 73),
     "hexahedron": _kind(3, 8, "01 12 23 30 45 56 67 74 04 15 26 37", "0123 4567 0154 1265 2376 3047", 12, 25, 29, 33, 72),
 }
-"""By name, as in `hpcml.io.Mesh`."""
+"""By name, as in `hpcml.io.UnstructuredGrid`."""

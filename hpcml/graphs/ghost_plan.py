@@ -122,15 +122,7 @@ def begin(plan: GhostPlan, x: Tensor) -> Tensor:
     One message to each neighbor, which is not waited for.
     """
     exchange, half = _start(plan, x)
-    rows = x.new_empty(plan.num_nodes + plan.num_ghosts, *x.shape[1:])
-    ghosts = rows.detach()[plan.num_nodes :]
-
-    def arrive() -> None:
-        exchange.wait()
-        ghosts.copy_(_ghosts_in(plan, half, ghosts))
-
-    plan.under_way[exchange] = arrive
-    return rows
+    return _under_way(plan, exchange, x, lambda rows: rows[plan.num_nodes :].copy_(_ghosts_in(plan, half, rows)))
 
 
 def end(plan: GhostPlan, rows: Tensor) -> Tensor:
@@ -164,15 +156,7 @@ def begin_back(plan: GhostPlan, y: Tensor) -> Tensor:
     One message to each neighbor, which is not waited for.
     """
     exchange, half = _start_back(plan, y)
-    rows = y.new_empty(plan.num_nodes + plan.num_ghosts, *y.shape[1:])
-    nodes = rows.detach()[: plan.num_nodes].zero_()
-
-    def arrive() -> None:
-        exchange.wait()
-        _add_up(plan, _brought_in(plan, half, nodes), nodes)
-
-    plan.under_way[exchange] = arrive
-    return rows
+    return _under_way(plan, exchange, y, lambda rows: _add_up(plan, _brought_in(plan, half, rows), rows[: plan.num_nodes].zero_()))
 
 
 def end_back(plan: GhostPlan, rows: Tensor) -> Tensor:
@@ -184,6 +168,19 @@ def end_back(plan: GhostPlan, rows: Tensor) -> Tensor:
     """
     plan.exchange(math.prod(rows.shape[1:]), rows.dtype, rows.device, back=True)  # which settles it
     return rows[: plan.num_nodes]
+
+
+def _under_way(plan: GhostPlan, exchange: Exchange, like: Tensor, take: Callable[[Tensor], object]) -> Tensor:
+    """Rows for own nodes and ghosts, into which what arrives is taken once somebody wants it."""
+    rows = like.new_empty(plan.num_nodes + plan.num_ghosts, *like.shape[1:])
+    arriving = rows.detach()
+
+    def arrive() -> None:
+        exchange.wait()
+        take(arriving)
+
+    plan.under_way[exchange] = arrive
+    return rows
 
 
 def _start(plan: GhostPlan, x: Tensor) -> tuple[Exchange, Buffers]:

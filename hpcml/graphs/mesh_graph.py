@@ -17,7 +17,7 @@ from hpcml.graphs.mesh import BOUNDARY, NO_LINKS, Mesh, check_corners, checked_c
 from hpcml.graphs.mesh_share import MeshShare, deal_rows
 from hpcml.graphs.shared_cells import boundary_of_shares, edges_of_shares
 from hpcml.graphs.shown_mesh import shown_mesh
-from hpcml.io.snapshot.mesh import Mesh as SnapshotMesh
+from hpcml.io.snapshot.unstructured_grid import UnstructuredGrid
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.call import named_call
 from hpcml.mpi.patient_comm import patient
@@ -211,7 +211,7 @@ class MeshGraph:
         return cls(graph, dealt, places, torch.from_numpy(at).to(graph.device), names)
 
     @named_call
-    def shown(self) -> SnapshotMesh:
+    def shown(self) -> UnstructuredGrid:
         """Give the mesh for `hpcml.io.SnapshotWriter`; values at nodes, and in cells kind by kind, come in the order that they have here.
 
         Communication

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from hpcml.graphs.graph import Graph
-from hpcml.io.snapshot.mesh import Mesh
+from hpcml.io.snapshot.unstructured_grid import UnstructuredGrid
 from hpcml.mpi.patient_comm import patient
 from hpcml.topology.directory import Directory
 
 
-def shown_mesh(graph: Graph, cells: Mapping[str, np.ndarray]) -> Mesh:
+def shown_mesh(graph: Graph, cells: Mapping[str, np.ndarray]) -> UnstructuredGrid:
     """Points in the order in which ranks own them, so that a field on the graph is one at the points.
 
     Parameters
@@ -32,4 +32,4 @@ def shown_mesh(graph: Graph, cells: Mapping[str, np.ndarray]) -> Mesh:
     known = Directory(own, places, graph.num_points_global, comm)
     shown = {kind: known.ask(corners.ravel()).reshape(corners.shape) for kind, corners in cells.items()}
     points = points if points.shape[1] > 1 else np.pad(points, ((0, 0), (0, 1)))  # nothing has one coordinate in ParaView
-    return Mesh.joined(points, shown or {"vertex": places[:, None]}, graph.comm)
+    return UnstructuredGrid.joined(points, shown or {"vertex": places[:, None]}, graph.comm)

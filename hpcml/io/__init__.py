@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from hpcml.io.snapshot.follow import follow
     from hpcml.io.snapshot.geometry import Geometry
     from hpcml.io.snapshot.location import Location
-    from hpcml.io.snapshot.mesh import Mesh
     from hpcml.io.snapshot.series import Series
     from hpcml.io.snapshot.snapshot_file import SnapshotFile, find_snapshots
     from hpcml.io.snapshot.uniform_grid import UniformGrid
+    from hpcml.io.snapshot.unstructured_grid import UnstructuredGrid
     from hpcml.io.snapshot.writer import SnapshotWriter
     from hpcml.io.snapshot.xarray_backend import open_snapshots
     from hpcml.mpi import StopSignal
@@ -28,7 +28,7 @@ _HOMES = {
     "io.snapshot.follow": ("follow",),
     "io.snapshot.geometry": ("Geometry",),
     "io.snapshot.location": ("Location",),
-    "io.snapshot.mesh": ("Mesh",),
+    "io.snapshot.unstructured_grid": ("UnstructuredGrid",),
     "io.snapshot.series": ("Series",),
     "io.snapshot.snapshot_file": ("SnapshotFile", "find_snapshots"),
     "io.snapshot.uniform_grid": ("UniformGrid",),
@@ -43,7 +43,6 @@ __all__ = [
     "Field",
     "Geometry",
     "Location",
-    "Mesh",
     "Restored",
     "Rows",
     "SaveInterval",
@@ -52,6 +51,7 @@ __all__ = [
     "SnapshotWriter",
     "StopSignal",
     "UniformGrid",
+    "UnstructuredGrid",
     "find_snapshots",
     "follow",
     "open_dataset",

@@ -124,7 +124,7 @@ def wait(
                 if verdict is None:
                     return
                 if not _lenient:
-                    _prepare_the_end()
+                    end_where_uncaught()
                     raise verdict
 
 
@@ -151,12 +151,17 @@ def late(peer: int, start: float, what: str, comm: MPI.Intracomm) -> Communicati
         return None
     verdict = roll_call.call_roll(what, comm, [peer], began, heard, lambda: False)
     if verdict is not None and not _lenient:
-        _prepare_the_end()
+        end_where_uncaught()
     return None if _lenient else verdict
 
 
-def _prepare_the_end() -> None:
-    """See that this process ends although others wait for it: the error may pass through code that knows nothing of MPI."""
+def end_where_uncaught() -> None:
+    """See that an error ends the job although others wait for this process: it may pass through code that knows nothing of MPI.
+
+    Communication
+    -------------
+    Local; what nobody catches then aborts the job.
+    """
     if abort.is_installed():
         return
     sys.excepthook = _abort

@@ -8,7 +8,7 @@ import pytest
 from mpi4py import MPI
 
 from hpcml.cli.main import main
-from hpcml.io import Field, Mesh, Series, SnapshotWriter, UniformGrid
+from hpcml.io import Field, Series, SnapshotWriter, UniformGrid, UnstructuredGrid
 
 DIES = """
 import os, sys
@@ -45,7 +45,7 @@ def test_the_newest_step_is_drawn(run):
 
 
 def mesh_of(points, run):
-    mesh = Mesh.joined(np.array(points), {"triangle": [[0, 1, 2]], "quadrilateral": [[0, 1, 3, 2]]}, MPI.COMM_SELF)
+    mesh = UnstructuredGrid.joined(np.array(points), {"triangle": [[0, 1, 2]], "quadrilateral": [[0, 1, 3, 2]]}, MPI.COMM_SELF)
     with SnapshotWriter(run / "flow.h5", Series(mesh, [Field("u"), Field("p", "Pa", at="cells")]), MPI.COMM_SELF) as snapshots:
         snapshots.append(0.0, {"u": np.arange(4), "p": np.array([1.0, 3.0])})
     return run

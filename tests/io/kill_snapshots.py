@@ -26,7 +26,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hpcml.io import Field, Mesh, Series, SnapshotFile, SnapshotWriter, UniformGrid
+from hpcml.io import Field, Series, SnapshotFile, SnapshotWriter, UniformGrid, UnstructuredGrid
 from hpcml.topology.block import block_range
 
 CELLS = (64, 48)
@@ -51,7 +51,7 @@ def strip(comm):
     """A strip of triangles; the part of this rank."""
     points, cells = (block_range(n, comm.size, comm.rank) for n in (NUM_POINTS, NUM_POINTS - 2))
     where, first = np.arange(points.start, points.stop), np.arange(cells.start, cells.stop)
-    return Mesh.joined(np.stack([where, where % 2], 1), {"triangle": np.stack([first, first + 1, first + 2], 1)}, comm)
+    return UnstructuredGrid.joined(np.stack([where, where % 2], 1), {"triangle": np.stack([first, first + 1, first + 2], 1)}, comm)
 
 
 def run(path, layout):

@@ -47,6 +47,31 @@ def test_a_rank_that_fails_alone_ends_the_job(mpiexec, end_s, body, code, text):
     assert seconds < end_s
 
 
+@pytest.mark.parametrize("space", ["grid", "graph"])
+def test_a_block_of_another_shape_on_one_rank_ends_the_job_without_world_too(mpiexec, space):
+    """On mpi4py's own communicator, where nothing watches over uncaught exceptions; other ranks wait for the layer's messages."""
+    body = f"""
+import sys, torch
+from mpi4py import MPI
+from hpcml.fields import Grid, decompose
+from hpcml.graphs import MeshGraph, structured
+from hpcml.models import MeshGraphNet
+from hpcml.models.layers import Conv2d
+comm = MPI.COMM_WORLD
+if "{space}" == "grid":
+    domain = decompose(Grid((12, 12)), comm)
+    model, x = Conv2d(domain, 1, 1, 3, padding=1), torch.zeros(1, 1, *domain.local_shape)
+else:
+    mesh = structured((6, 6), (1.0, 1.0))
+    graph = MeshGraph.deal(mesh.points if comm.rank == 0 else mesh.points[:0], mesh.cells if comm.rank == 0 else {{}}, comm).graph
+    model, x = MeshGraphNet(graph, 1, 1, channels=4, steps=1), torch.zeros(1, *graph.local_shape, 1)
+model(x[:, :, :-1] if comm.rank == 1 and "{space}" == "grid" else x[:, :-1] if comm.rank == 1 else x).sum().backward()
+comm.Barrier()
+"""
+    result = mpiexec(3, "-c", body, timeout=120)  # far less than the patience of the others
+    assert result.returncode != 0 and "rank 1 of 3 expected its block" in result.stderr and "patience" not in result.stderr
+
+
 def test_a_rank_that_fails_inside_backward_ends_the_job(mpiexec):
     body = """
 import torch

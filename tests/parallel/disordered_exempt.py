@@ -94,7 +94,7 @@ INSIDE = {
     "Verlet": "the acceleration of an equation",
     "runs.equation_space": "decompose, and what is within Graph.deal",
     "graphs.whole": "within Graph.gather and Graph.scatter",
-    "graphs.shown_mesh": "a Directory, and io.Mesh.joined",
+    "graphs.shown_mesh": "a Directory, and io.UnstructuredGrid.joined",
     "graphs.partitioning": "within Graph.deal",
     "partition": "within Graph.deal",
     "graphs.partition_report": "sums and gathers",

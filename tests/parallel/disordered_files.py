@@ -130,7 +130,7 @@ def open_writer(setting):
 
 
 def mesh(setting):
-    return io.Mesh.joined(np.eye(3)[:, :2], {"triangle": np.array([[0, 1, 2]])}, setting.comm)
+    return io.UnstructuredGrid.joined(np.eye(3)[:, :2], {"triangle": np.array([[0, 1, 2]])}, setting.comm)
 
 
 def new_dataset(setting):

@@ -11,7 +11,7 @@ import torch
 import hpcml
 from hpcml import Grid, decompose
 from hpcml.core.errors import CommunicationError
-from hpcml.io import Mesh
+from hpcml.io import UnstructuredGrid
 from hpcml.mpi import agree_on_error
 from hpcml.training.loss import mse
 from tests.parallel.disorder import CALLS, Case, attempt
@@ -80,9 +80,9 @@ def test_whoever_is_in_another_call_is_named(comm, monkeypatch, case):
 
 @pytest.mark.parallel([2, 3])
 def test_what_agrees_inside_is_told_apart_by_its_name(comm):
-    with pytest.raises(CommunicationError, match=r"Mesh\.joined"):
+    with pytest.raises(CommunicationError, match=r"UnstructuredGrid\.joined"):
         if comm.rank == 0:
-            Mesh.joined(np.eye(3)[:, :2], {"triangle": np.array([[0, 1, 2]])}, comm)
+            UnstructuredGrid.joined(np.eye(3)[:, :2], {"triangle": np.array([[0, 1, 2]])}, comm)
         else:
             agree_on_error(None, comm)
 

@@ -15,7 +15,7 @@ from hpcml.io.dataset.storage import Storage
 from hpcml.io.dataset.stored_array import StoredArray
 from hpcml.io.files.agree import together
 from hpcml.io.files.confined_file import ConfinedFile
-from hpcml.io.snapshot.mesh import CORNERS
+from hpcml.io.snapshot.unstructured_grid import CORNERS
 from hpcml.mpi.agreement import raise_together
 from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.seeds import bits
@@ -33,8 +33,8 @@ class MeshRows:
     edges : ndarray
         int64, (2, edge): global numbers of the nodes at which edges begin and end; both ways where values travel both ways.
     cells : mapping of str to ndarray
-        By kind, one of `hpcml.io.snapshot.mesh.CORNERS`, the global numbers of corners in VTK's order, int64, (cell, corner). The same
-        kinds on every rank; none for a graph that is no mesh.
+        By kind, one of `hpcml.io.snapshot.unstructured_grid.CORNERS`, the global numbers of corners in VTK's order, int64,
+        (cell, corner). The same kinds on every rank; none for a graph that is no mesh.
     """
 
     points: np.ndarray

@@ -17,7 +17,7 @@ from hpcml.io.dataset.layout import Layout
 from hpcml.io.dataset.origin import unit_of
 from hpcml.io.dataset.stored_array import StoredArray, reserve
 from hpcml.io.dataset.variable import Variable
-from hpcml.io.snapshot.mesh import CORNERS
+from hpcml.io.snapshot.unstructured_grid import CORNERS
 
 FORMAT, FORMAT_VERSION = "hpcml-mesh-dataset", 1
 
@@ -31,7 +31,7 @@ class OnMesh(Description):
     num_nodes, num_edges : int
         Of the mesh. Edges are directed: most meshes have each of them both ways.
     num_cells : mapping of str to int
-        Cells of each kind that there is, by the names of `hpcml.io.Mesh`.
+        Cells of each kind that there is, by the names of `hpcml.io.UnstructuredGrid`.
 
     Notes
     -----

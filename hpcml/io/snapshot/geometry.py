@@ -11,8 +11,8 @@ from hpcml.io.snapshot.location import Location
 class Geometry(Protocol):
     """The place of this rank's values among those of all ranks, and what ParaView is told about it.
 
-    `UniformGrid` is the one for blocks of a uniform grid, `Mesh` the one for cells between points; another kind of geometry is another
-    class with these members.
+    `UniformGrid` is the one for blocks of a uniform grid, `UnstructuredGrid` the one for cells between points; another kind of
+    geometry is another class with these members.
     """
 
     @property

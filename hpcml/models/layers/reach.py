@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hpcml.core.errors import ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.mpi.patience import end_where_uncaught
 from hpcml.parallel.layout import Layout, Range
 from hpcml.parallel.linear import uncompiled
 from hpcml.parallel.space import Space
@@ -138,18 +139,30 @@ def check_field(x: Tensor, space: Space, channels: int | None = None, layer: str
     Raises
     ------
     ShapeError
-        With the shape that was expected.
+        With the shape that was expected. Where it is raised on one rank of several and nobody catches it, the job ends at once.
+
+    Communication
+    -------------
+    Local: what all ranks would have to agree on is looked at in every layer.
     """
     if (x.shape[2:] if space.channel_dim == 1 else space.points_in(x.shape)) != space.local_shape:
-        raise ShapeError(
+        _refuse(
+            space,
             f"rank {space.comm.rank} of {space.comm.size} expected its block {space.form} of a field of {space.global_shape}, got "
-            f"{tuple(x.shape)}: deal a whole field with domain.scatter or index it with space.index, or build the layer with its space"
+            f"{tuple(x.shape)}: deal a whole field with domain.scatter or index it with space.index, or build the layer with its space",
         )
     if channels is not None and x.shape[space.channel_dim] != channels:
-        raise ShapeError(
+        _refuse(
+            space,
             f"{layer} expected {channels} channels, got {x.shape[space.channel_dim]} in a field {space.form} of {tuple(x.shape)}: "
-            "build the layer for as many, or choose the channels"
+            "build the layer for as many, or choose the channels",
         )
+
+
+def _refuse(space: Space, why: str) -> None:
+    if space.comm.size > 1:
+        end_where_uncaught()
+    raise ShapeError(why)
 
 
 def check_num_dims(layer: str, space: Space, num_dims: int) -> None:

@@ -28,7 +28,7 @@ CORNERS = {kind: size for kind, (_, size) in _KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Mesh:
+class UnstructuredGrid:
     """One rank's part of a mesh of cells of the kinds in `CORNERS`, in any mixture. A `Geometry`; made by `joined`.
 
     Values sit at ``points``, where a `Field` says nothing else, or in ``cells``. Points and cells are numbered through the ranks: those of
@@ -49,7 +49,7 @@ class Mesh:
     Two triangles and a quadrilateral over them; on several ranks each gives its own.
 
     >>> points = np.array([[0, 0], [1, 0], [0, 1], [1, 1], [0, 2], [1, 2.0]])
-    >>> mesh = Mesh.joined(points, {"triangle": [[0, 1, 2], [1, 3, 2]], "quadrilateral": [[2, 3, 5, 4]]}, MPI.COMM_SELF)
+    >>> mesh = UnstructuredGrid.joined(points, {"triangle": [[0, 1, 2], [1, 3, 2]], "quadrilateral": [[2, 3, 5, 4]]}, MPI.COMM_SELF)
     >>> mesh.cells.shape, mesh.topology.tolist()
     ((3,), [4, 0, 1, 2, 4, 1, 3, 2, 5, 2, 3, 5, 4])
     """
@@ -62,7 +62,7 @@ class Mesh:
 
     @classmethod
     @named_call
-    def joined(cls, points: np.ndarray, cells: Mapping[str, np.ndarray], comm: MPI.Intracomm) -> "Mesh":
+    def joined(cls, points: np.ndarray, cells: Mapping[str, np.ndarray], comm: MPI.Intracomm) -> "UnstructuredGrid":
         """Join the parts of all ranks.
 
         Parameters

@@ -9,7 +9,7 @@ import pytest
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, ConfigError, ShapeError
-from hpcml.io import Field, Mesh, Series, SnapshotFile, SnapshotWriter, UniformGrid, open_snapshots
+from hpcml.io import Field, Series, SnapshotFile, SnapshotWriter, UniformGrid, UnstructuredGrid, open_snapshots
 from hpcml.topology.block import BlockRange, block_range
 
 VTK_TYPES = {"triangle": 5, "quadrilateral": 9, "tetrahedron": 10, "hexahedron": 12}
@@ -35,7 +35,7 @@ def mesh_of(num_dims, comm):
     own, workers = block_range(len(points), comm.size, comm.rank), max(comm.size - 1, 1)
     share = block_range(len(cells), workers, comm.rank) if comm.rank < workers else BlockRange(len(cells), len(cells))
     mine = cells[share.start : share.stop]
-    return Mesh.joined(points[own.start : own.stop], {kind: [c for k, c in mine if k == kind] for kind in dict(cells)}, comm)
+    return UnstructuredGrid.joined(points[own.start : own.stop], {kind: [c for k, c in mine if k == kind] for kind in dict(cells)}, comm)
 
 
 def values(step, num_dims):
@@ -109,7 +109,9 @@ def test_vtk_shows_a_cell_of_every_kind(comm, shared_path, read_xdmf):
         "hexahedron": (12, 8),
     }
     mine = sizes if comm.rank == comm.size - 1 else {}
-    mesh = Mesh.joined(np.random.default_rng(comm.rank).random((8, 3)), {kind: [range(size)] for kind, (_, size) in mine.items()}, comm)
+    mesh = UnstructuredGrid.joined(
+        np.random.default_rng(comm.rank).random((8, 3)), {kind: [range(size)] for kind, (_, size) in mine.items()}, comm
+    )
     with SnapshotWriter(shared_path / "run.h5", Series(mesh, [Field("u")]), comm) as snapshots:
         snapshots.append(0.0, {"u": np.arange(8)})
     if comm.rank == 0:
@@ -149,7 +151,7 @@ def test_another_numbering_is_not_gone_on_with(tmp_path, comm):
     path = tmp_path / "run.h5"
     points = np.array([[0, 0], [1, 0], [0, 1.0]])
     for turned in (points, points[::-1]):
-        series = Series(Mesh.joined(turned, {"triangle": [[0, 1, 2]]}, comm), [Field("u")])
+        series = Series(UnstructuredGrid.joined(turned, {"triangle": [[0, 1, 2]]}, comm), [Field("u")])
         if turned is points:
             with SnapshotWriter(path, series, comm) as snapshots:
                 snapshots.append(0.0, {"u": np.arange(3)})
@@ -171,7 +173,7 @@ BAD = {
 def test_a_mesh_that_cannot_be_is_refused_on_every_rank(name, comm):
     points, cells, message = BAD[name]
     with pytest.raises(ShapeError, match=message):
-        Mesh.joined(points, cells if comm.rank == 0 else {}, comm)
+        UnstructuredGrid.joined(points, cells if comm.rank == 0 else {}, comm)
 
 
 def test_a_location_that_is_not_there_is_refused(comm):
