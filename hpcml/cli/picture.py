@@ -61,12 +61,11 @@ def read_rollout(directory: Path, sample: int, channel: str | None) -> Rollout:
     shape = file.view.variables[f"truth_{name}"].shape
     if not 0 <= sample < shape[1]:
         raise ConfigError(f"{path} has no sample {sample}: it has {shape[1]}, counted from 0")
-    flat = not {"x", "y", "z"} <= set(file.view.mesh)
-    if len(shape) > 4 or not flat:
+    mesh = PlaneMesh.read(file)
+    if len(shape) > 4 or (mesh is None and file.view.mesh):
         raise ConfigError(f"{path} holds fields of three dims, which a picture cannot show: open {path.with_suffix('.xdmf')} in ParaView")
     truth, prediction = (file.read(f"{kind}_{name}", (slice(None), sample)).astype(float) for kind in ("truth", "prediction"))
     centres = [file.view.coordinates[dim][0] for dim in ("x", "y") if dim in file.view.coordinates]
-    mesh = PlaneMesh.of(*(file.read(key) for key in ("x", "y", "topology"))) if file.view.mesh else None
     return Rollout(name, file.view.times, truth, prediction, tuple(float(x[0] + x[-1]) for x in centres), mesh)
 
 
@@ -128,10 +127,10 @@ def _draw_step(figure: Any, axes: Any, rollout: Rollout, step: int) -> list[Any]
     artists = []
     for axis, values, title, limit in zip(axes, _panels(rollout, step), titles, (bound, bound, error_bound), strict=True):
         axis.set_title(title)
-        axis.set_xlabel("x")
+        axis.set_xlabel(rollout.mesh.labels[0] if rollout.mesh is not None else "x")
         if rollout.mesh is not None:
             artists.append(rollout.mesh.draw(axis, values, limit))
-            axis.set_ylabel("y")
+            axis.set_ylabel(rollout.mesh.labels[1])
             figure.colorbar(artists[-1], ax=axis, label=rollout.name)
         elif values.ndim == 1:
             x = (np.arange(len(values)) + 0.5) * rollout.extent[0] / len(values)

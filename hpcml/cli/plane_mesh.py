@@ -1,4 +1,4 @@
-"""A mesh in the plane, as pictures show it."""
+"""A mesh in the plane, or the map of one on a sphere, as pictures show it."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -24,11 +24,14 @@ class PlaneMesh:
         (triangle, 3); none where nodes are all there is.
     cells : ndarray
         (triangle,): number of the cell that each is of.
+    labels : (str, str)
+        Of the coordinates.
     """
 
     points: np.ndarray
     triangles: np.ndarray
     cells: np.ndarray
+    labels: tuple[str, str] = ("x", "y")
 
     @classmethod
     def of(cls, x: np.ndarray, y: np.ndarray, topology: np.ndarray) -> Self:
@@ -51,6 +54,27 @@ class PlaneMesh:
         if corners.size and not 0 <= corners.min() <= corners.max() < len(x):
             raise CheckpointError(f"cells refer to points {corners.min()} to {corners.max()} of {len(x)}: write the snapshots anew")
         return cls(np.stack([x, y], 1), corners, np.concatenate(cells))
+
+    @classmethod
+    def map_of(cls, points: np.ndarray, topology: np.ndarray) -> Self:
+        """Longitudes and latitudes of points on a sphere around the origin, (node, 3), without the triangles that the map's edge cuts."""
+        x, y, z = points.T / np.linalg.norm(points, axis=1)
+        longitude, latitude = np.degrees(np.arctan2(y, x)), np.degrees(np.arcsin(z.clip(-1, 1)))
+        whole = cls.of(longitude, latitude, topology)
+        kept = np.flatnonzero(np.abs(longitude[whole.triangles] - longitude[np.roll(whole.triangles, 1, 1)]).max(1, initial=0) < 180)
+        return cls(whole.points, whole.triangles[kept], whole.cells[kept], ("longitude", "latitude"))
+
+    @classmethod
+    def read(cls, file: Any) -> Self | None:
+        """Mesh of a `hpcml.io.SnapshotFile`: as it is in the plane, the map of one on a sphere; None where a picture can show none."""
+        if not {"x", "y", "topology"} <= set(file.view.mesh):
+            return None
+        points = np.stack([file.read(key) for key in ("x", "y", "z") if key in file.view.mesh], 1)
+        if points.shape[1] == 2:
+            return cls.of(points[:, 0], points[:, 1], file.read("topology"))
+        away = np.linalg.norm(points, axis=1)
+        around = away.min() > 0.999 * away.max() and np.ptp(points, 0).min() > 1.5 * away.max()
+        return cls.map_of(points, file.read("topology")) if around else None
 
     def draw(self, axis: Any, values: np.ndarray, limit: float, in_cells: bool = False) -> Any:
         """Draw values at the nodes or in the cells, in colours from -limit to limit."""

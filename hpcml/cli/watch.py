@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     ConfigError
         Where a mesh of three dims shall be drawn.
     """
-    from hpcml.core.errors import CheckpointError, ConfigError
+    from hpcml.core.errors import CheckpointError
     from hpcml.io import find_snapshots, follow
 
     if not args.path.exists() or (args.once and not find_snapshots(args.path)):
@@ -42,10 +42,6 @@ def run(args: argparse.Namespace) -> int:
         for file, step in follow(args.path, args.poll, wait=not args.once):
             print(_line(file, step), flush=True)
             last[file.view.path] = file
-            if args.png and {"x", "y", "z"} <= set(file.view.mesh):
-                raise ConfigError(
-                    f"--png draws meshes in the plane, {file.view.path} is in space: open {file.view.path.stem}.xdmf in ParaView"
-                )
             if args.png and step == len(file.view.times) - 1:
                 _draw(file, step)
     except KeyboardInterrupt:
@@ -73,12 +69,15 @@ def _draw(file: "SnapshotFile", step: int) -> None:
     import numpy as np
 
     from hpcml.cli.plane_mesh import PlaneMesh
+    from hpcml.core.errors import ConfigError
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     view = file.view
-    mesh = PlaneMesh.of(*(file.read(key) for key in ("x", "y", "topology"))) if view.mesh else None
+    mesh = PlaneMesh.read(file)
+    if mesh is None and view.mesh:
+        raise ConfigError(f"--png draws meshes in the plane or around a sphere, not {view.path}: open {view.path.stem}.xdmf in ParaView")
     figure, axes = pyplot.subplots(1, len(view.variables), figsize=(4.5 * len(view.variables), 4), squeeze=False, layout="constrained")
     for axis, name in zip(axes[0], view.variables, strict=True):
         axis.set_title(f"{name}, t = {view.times[step]:.3g}")

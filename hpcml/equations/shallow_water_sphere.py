@@ -91,7 +91,7 @@ class ShallowWaterSphere(Equation):
     latitudes: tuple[Real, Real] = (40.0, 50.0)
     bumps: Count = 3
     bump: NonNegative = 120.0
-    damping: NonNegative = 0.02
+    damping: NonNegative = 0.002
     levels: CountOrZero = 5
 
     def __post_init__(self) -> None:

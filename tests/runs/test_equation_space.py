@@ -74,6 +74,8 @@ def test_other_equations_are_learned_as_on_one_rank(world, shared_path, equation
     made = case_of(Generation, equation=equation, solver=solver, data=TABLES["data"] | data)
     path = generate(made, shared_path / "made", world)[1]
     assert evaluate_run(RunDirectory(shared_path / "run"), world, [str(path)])[str(path)] == pytest.approx(*errors.values(), rel=1e-5)
+    if world.rank == 0:
+        assert draw_picture(read_rollout(shared_path / "run", 0, "velocity_1"), shared_path / "rollout.png").stat().st_size > 10_000
 
 
 @pytest.mark.parallel([1, 2])
