@@ -38,6 +38,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "wave": "hpcml.equations.wave:Wave",
         "darcy": "hpcml.equations.darcy:Darcy",
         "cylinder_wake": "hpcml.equations.cylinder_wake:CylinderWake",
+        "falling_block": "hpcml.equations.falling_block:FallingBlock",
         "charged_particles": "hpcml.equations.charged_particles:ChargedParticles",
         "taylor_green": "hpcml.equations.taylor_green:TaylorGreen",
         "shallow_water_sphere": "hpcml.equations.shallow_water_sphere:ShallowWaterSphere",

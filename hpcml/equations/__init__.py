@@ -7,6 +7,7 @@ from hpcml.equations.charged_particles import ChargedParticles
 from hpcml.equations.cylinder_wake import CylinderWake
 from hpcml.equations.darcy import Darcy
 from hpcml.equations.equation import Equation
+from hpcml.equations.falling_block import FallingBlock
 from hpcml.equations.gray_scott import GrayScott
 from hpcml.equations.heat import Heat
 from hpcml.equations.incompressible_flow import IncompressibleFlow
@@ -24,6 +25,7 @@ __all__ = [
     "CylinderWake",
     "Darcy",
     "Equation",
+    "FallingBlock",
     "GrayScott",
     "Heat",
     "IncompressibleFlow",

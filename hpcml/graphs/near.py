@@ -61,6 +61,7 @@ class Near(Graph):
 
         Examples
         --------
+        >>> from mpi4py import MPI
         >>> from hpcml.graphs import Within
         >>> line = Graph.deal(np.array([[0.1], [0.3], [0.9]]), np.zeros((2, 0), np.int64), MPI.COMM_SELF)
         >>> moved = torch.tensor([[[0.1], [0.3], [0.9]], [[0.1], [0.5], [0.6]]])

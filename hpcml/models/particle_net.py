@@ -55,6 +55,9 @@ class ParticleNet(nn.Module):
         Longest wave vector of an `hpcml.models.layers.Ewald` layer beside each round, radians per unit of length; 0 for none.
     period : sequence of float, optional
         Lengths of a periodic box, for neighbors and waves.
+    walls : sequence of (float, float), optional
+        For each coordinate the lowest and the highest place, one that is never reached where there is no wall: particles know how far they
+        are from each wall that is nearer than the radius.
 
     Attributes
     ----------
@@ -99,6 +102,7 @@ class ParticleNet(nn.Module):
         potential: bool = False,
         cutoff: NonNegative = 0.0,
         period: Lengths | None = None,
+        walls: tuple[tuple[float, float], ...] | None = None,
     ) -> None:
         super().__init__()
         dims = graph.positions.shape[1]
@@ -109,7 +113,10 @@ class ParticleNet(nn.Module):
             )
         self.space, self.radius, self.period, self._potential = graph, radius, period, potential
         self._in_channels, self.unscaled_channels = in_channels, dims
-        self.encode = nn.Linear(max(in_channels - dims, 1), channels)
+        if walls is not None and (len(walls) != dims or any(not low < high for low, high in walls)):
+            raise ConfigError(f"ParticleNet: walls are {dims} pairs of a lower and a higher number, one for each coordinate, got {walls}")
+        self.walls = tuple((low, high) for low, high in walls or ())
+        self.encode = nn.Linear(max(in_channels - dims + 2 * len(self.walls), 1), channels)
         of_edges = RADIAL if potential else RADIAL + dims
         self.rounds = nn.ModuleList(Round(channels, of_edges) for _ in range(steps))
         self.far = nn.ModuleList(Ewald(graph, channels, cutoff, period) for _ in range(steps if cutoff else 0))
@@ -143,12 +150,22 @@ class ParticleNet(nn.Module):
         weight = (1 - length.square()).clamp(min=0) ** 2
         with replicated_together(self, space.world_comm):
             waves = cast(Ewald, self.far[0]).waves(position).to(position.dtype) if self.far else None
-            v = self.encode(known if known.shape[-1] else torch.ones_like(position[..., :1]))
+            v = self.encode(self._of_particles(position, known))
             for exchange, far in zip_longest(self.rounds, self.far):
                 change = exchange(near, near.rows(v), edges, weight).unflatten(0, shape)
                 v = v + change if far is None else v + change + far(v, waves)
             decoded: Tensor = self.decode(v)
         return decoded
+
+    def _of_particles(self, position: Tensor, known: Tensor) -> Tensor:
+        """What is known of particles, and their distances of walls over the radius, at most 1."""
+        away = [
+            (sign * (position[..., d : d + 1] - place) / self.radius).clamp(max=1.0)
+            for d, wall in enumerate(self.walls)
+            for sign, place in zip((1.0, -1.0), wall, strict=True)
+        ]
+        parts = [*([known] if known.shape[-1] else []), *away]
+        return torch.cat(parts, -1) if parts else torch.ones_like(position[..., :1])
 
 
 class Round(nn.Module):

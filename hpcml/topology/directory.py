@@ -36,6 +36,8 @@ def send_rows(ranks: np.ndarray, comm: MPI.Intracomm, *arrays: np.ndarray) -> li
     >>> send_rows(np.array([0, 0]), MPI.COMM_SELF, np.array([5, 6]))[0].tolist()
     [5, 6]
     """
+    if comm.size == 1:
+        return [np.array(array) for array in arrays]
     order = np.argsort(ranks, kind="stable")
     cuts = np.searchsorted(ranks[order], np.arange(1, comm.size))
     pieces = [np.split(array[order], cuts) for array in arrays]

@@ -8,6 +8,7 @@ import torch
 from mpi4py import MPI
 
 from hpcml.core.errors import ConfigError
+from hpcml.core.options import Choice
 from hpcml.equations import ChargedParticles, Heat
 from hpcml.fields import Grid, decompose
 from hpcml.graphs import Graph
@@ -89,6 +90,8 @@ def test_what_does_not_go_together_is_refused(comm):
             build_solver(ChargedParticles(), graph, 0.1)
         with pytest.raises(ConfigError, match="'verlet' moves particles, and Heat has none"):
             Verlet(Heat(), domain, 0.1)
+        with pytest.raises(ConfigError, match="choose no Runge-Kutta method but 'verlet'"):
+            build_solver(SMALL, graph, 0.1, Choice(name="rk4"))
         with pytest.raises(ConfigError, match="must be positive"):
             Verlet(SMALL, graph, 0.0)
     with pytest.raises(ConfigError, match="more than a quarter of the box"):

@@ -21,6 +21,7 @@ KINDS = {
     "near, in a box": {"period": BOX},
     "far": {"cutoff": 8.0},
     "far, in a box": {"cutoff": 8.0, "period": BOX},
+    "near, in walls": {"walls": ((0.0, 1.0), (0.0, float("inf")), (-float("inf"), 1.0))},
 }
 
 
@@ -101,6 +102,16 @@ def test_a_surrogate_leaves_positions_in_their_unit():
         model = Surrogate(made(graph, False), 5, 3)
         model.fit_to((torch.full((5,), 2.0), torch.full((5,), 3.0)), (torch.zeros(3), torch.ones(3)))
         assert model.input_mean.tolist() == [0, 0, 0, 2, 2] and model.input_std.tolist() == [1, 1, 1, 3, 3]
+
+
+def test_walls_are_felt_within_the_radius():
+    with dealt(MPI.COMM_SELF) as graph:
+        x = states(1)
+        x[0, :, :3] = x[0, :, :3] + 5.0
+        outputs = [made(graph, False, walls=((low, float("inf")),) * 3)(x) for low in (3.0, 4.0, 5.0)]
+        assert torch.equal(outputs[0], outputs[1]) and not torch.allclose(outputs[0], outputs[2])
+        with pytest.raises(ConfigError, match="walls are 3 pairs"):
+            made(graph, False, walls=((0.0, 1.0),))
 
 
 @pytest.mark.parametrize(("channels", "potential"), [((2, 3), False), ((5, 2), True)])

@@ -84,6 +84,8 @@ INSIDE = {
     "CylinderWake": "Graph.with_ghosts",
     "equations.charged_particles": "an all-reduce",
     "ChargedParticles": "an all-reduce",
+    "equations.falling_block": "Near.of, and with_ghosts",
+    "FallingBlock": "Near.of, and with_ghosts",
     "Particles": "abstract",
     "equations.particles": "abstract",
     "TaylorGreen": "Graph.with_ghosts",

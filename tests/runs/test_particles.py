@@ -27,6 +27,12 @@ LEARNING = {
     "output": {"rollout_steps": 2},
 }
 
+GRAINS = LEARNING | {
+    "equation": {"name": "falling_block", "columns": 2, "rows": 2, "width": 3.3, "heights": [0.1, 0.2], "stiffness": 200.0, "damping": 5.0},
+    "data": {"kind": "simulation", "trajectories": 2, "held_out": 1, "snapshots": 3, "interval": 0.1},
+    "model": {"name": "particle_net", "radius": 1.5, "channels": 4, "steps": 1, "walls": [[0.0, 3.3], [0.0, 100.0]]},
+}
+
 
 @pytest.mark.parallel([1, 2, 3])
 def test_files_are_the_same_bytes_on_any_number_of_ranks(world, shared_path):
@@ -49,8 +55,9 @@ def test_files_are_the_same_bytes_on_any_number_of_ranks(world, shared_path):
 
 
 @pytest.mark.parallel([1, 2, 3])
-def test_motion_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_path):
-    case = complete_config(TABLES | LEARNING, Case, "case")
+@pytest.mark.parametrize("tables", [TABLES | LEARNING, GRAINS], ids=["charges", "grains"])
+def test_motion_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_path, tables):
+    case = complete_config(tables, Case, "case")
     errors, rolled, errors_alone, rolled_alone = beside_one_rank(case, shared_path, world)
     assert errors == pytest.approx(errors_alone, rel=1e-6)
     for name in ("model", "persistence"):
