@@ -25,7 +25,6 @@ class Particles(Equation):
 
     on_mesh: ClassVar[bool] = True
     moves: ClassVar[bool] = True
-    constrained: ClassVar[bool] = True  # the acceleration follows from the rest
     solver: ClassVar[str] = "verlet"
     constrained: ClassVar[bool] = True  # the acceleration has no rate
 
