@@ -140,15 +140,16 @@ class Exchange:
         """See the class."""
         return (self.steps if self._in_flight else self.steps + 1) % len(self.halves)
 
-    def start(self, pack: Moves | None = None) -> None:
+    def start(self, packs: Sequence[Moves] | None = None) -> None:
         """Begin to move the buffers.
 
         Parameters
         ----------
-        pack : Moves, optional
-            Packs them first, and raises this rank's flag; by default they are packed already.
+        packs : sequence of Moves, optional
+            For each half, what packs its buffers first, and raises this rank's flag; by default they are packed already.
         """
         step = self._set_out()
+        pack = packs[step % len(self.halves)] if packs else None
         if self.shared is not None:
             self.shared.start(step, pack)
         elif pack is not None:
@@ -156,16 +157,17 @@ class Exchange:
         for transport in self._others:
             transport.start(step)
 
-    def wait(self, unpack: Moves | None = None) -> None:
+    def wait(self, unpacks: Sequence[Moves] | None = None) -> None:
         """Return when every buffer has arrived and every sent one may be written again.
 
         Parameters
         ----------
-        unpack : Moves, optional
-            Waits for the flags of the neighbors in shared memory, and unpacks; by default that is left to the caller.
+        unpacks : sequence of Moves, optional
+            For each half, what waits for the flags of the neighbors in shared memory, and unpacks; by default that is left to the caller.
         """
         if not self._in_flight:
             return
+        unpack = unpacks[self.steps % len(self.halves)] if unpacks else None
         try:
             for transport in self._others:
                 transport.wait(self.steps)

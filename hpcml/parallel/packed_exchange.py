@@ -140,11 +140,11 @@ class PackedExchange:
 
     def start(self, side: "Side") -> None:
         """Pack the fields that the side points at, and send."""
-        self.exchange.start(side.moves[self.exchange.half])
+        self.exchange.start(side.moves)
 
     def wait(self, side: "Side") -> None:
         """Receive, and unpack into the fields that the side points at."""
-        self.exchange.wait(side.moves[self.exchange.half])
+        self.exchange.wait(side.moves)
 
     def whole(self, packing: "Side", landing: "Side") -> tuple[Moves, ...] | None:
         """What packs, sends, receives and unpacks in one call of C; None where that takes more than C functions and shared memory."""
@@ -161,7 +161,7 @@ class PackedExchange:
 
     def _side(self, make: Callable[[Sequence[torch.Tensor]], "Side"], fields: Sequence[torch.Tensor]) -> "Side":
         """The side that was made for such strides, pointed at the fields."""
-        key = make.__name__, *(t.stride() for t in fields)
+        key = make.__name__, *[t.stride() for t in fields]
         side = self._sides.get(key)
         if side is None:
             side = self._sides[key] = make(fields)

@@ -143,7 +143,7 @@ class WindowPlan:
         return total
 
     def _bind(self, tensors: Sequence[Tensor], expected: tuple[int, ...], adjoint: bool) -> PackedExchange:
-        key = (adjoint, tensors[0].dtype, tensors[0].device, *(t.shape for t in tensors))
+        key = (adjoint, tensors[0].dtype, tensors[0].device, *[t.shape for t in tensors])
         bound = self._bound.get(key)
         if bound is None:
             return self._bound.add(key, self._made(tensors, expected, adjoint))

@@ -141,8 +141,9 @@ def windowed_convolution(
         wide = x if plan.is_identity else window(plan, x)[0]
         weight, *rest = replicated_wide(comm, weight) if bias is None else replicated_wide(comm, weight, bias)
         return convolution.forward_any(wide, weight, rest[0] if rest else None)
-    if autocast and x.dtype != torch.float64:
-        x = x.to(torch.get_autocast_dtype(x.device.type))
+    apply: Any = _WindowedConvolution.apply
+    if not autocast:
+        return apply((plan, comm, convolution), x, weight, bias)[0]  # type: ignore[no-any-return]
+    x = x if x.dtype == torch.float64 else x.to(torch.get_autocast_dtype(x.device.type))
     with no_autocast(x.device):
-        result: Any = _WindowedConvolution.apply((plan, comm, convolution), x, weight, bias)
-    return result[0]
+        return apply((plan, comm, convolution), x, weight, bias)[0]  # type: ignore[no-any-return]
