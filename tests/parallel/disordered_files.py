@@ -170,7 +170,7 @@ FILES = {
     "SnapshotWriter": made(open_writer, "SnapshotWriter: "),
     "SnapshotWriter.append": made(append, "SnapshotWriter.append"),
     "SnapshotWriter.close": made(close_writer, "SnapshotWriter.close"),
-    "Mesh.joined": plain(mesh, "Mesh.joined"),
+    "UnstructuredGrid.joined": plain(mesh, "UnstructuredGrid.joined"),
     "create_dataset": made(new_dataset, "create_dataset"),
     "open_dataset": made(stored(lambda s, path, number, data: open_dataset(path, s.comm)), "open_dataset"),
     "convert": made(stored(lambda s, path, n, data: convert(path, s.folder / f"{next(n)}.h5", "pdebench", s.comm)), "convert"),
