@@ -175,12 +175,10 @@ INSIDE = {
 """Names, or whole modules of hpcml, and what they belong to."""
 QUIET = {
     "BlockRange", "Blocked", "ClosedForm", "Compression", "Decomposition", "Description", "Domain", "Epochs", "Equation", "Field",
-    "Geometry",
-    "Grid", "Layout", "Location", "Loss", "Meaning", "Noise", "Pairs", "ProcessGrid", "RK4", "Restored", "Rows", "SSP_RK3", "Samples",
-    "Schedule", "Series", "Several", "SnapshotFile", "Solver", "Space", "Stream", "Tableau", "UniformGrid", "block_range", "build_equation",
-    "build_solver", "channel_with_cylinder", "choose_dims", "coordinates", "edge_products", "find_snapshots", "follow", "icosphere",
-    "mpi_library", "on_space", "open_snapshots", "owners_of", "partition_table", "read_mesh", "recompute", "structured", "traffic",
-    "triangulated", "twins",
-    "weighted_sum",
+    "Geometry", "Grid", "Layout", "Location", "Loss", "Meaning", "Mesh", "Noise", "Pairs", "ProcessGrid", "RK4", "Restored", "Rows",
+    "SSP_RK3", "Samples", "Schedule", "Series", "Several", "SnapshotFile", "Solver", "Space", "Stream", "Tableau", "UniformGrid",
+    "block_range", "build_equation", "build_solver", "channel_with_cylinder", "choose_dims", "coordinates", "edge_products",
+    "find_snapshots", "follow", "icosphere", "mpi_library", "on_space", "open_snapshots", "owners_of", "partition_table", "read_mesh",
+    "recompute", "structured", "traffic", "triangulated", "twins", "weighted_sum",
 }  # fmt: skip
 """Offered, and speak to nobody: descriptions, readers of one process, what is abstract, what only makes."""
