@@ -97,6 +97,8 @@ def device_runner(
     """
     from cupy_backends.cuda.api import driver, runtime
 
+    if torch.cuda.is_available():
+        torch.cuda.init()  # for arrays of CuPy, before torch has been asked for anything
     function = _function(source, name, tuple(sorted(types.items())), device)
     sizes = (*shape[0], *shape[1])
 
