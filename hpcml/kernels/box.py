@@ -155,7 +155,7 @@ class BoxPlan:
 
     def _bound(self, kernel: Kernel, types: dict[str, str], table: np.ndarray, buffer: Array, fields: Sequence[Array]) -> Launch:
         extent = table[:, [7, 6, 5]].max(axis=0).tolist()
-        shape = launch_shape((-(-extent[0] // AT_ONCE), *extent[1:]))
+        shape = None if kernel is ACCUMULATE else launch_shape((-(-extent[0] // AT_ONCE), *extent[1:]))
         return kernel.bind(buffer, fields, _beside(table, buffer), len(table), extent=extent, shape=shape, types=types)
 
     def _tables(self, kernel: Kernel, element: int, backend: str) -> list[tuple[dict[str, str], np.ndarray]]:
