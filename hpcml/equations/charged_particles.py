@@ -26,6 +26,10 @@ from hpcml.parallel.sum_points import sum_points
 
 NEGLECTED = 1e-7
 """How much weaker than without its Gaussian the first wave is that is left out."""
+MOST_ALONG = 128
+"""Waves along an axis of the box: together they are 4 MOST_ALONG^3, of which each sample keeps a complex number."""
+MOST_SIDE = 200
+"""One rank makes the places."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,26 @@ class ChargedParticles(Particles):
     disorder: NonNegative = 0.8
 
     def __post_init__(self) -> None:
-        """See that the Gaussians fit into the box."""
+        """See that the Gaussians fit into the box, and that there are not too many particles and waves."""
+        if self.side > MOST_SIDE:
+            raise ConfigError(f"equation.side = {self.side} makes {self.side**3} particles: expected {MOST_SIDE} at most")
         if self.softening > self.box / 4:
             raise ConfigError(f"equation.softening = {self.softening} is more than a quarter of the box of {self.box}: lower it")
+        if self._along > MOST_ALONG:
+            raise ConfigError(
+                f"equation.softening = {self.softening} takes more than {MOST_ALONG} waves along the box of {self.box}: take "
+                f"{self.box / 200:g} or more"
+            )
 
     @property
     def box(self) -> float:
         """Length of the periodic box along each axis."""
         return self.side * self.spacing
+
+    @property
+    def _along(self) -> float:
+        """Waves along an axis, of which none is shorter than those that the Gaussians leave."""
+        return math.sqrt(-math.log(NEGLECTED)) / self.softening * self.box / (2 * math.pi)
 
     def places(self) -> np.ndarray:
         along = (np.arange(self.side) + 0.5) * self.spacing
@@ -133,7 +149,7 @@ class ChargedParticles(Particles):
 
     def _waves(self, like: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Numbers of waves along each axis, and exp(-(sigma k)^2) / k^2 of all, twice where the opposite one is not among them."""
-        most = math.ceil(math.sqrt(-math.log(NEGLECTED)) / self.softening * self.box / (2 * math.pi))
+        most = math.ceil(self._along)
         whole = torch.arange(-most, most + 1, dtype=like.dtype, device=like.device)
         numbers = (whole[most:], whole, whole)
         squares = sum(n.view([-1 if axis == d else 1 for axis in range(3)]) ** 2 for d, n in enumerate(numbers))

@@ -73,7 +73,8 @@ class Solver(ABC):
         Raises
         ------
         SolverError
-            On every rank, when ``dt`` is more than `TOLERATED` times the state's stable step: what comes out would be finite and wrong.
+            On every rank, when ``dt`` is more than `TOLERATED` times the state's stable step, or the state has none: what comes out would
+            be finite and wrong.
 
         Communication
         -------------
@@ -131,6 +132,11 @@ class Solver(ABC):
 
     def _check_stable(self, state: Tensor, step: int) -> None:
         longest = self.stable_step(state) if self.dt else math.inf
+        if math.isnan(longest):
+            raise SolverError(
+                f"{type(self).__name__}: after step {step} no step is stable, for the state holds NaN, or what the equation knows no speed "
+                "of, such as water of negative depth: look at the initial state and the coefficients, or take a smaller step"
+            )
         if self.dt > TOLERATED * longest:
             raise SolverError(
                 f"{type(self).__name__}: the step of {self.dt:g} is {self.dt / longest:.3g} times the longest stable one, {longest:g}, "

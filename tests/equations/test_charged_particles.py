@@ -96,3 +96,8 @@ def test_what_does_not_go_together_is_refused(comm):
             Verlet(SMALL, graph, 0.0)
     with pytest.raises(ConfigError, match="more than a quarter of the box"):
         ChargedParticles(side=2, softening=0.7)
+    for few in (0.019, 1e-310):
+        with pytest.raises(ConfigError, match=f"softening = {few} takes more than 128 waves along the box of 4.0: take 0.02 or more"):
+            ChargedParticles(softening=few)
+    with pytest.raises(ConfigError, match="equation.side = 2000 makes 8000000000 particles: expected 200 at most"):
+        ChargedParticles(side=2000, softening=500.0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mpi4py import MPI
 
-from hpcml.core.errors import ConfigError
+from hpcml.core.errors import ConfigError, SolverError
 from hpcml.core.options import Choice
 from hpcml.equations import Heat, ShallowWaterSphere, TaylorGreen
 from hpcml.equations.balanced_jet import balanced_jet
@@ -148,3 +148,15 @@ def test_what_makes_no_flow_is_refused(comm):
             build_solver(flat, sphere, 1.0)
         with pytest.raises(ConfigError, match="Heat lives on a grid, not on Graph"):
             build_solver(Heat(), sphere, 1.0)
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_a_state_that_no_step_is_stable_for_is_refused_on_every_rank(comm):
+    with Triangles.of(SMALL.mesh() if comm.rank == 0 else None, comm) as sphere:
+        state = SMALL.initial_state(sphere, range(2))
+        if comm.rank == comm.size - 1:
+            state[1, 0, 0] = -2e4 * math.sqrt(SMALL.gravity / SMALL.depth)  # a hole below the ground
+        solver = build_solver(SMALL, sphere, 1e-3)
+        for take in (solver.step, lambda state: solver.rollout(state, 1)):
+            with pytest.raises(SolverError, match="after step 0 no step is stable"):
+                take(state)
