@@ -16,6 +16,7 @@ from hpcml.core.errors import ConfigError, TrainingError
 from hpcml.core.named import complete_config
 from hpcml.core.options import build_function
 from hpcml.core.progress import progress
+from hpcml.data.agreed_updates import agreed_updates
 from hpcml.data.own_stream import stream_of
 from hpcml.data.samples import Samples
 from hpcml.data.stream import Part, Stream
@@ -209,7 +210,7 @@ class Trainer:
                 if not self.stopped:
                     self._saves.after_update(at.step)
         if at.step < total and not self.stopped:
-            _log.info("the data have ended after update %d of %d", at.step, total)
+            _log.warning("the data have ended after update %d of %d: training ends with them", at.step, total)
             last = self._tell() if at.updates else last
         self._saves.end(self.step)
         with together(self.comm, "writing metrics.csv"):
@@ -238,7 +239,7 @@ class Trainer:
         given = True
         while given:
             given = False
-            for parts in self.stream:
+            for parts in agreed_updates(self.stream):
                 given = True
                 yield parts
 

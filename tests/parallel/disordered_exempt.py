@@ -117,6 +117,7 @@ INSIDE = {
     "training.group_sum": "within Trainer.fit",
     "models.on_spaces": "what it builds, or nothing",
     "data.own_layout": "agreements",
+    "data.agreed_updates": "within Trainer.fit",
     "data.own_stream": "what it calls is the user's",
     "runs.outcome": "what it calls is the user's",
     "equations.padded": "the halo in the tendencies",

@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 
-from hpcml.core.errors import ConfigError
+from hpcml.core.errors import ConfigError, TrainingError
 from hpcml.data import Pairs, Stream
 from hpcml.fields import Grid, decompose
 from hpcml.io.checkpoint import Checkpointer
@@ -82,6 +82,43 @@ def test_data_that_end_end_training_and_endless_ones_need_to_be_told_how_long(co
         assert run.step == 4 and run.numbers["step"] == 4
         with pytest.raises(ConfigError, match="the data have no epochs: say how many updates"):
             trainer(domain).fit(epochs=3)
+
+
+@pytest.mark.parallel([2, 3])
+def test_a_stream_that_ends_on_one_rank_alone_is_told_on_every_rank(comm):
+    with decompose(Grid(SHAPE), comm) as domain:
+        run = trainer(domain, Simulation(domain, last=2 if comm.rank == 1 else 4), updates=10)
+        with pytest.raises(TrainingError, match=f"the stream has another update on {comm.size - 1} of {comm.size} ranks"):
+            run.fit()
+        assert run.step == 2
+
+
+class Odd(Simulation):
+    def __init__(self, domain, change):
+        super().__init__(domain)
+        self.change = change
+
+    def __iter__(self):
+        return map(self.change, super().__iter__())
+
+
+@pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda parts: parts[:1], "the weights of an update's parts sum to 0.666667"),
+        (lambda parts: [(x, y, 1.0) for x, y, _ in parts], "the weights of an update's parts sum to 2"),
+        (lambda parts: [(x[:0], y[:0], weight) for x, y, weight in parts], "the stream gave an update without samples"),
+    ],
+    ids=["less", "more", "none"],
+)
+def test_weights_sum_to_1_and_are_those_of_samples(comm, change, words):
+    with decompose(Grid(SHAPE), comm) as domain:
+        run = trainer(domain, Odd(domain, change), updates=10)
+        before = weights(run)
+        with pytest.raises(TrainingError, match=words):
+            run.fit()
+        assert run.step == 0 and all(map(torch.equal, weights(run), before))
 
 
 @pytest.mark.parallel([1, 2])
