@@ -1,11 +1,14 @@
 """A mesh in the plane, or the map of one on a sphere, as pictures show it."""
 
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from hpcml.core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from hpcml.io import SnapshotFile
 
 _TRIANGLE, _QUADRILATERAL = 4, 5
 _SIZES = {1: 2, 2: 3, _TRIANGLE: 3, _QUADRILATERAL: 4}
@@ -65,23 +68,36 @@ class PlaneMesh:
         return cls(whole.points, whole.triangles[kept], whole.cells[kept], ("longitude", "latitude"))
 
     @classmethod
-    def read(cls, file: Any) -> Self | None:
-        """Mesh of a `hpcml.io.SnapshotFile`: as it is in the plane, the map of one on a sphere; None where a picture can show none."""
+    def read(cls, file: "SnapshotFile") -> Self | None:
+        """Mesh of snapshots: as it is in the plane, the map of one on a sphere; None where a picture can show none."""
         if not {"x", "y", "topology"} <= set(file.view.mesh):
             return None
         points = np.stack([file.read(key) for key in ("x", "y", "z") if key in file.view.mesh], 1)
         if points.shape[1] == 2:
             return cls.of(points[:, 0], points[:, 1], file.read("topology"))
+        if any(variable.coordinates for variable in file.view.variables.values()):
+            return None
         away = np.linalg.norm(points, axis=1)
         around = away.min() > 0.999 * away.max() and np.ptp(points, 0).min() > 1.5 * away.max()
         return cls.map_of(points, file.read("topology")) if around else None
+
+    def places(self, file: "SnapshotFile", name: str, index: tuple[int | slice, ...]) -> np.ndarray | None:
+        """Where the points of a field are, (*dims of the index, node, 2); None where they do not move."""
+        moved = [file.read(of, index).astype(float) for of in file.view.variables[name].coordinates]
+        fixed = [np.broadcast_to(self.points[:, d], moved[0].shape) for d in range(len(moved), 2) if moved]
+        return np.stack([*moved, *fixed], -1) if moved else None
+
+    def at(self, places: np.ndarray | None) -> Self:
+        """The mesh with its points, where they move, at these places, (node, 2)."""
+        return self if places is None else replace(self, points=places)
 
     def draw(self, axis: Any, values: np.ndarray, limit: float, in_cells: bool = False) -> Any:
         """Draw values at the nodes or in the cells, in colours from -limit to limit."""
         axis.set_aspect("equal")
         colours = {"vmin": -limit, "vmax": limit, "cmap": "RdBu_r"}
         if not len(self.triangles):
-            return axis.scatter(*self.points.T, c=values, s=4, **colours)
+            size = float(np.clip(2000 / len(values), 4, 40))  # an edge, or those with values around 0 would be white on white
+            return axis.scatter(*self.points.T, c=values, s=size, edgecolors="0.6", linewidths=0.3, **colours)
         if in_cells:
             return axis.tripcolor(*self.points.T, self.triangles, facecolors=values[self.cells], **colours)
         return axis.tripcolor(*self.points.T, self.triangles, values, shading="gouraud", **colours)

@@ -82,9 +82,12 @@ def _draw(file: "SnapshotFile", step: int) -> None:
     for axis, name in zip(axes[0], view.variables, strict=True):
         axis.set_title(f"{name}, t = {view.times[step]:.3g}")
         if mesh is not None:
-            values = file.read(name, (step, *[0] * (len(view.variables[name].shape) - 2)))
+            first = (step, *[0] * (len(view.variables[name].shape) - 2))
+            values = file.read(name, first)
             limit = float(np.nanmax(np.abs(values))) or 1.0
-            figure.colorbar(mesh.draw(axis, values, limit, in_cells="cell" in view.variables[name].dims), ax=axis)
+            figure.colorbar(
+                mesh.at(mesh.places(file, name, first)).draw(axis, values, limit, in_cells="cell" in view.variables[name].dims), ax=axis
+            )
             continue
         values = _thinned(file, name, step)
         x, *more = (view.coordinates[dim][0] for dim in "xy" if dim in view.coordinates)

@@ -86,7 +86,7 @@ def _roll_out(directory: RunDirectory, case: Case, truth: Truth, solver: NeuralS
     space, dim = truth.space, truth.space.channel_dim
     variables = {f"{kind}_{channel}": channel for kind in ("truth", "prediction") for channel in truth.channels}
     errors: dict[str, list[float]] = {"model": [], "persistence": []}
-    with TrajectoryWriter(directory.snapshots / "rollout.h5", case, truth.geometry, space.comm, variables, len(first)) as writer:
+    with TrajectoryWriter(directory.snapshots / "rollout.h5", case, truth.geometry, space, variables, len(first)) as writer:
         first = first.narrow(dim, 0, len(truth.channels))
         for step, (time, *states) in enumerate(pairs):
             true, predicted = (state.narrow(dim, 0, len(truth.channels)) for state in states)

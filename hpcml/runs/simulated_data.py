@@ -89,7 +89,7 @@ def write_snapshots(case: Case, path: Path, snapshots: Path, world: World) -> No
     with equation_space(build_equation(case.equation), case.grid, ranks, world.comm) as where, open_dataset(path, world.comm) as dataset:
         space, cells = dataset.description, CellsRead(where)
         names = {name: name for name in space.channels}
-        with TrajectoryWriter(snapshots, case, geometry_of(where), where.comm, names, space.num_trajectories) as writer:
+        with TrajectoryWriter(snapshots, case, geometry_of(where), where, names, space.num_trajectories) as writer:
             for number, time in enumerate(space.times):
                 read = [cells.read(dataset, run, number, range(len(names))) for run in range(space.num_trajectories)]
                 states = torch.stack([torch.as_tensor(state) for state in read])

@@ -8,6 +8,7 @@ import pytest
 from mpi4py import MPI
 
 from hpcml.cli.main import main
+from hpcml.cli.plane_mesh import PlaneMesh
 from hpcml.io import Field, Series, SnapshotWriter, UniformGrid, UnstructuredGrid
 
 DIES = """
@@ -62,6 +63,23 @@ def test_a_mesh_in_space_is_watched_but_not_drawn(tmp_path, capsys):
     run = mesh_of([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0]], tmp_path)
     assert main(["watch", str(run)]) == 0
     assert main(["watch", str(run), "--png"]) == 2 and "open flow.xdmf in ParaView" in capsys.readouterr().err
+
+
+def test_points_that_move_are_drawn_where_they_are(tmp_path, monkeypatch):
+    mesh = UnstructuredGrid.joined(np.zeros((2, 2)), {"vertex": [[0], [1]]}, MPI.COMM_SELF)
+    names = [f"{kind}_{axis}" for kind in ("truth", "prediction") for axis in "xy"]
+    fields = [Field(name, "", (("sample", 2),), coordinates=tuple(f"{name.partition('_')[0]}_{axis}" for axis in "xy")) for name in names]
+    with SnapshotWriter(tmp_path / "run.h5", Series(mesh, fields), MPI.COMM_SELF) as snapshots:
+        for step in range(2):
+            values = {name: 100.0 * step + 10.0 * place + np.array([[0, 1], [8, 9]]) for place, name in enumerate(names)}
+            snapshots.append(step, values)
+    drawn = []
+    monkeypatch.setattr(
+        PlaneMesh, "draw", lambda mesh, axis, *_, **__: drawn.append(mesh.points.tolist()) or axis.scatter(*mesh.points.T, c=[0, 1])
+    )
+    assert main(["watch", str(tmp_path), "--png", "--once"]) == 0
+    truth, prediction = [[100.0, 110.0], [101.0, 111.0]], [[120.0, 130.0], [121.0, 131.0]]
+    assert drawn == [prediction, prediction, truth, truth]
 
 
 def test_a_writer_that_died_is_told(tmp_path, capsys):

@@ -5,9 +5,12 @@ import pytest
 import torch
 from mpi4py import MPI
 
+from hpcml.cli.picture import draw_animation, draw_picture, read_rollout
 from hpcml.core.case import Case, Generation
+from hpcml.core.errors import ConfigError
 from hpcml.core.named import complete_config
 from hpcml.equations import build_equation
+from hpcml.io import SnapshotFile
 from hpcml.io.dataset import Field, open_dataset
 from hpcml.mpi.world import World
 from hpcml.runs.equation_space import equation_space
@@ -63,7 +66,35 @@ def test_motion_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_
     for name in ("model", "persistence"):
         np.testing.assert_allclose(rolled[name], rolled_alone[name], rtol=1e-6)
     if world.rank == 0:
-        assert (shared_path / "run" / "snapshots" / "rollout.xdmf").exists()
+        text = (shared_path / "run" / "snapshots" / "rollout.xdmf").read_text()
+        file = SnapshotFile(shared_path / "run")
+        for name, variable in file.view.variables.items():
+            kind = name.partition("_")[0]
+            assert variable.coordinates == tuple(f"{kind}_position_{d}" for d in range(2 if tables is GRAINS else 3))
+        assert text.count('<Grid Name="truth_position') == text.count('<Grid Name="prediction_position') == 3 * variable.shape[1]
+        assert_moves_in_pictures(shared_path / "run", file, tables is GRAINS)
+
+
+def assert_moves_in_pictures(run, file, in_plane):
+    if not in_plane:
+        with pytest.raises(ConfigError, match="open .* in ParaView"):
+            read_rollout(run, 0, None)
+        return
+    shown = read_rollout(run, 0, "velocity_1")
+    for kind, places in (("truth", shown.truth_places), ("prediction", shown.prediction_places)):
+        for d in range(2):
+            assert np.array_equal(places[..., d], file.read(f"{kind}_position_{d}", (slice(None), 0)))
+    assert (np.ptp(shown.truth_places, 0) > 0).any(0).all()
+    for draw in (draw_picture, draw_animation):
+        assert draw(shown, run / f"rollout.{'png' if draw is draw_picture else 'gif'}").stat().st_size > 10_000
+
+
+@pytest.mark.parallel([1, 2])
+def test_what_is_learned_from_moves_too(world, shared_path):
+    train_case(complete_config(GRAINS | {"snapshots": {"simulation": True}}, Case, "case"), shared_path / "run", world)
+    if world.rank == 0:
+        file = SnapshotFile(shared_path / "run" / "snapshots" / "simulation.h5")
+        assert {variable.coordinates for variable in file.view.variables.values()} == {("position_0", "position_1")}
 
 
 @pytest.mark.parallel([2, 4])

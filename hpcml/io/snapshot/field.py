@@ -19,6 +19,9 @@ class Field:
         ``float32`` or ``float64``: what is written; values of other types are converted.
     at : str, optional
         Where the values sit: ``points`` or ``cells`` of a mesh; by default the first location of the geometry.
+    coordinates : tuple of str
+        Where points move, the fields that say at each step where those are that the values belong to, one for each coordinate: fields at
+        points with the same leading dims, this one perhaps among them. By default points are where the geometry has them.
 
     Examples
     --------
@@ -31,3 +34,4 @@ class Field:
     leading: tuple[tuple[str, int], ...] = ()
     dtype: str = "float32"
     at: str | None = None
+    coordinates: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """Where the values of a snapshot lie: what a writer has to know about a grid, or about a mesh."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,5 +28,9 @@ class Geometry(Protocol):
     def stored(self, block: np.ndarray) -> np.ndarray:
         """The block of this rank, leading dims before it, turned from the order of memory to that of the files; a view."""
 
-    def xdmf(self, view: str) -> str:
-        """The elements Topology and Geometry, with a point or a cell for each value; ``view`` is the HDF5 file with the arrays."""
+    def xdmf(self, view: str, moved: Sequence[str] = ()) -> str:
+        """The elements Topology and Geometry, with a point or a cell for each value; ``view`` is the HDF5 file with the arrays.
+
+        ``moved`` are the elements of the coordinates that points have now, in place of the first ones among the arrays ``x``, ``y`` and
+        ``z``; none where there are no such arrays.
+        """

@@ -33,8 +33,8 @@ class Series:
     Raises
     ------
     ConfigError
-        For no fields, two of one name, a name that is no variable, one dim with two sizes, a location that the geometry does not have, or
-        text that HDF5 cannot hold.
+        For no fields, two of one name, a name that is no variable, one dim with two sizes, a location that the geometry does not have,
+        coordinates that are no such fields or more than a point has, or text that HDF5 cannot hold.
     """
 
     geometry: Geometry
@@ -64,6 +64,7 @@ class Series:
                         f"the dim {name!r} of the field {entry.name} has size {size}: expected a name of letters, digits and _, "
                         f"that no dim of another size has"
                     )
+            self._check_coordinates(entry)
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -79,6 +80,15 @@ class Series:
         """Where the values of a field sit."""
         locations = self.geometry.locations
         return next(iter(locations.values())) if entry.at is None else locations[entry.at]
+
+    def _check_coordinates(self, entry: Field) -> None:
+        points = [location for name, (location, _) in self.geometry.arrays().items() if name in ("x", "y", "z")]
+        fields = {field.name for field in self.fields if field.leading == entry.leading and self.location(field) in points}
+        if not fields >= set(entry.coordinates) or len(entry.coordinates) > len(points):
+            raise ConfigError(
+                f"the coordinates of the field {entry.name} are fields at points of {len(points)} coordinates, with its leading dims: "
+                f"expected some of {sorted(fields) if points else []}, got {list(entry.coordinates)}"
+            )
 
     def wholes(self) -> dict[str, tuple[int, ...]]:
         """Global shape of a step of each field, and of each array of the geometry."""

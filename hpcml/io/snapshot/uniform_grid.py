@@ -63,7 +63,7 @@ class UniformGrid:
         first = block.ndim - len(self.cells)
         return block.transpose(*range(first), *reversed(range(first, block.ndim)))
 
-    def xdmf(self, view: str) -> str:
+    def xdmf(self, view: str, moved: Sequence[str] = ()) -> str:
         widths = [length / n for length, n in zip(self.extent, self.cells, strict=True)]
         points, spacing, origin = (
             " ".join(map(str, [*(fill,) * (3 - len(self.cells)), *values]))

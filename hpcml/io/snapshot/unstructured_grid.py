@@ -1,6 +1,6 @@
 """Cells between points, in parts that ranks hold, for the files that show them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ class UnstructuredGrid:
 
     Values sit at ``points``, where a `Field` says nothing else, or in ``cells``. Points and cells are numbered through the ranks: those of
     rank 0 come first, then those of rank 1. A point that several ranks know is written by one of them, the others refer to its number. The
-    mesh is written once, and stays as it is; let one that moves have a field of displacements.
+    mesh is written once, and stays as it is; where points move, fields say where they are, see `Field.coordinates`.
 
     Attributes
     ----------
@@ -113,12 +113,17 @@ class UnstructuredGrid:
     def stored(self, block: np.ndarray) -> np.ndarray:
         return block
 
-    def xdmf(self, view: str) -> str:
+    def xdmf(self, view: str, moved: Sequence[str] = ()) -> str:
         axes = "xyz"[: self.positions.shape[1]]
-        text = [_item(view, "topology", self.entries, "Int"), *(_item(view, name, self.points, "Float") for name in axes)]
+        topology = _item(view, "topology", self.entries, "Int")
+        if moved:  # a slab of all, as VTK, where a plain path lets it keep meshes, looks for one of the points too and logs an error
+            size = self.entries.shape[0]
+            slab = f'<DataItem Dimensions="3 1" Format="XML">0 1 {size}</DataItem>'
+            topology = f'<DataItem ItemType="HyperSlab" Dimensions="{size}">{slab}{topology}</DataItem>'
+        points = [*moved, *(_item(view, name, self.points, "Float") for name in axes[len(moved) :])]
         return (
-            f'<Topology TopologyType="Mixed" NumberOfElements="{self.cells.shape[0]}">{text[0]}</Topology>'
-            f'<Geometry GeometryType="{"_".join(axes.upper())}">{"".join(text[1:])}</Geometry>'
+            f'<Topology TopologyType="Mixed" NumberOfElements="{self.cells.shape[0]}">{topology}</Topology>'
+            f'<Geometry GeometryType="{"_".join(axes.upper())}">{"".join(points)}</Geometry>'
         )
 
 

@@ -35,6 +35,8 @@ class Variable:
         Unit.
     segments : list of Segment
         Where the values are.
+    coordinates : tuple of str
+        Fields that say where the points of this one are at each step; none where they do not move.
     """
 
     dims: tuple[str, ...]
@@ -42,6 +44,7 @@ class Variable:
     dtype: np.dtype
     units: str
     segments: list[Segment]
+    coordinates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ def write_view(path: Path, series: Series, times: Sequence[float], segments: Map
         for field in series.fields:
             dims = ("time", *(name for name, _ in field.leading), *series.location(field).dims)
             _add(file, field.name, (len(times), *wholes[field.name]), field.dtype, field.units, dims, segments[field.name], parts)
+            if field.coordinates:
+                file[field.name].attrs["coordinates"] = " ".join(field.coordinates)
         write_file(path, image(file), durable=complete)
 
 
@@ -142,6 +147,8 @@ def read_view(path: Path) -> View:
                 raise CheckpointError(f"{path} is damaged: its arrays do not have the dims that they name, or not all of their parts")
             if any(field.shape[0] != len(times) for field in fields.values()):
                 raise CheckpointError(f"{path} is damaged: it has {len(times)} times, and fields of another number of steps")
+            if wrong := [name for name, field in fields.items() if not _are_places(field, fields)]:
+                raise CheckpointError(f"{path} is damaged: the coordinates of {', '.join(wrong)} are no fields at its points")
     except FileNotFoundError:
         raise CheckpointError(f"there are no snapshots at {path}") from None
     except HpcmlError:
@@ -192,7 +199,14 @@ def _variable(data: h5py.Dataset) -> Variable:
         shape = tuple(stop - first + 1 for first, stop in zip(start, end, strict=True))
         segments.append(Segment(Path(source.file_name).name, start, shape))
     labels = tuple(str(label) for label in data.attrs["DIMENSION_LABELS"])  # HDF5's own functions crash where such an attribute is odd
-    return Variable(labels, data.shape, data.dtype, _units(data), segments)
+    return Variable(labels, data.shape, data.dtype, _units(data), segments, tuple(str(data.attrs.get("coordinates", "")).split()))
+
+
+def _are_places(field: Variable, fields: Mapping[str, Variable]) -> bool:
+    """Whether what a field has for coordinates, if anything, are fields at points, for the same steps and samples."""
+    dims, shape = (*field.dims[:-1], "point"), field.shape[:-1]
+    places = [fields.get(name) for name in field.coordinates]
+    return len(places) <= 3 and all(place is not None and (place.dims, place.shape[:-1]) == (dims, shape) for place in places)
 
 
 def _is_whole(variable: Variable) -> bool:

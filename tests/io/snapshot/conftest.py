@@ -56,15 +56,18 @@ def snapshots():
 
 
 def _steps(path):
-    """Time and data of each step, as VTK's reader gives them."""
+    """Time and data of each step, as VTK's reader gives them without an error."""
     from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline
 
     reader = pytest.importorskip("vtkmodules.vtkIOXdmf2").vtkXdmfReader()
+    errors = []
+    reader.AddObserver("ErrorEvent", lambda *_: errors.append(path))
     reader.SetFileName(str(path))
     reader.UpdateInformation()
     information, key = reader.GetOutputInformation(0), vtkStreamingDemandDrivenPipeline.TIME_STEPS()
     for time in [information.Get(key, i) for i in range(information.Length(key))]:
         reader.UpdateTimeStep(time)
+        assert not errors
         yield time, reader.GetOutputDataObject(0)
 
 
