@@ -145,7 +145,7 @@ def _title(rollout: Rollout, step: int) -> str:
 def _draw_step(figure: Any, axes: Any, rollout: Rollout, step: int) -> list[Any]:
     """Three panels: one scale for truth and prediction, one around zero for the error, both fixed over time."""
     bound = float(np.abs(rollout.truth).max())
-    error_bound = float(np.nanmax(np.abs(rollout.prediction - rollout.truth))) or 1.0
+    error_bound = float(np.nanmax(np.abs(rollout.prediction - rollout.truth), initial=0.0)) or 1.0
     titles = (_title(rollout, step), "prediction", "prediction - truth")
     artists = []
     panels = zip(axes, _panels(rollout, step), _meshes(rollout, step), titles, (bound, bound, error_bound), strict=True)

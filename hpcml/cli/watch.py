@@ -84,7 +84,7 @@ def _draw(file: "SnapshotFile", step: int) -> None:
         if mesh is not None:
             first = (step, *[0] * (len(view.variables[name].shape) - 2))
             values = file.read(name, first)
-            limit = float(np.nanmax(np.abs(values))) or 1.0
+            limit = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
             figure.colorbar(
                 mesh.at(mesh.places(file, name, first)).draw(axis, values, limit, in_cells="cell" in view.variables[name].dims), ax=axis
             )
