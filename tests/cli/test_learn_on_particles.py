@@ -26,7 +26,7 @@ def test_waves_learn_forces_better(world, tmp_path, monkeypatch):
     for name, case in zip(("charges.toml", "forces.toml"), re.findall(r"```toml\n(.*?)```", text, re.S), strict=False):
         Path(name).write_text(case)
     generate(load_complete(Path("charges.toml"), Generation, FEWER), Path("charges"), world)
-    commands = [line.split() for line in text.splitlines() if " --run " in line]
+    commands = [line.split() for line in text.splitlines() if " forces.toml --run " in line]
     errors = []
     for words, channels in zip(commands, (18, 14), strict=True):
         said = [value for option, value in pairwise(words) if option == "--set"]
