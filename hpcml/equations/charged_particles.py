@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hpcml.core.config import Count, NonNegative, Positive
 from hpcml.core.errors import ConfigError
-from hpcml.equations.particles import Particles
+from hpcml.equations.particles import Particles, lattice
 from hpcml.graphs.graph import Graph
 from hpcml.mpi.seeds import normal, permutation, uniform
 from hpcml.parallel.collectives import all_reduce
@@ -94,19 +94,19 @@ class ChargedParticles(Particles):
         return math.sqrt(-math.log(NEGLECTED)) / self.softening * self.box / (2 * math.pi)
 
     def places(self) -> np.ndarray:
-        along = (np.arange(self.side) + 0.5) * self.spacing
-        return np.stack(np.meshgrid(along, along, along, indexing="ij"), -1).reshape(-1, 3)
+        return lattice((self.side,) * 3, self.spacing)
 
     def initial_state(self, domain: Graph, samples: range, seed: int = 0) -> Tensor:
         """Particles near their places, with random charges that sum to 0 or 1 and random velocities that sum to 0; one all-reduce."""
-        count, own = len(self.places()), domain.nodes.cpu()
+        places, own = torch.from_numpy(self.places()), domain.nodes.cpu()
+        count = len(places)
         index = torch.arange(3 * count).view(count, 3)
         states = []
         for sample in samples:
             moved = (uniform(seed, ("places", sample), index, torch.float64) - 0.5) * (self.disorder * self.spacing)
             velocity = normal(seed, ("velocities", sample), index, torch.float64) * self.temperature**0.5
             sign = torch.where(permutation(seed, ("charges", sample), count) < (count + 1) // 2, self.charge, -self.charge).double()
-            states.append(torch.cat([torch.from_numpy(self.places()) + moved, velocity - velocity.mean(0), sign[:, None]], -1)[own])
+            states.append(torch.cat([places + moved, velocity - velocity.mean(0), sign[:, None]], -1)[own])
         position, velocity, given = torch.stack(states).to(domain.device).split([3, 3, 1], -1)
         return self.begun(position, velocity, given, domain)
 

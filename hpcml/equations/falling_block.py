@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hpcml.core.config import Count, NonNegative, Positive
 from hpcml.core.errors import ConfigError
-from hpcml.equations.particles import Particles
+from hpcml.equations.particles import Particles, lattice
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.near import Near
 from hpcml.graphs.neighbors import Within
@@ -78,8 +78,7 @@ class FallingBlock(Particles):
             raise ConfigError(f"equation.heights are the least and the largest, got {list(self.heights)}: turn them round")
 
     def places(self) -> np.ndarray:
-        along = [(np.arange(count) + 0.5) * GAP * self.diameter for count in (self.columns, self.rows)]
-        return np.stack(np.meshgrid(*along, indexing="ij"), -1).reshape(-1, 2)
+        return lattice((self.columns, self.rows), GAP * self.diameter)
 
     def initial_state(self, domain: Graph, samples: range, seed: int = 0) -> Tensor:
         """A block that hangs anywhere between the walls; communicates as `acceleration`."""

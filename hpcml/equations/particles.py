@@ -4,6 +4,7 @@ x_t = v,      v_t = a(x, v)
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -68,3 +69,9 @@ class Particles(Equation):
         position, velocity, acceleration, given = self.parts(state)
         rate = self.acceleration(position, velocity, given, domain)
         return torch.cat([velocity, rate, torch.zeros_like(acceleration), torch.zeros_like(given)], -1)
+
+
+def lattice(counts: Sequence[int], spacing: float) -> np.ndarray:
+    """Middles of the cells of a box, so many along each axis, (particle, dim)."""
+    along = [(np.arange(count) + 0.5) * spacing for count in counts]
+    return np.stack(np.meshgrid(*along, indexing="ij"), -1).reshape(-1, len(counts))

@@ -5,7 +5,7 @@ from torch import Tensor
 from hpcml.core.errors import ConfigError
 from hpcml.equations.equation import Equation
 from hpcml.parallel.space import Space
-from hpcml.solvers.solver import Solver
+from hpcml.solvers.solver import Solver, check_step
 
 
 class ClosedForm(Solver):
@@ -36,8 +36,7 @@ class ClosedForm(Solver):
         equation.check(space)
         if type(equation).later is Equation.later:
             raise ConfigError(f"what becomes of a state of {type(equation).__name__} is not known in closed form: choose another solver")
-        if not dt > 0:
-            raise ConfigError(f"a step in time must be positive, got dt = {dt}")
+        check_step(dt)
         self.equation, self.space, self.dt = equation, space, dt
 
     def advance(self, inner: Tensor) -> Tensor:

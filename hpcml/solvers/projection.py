@@ -7,7 +7,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.equations.incompressible_flow import IncompressibleFlow
 from hpcml.graphs.triangles import Triangles
 from hpcml.linear.conjugate_gradients import conjugate_gradients
-from hpcml.solvers.solver import Solver
+from hpcml.solvers.solver import Solver, check_step
 
 
 class Projection(Solver):
@@ -53,8 +53,7 @@ class Projection(Solver):
             name = type(equation).__name__
             raise ConfigError(f"the solver 'projection' takes flows that do not diverge, and {name} is none: choose another, or none")
         equation.check(graph)
-        if not dt > 0:
-            raise ConfigError(f"a step in time must be positive, got dt = {dt}")
+        check_step(dt)
         self.equation, self.space, self.graph, self.dt, self.tolerance = equation, graph, graph, dt, tolerance
 
     def stable_step(self, state: Tensor) -> float:

@@ -7,7 +7,7 @@ from torch import Tensor
 from hpcml.core.errors import ConfigError
 from hpcml.equations.equation import Equation
 from hpcml.parallel.space import Space
-from hpcml.solvers.solver import Solver
+from hpcml.solvers.solver import Solver, check_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,7 @@ class RungeKutta(Solver):
             raise ConfigError(
                 f"steps along its tendency leave what {name} is held to: choose no Runge-Kutta method but {equation.solver!r}"
             )
-        if not dt > 0:
-            raise ConfigError(f"a step in time must be positive, got dt = {dt}")
+        check_step(dt)
         self.equation = equation
         self.space = space
         self.dt = dt

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from hpcml.core.errors import SolverError
+from hpcml.core.errors import ConfigError, SolverError
 from hpcml.mpi.reductions import all_min
 from hpcml.parallel.space import Space
 
@@ -157,3 +157,19 @@ class Solver(ABC):
 def _first_bad(inner: Tensor, step: int) -> Tensor:
     """The step if its state holds NaN or infinity, else `NEVER`; on the state's device, so that a GPU need not be waited for."""
     return torch.where(torch.isfinite(inner).all(), NEVER, step)
+
+
+def check_step(dt: float) -> None:
+    """Refuse a step in time that is not positive.
+
+    Raises
+    ------
+    ConfigError
+        For one.
+
+    Communication
+    -------------
+    Local.
+    """
+    if not dt > 0:
+        raise ConfigError(f"a step in time must be positive, got dt = {dt}")

@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor
 
-from hpcml.core.errors import ConfigError
 from hpcml.equations.dealiased import Dealiased
 from hpcml.equations.navier_stokes import NavierStokes
 from hpcml.fields.domain import Domain
-from hpcml.solvers.solver import Solver
+from hpcml.solvers.solver import Solver, check_step
 
 
 class SpectralNavierStokes(Solver):
@@ -55,8 +54,7 @@ class SpectralNavierStokes(Solver):
 
     def __init__(self, equation: NavierStokes, domain: Domain, dt: float) -> None:
         equation.check(domain)
-        if not dt > 0:
-            raise ConfigError(f"a step in time must be positive, got dt = {dt}")
+        check_step(dt)
         self.equation = equation
         self.space = self.domain = domain
         self.dt = dt

@@ -6,7 +6,7 @@ from torch import Tensor
 from hpcml.core.errors import ConfigError
 from hpcml.equations.particles import Particles
 from hpcml.graphs.graph import Graph
-from hpcml.solvers.solver import Solver
+from hpcml.solvers.solver import Solver, check_step
 
 
 class Verlet(Solver):
@@ -41,8 +41,7 @@ class Verlet(Solver):
         if not isinstance(equation, Particles):
             raise ConfigError(f"the solver 'verlet' moves particles, and {type(equation).__name__} has none: choose another, or none")
         equation.check(graph)
-        if not dt > 0:
-            raise ConfigError(f"a step in time must be positive, got dt = {dt}")
+        check_step(dt)
         self.equation, self.space, self.graph, self.dt = equation, graph, graph, dt
 
     def stable_step(self, state: Tensor) -> float:

@@ -133,15 +133,7 @@ def _launch(device: torch.device) -> tuple[Rows, dict[str, Any]]:
     """Of the host alone: a queue of the GPU holds a thousand of them."""
     u, out = torch.ones(10, 10, 10, device=device), torch.ones(8, 8, 8, device=device)
     works: Works = {"launch": bind_star_stencil(out, u, -6.0, (1.0, 1.0, 1.0)), "operation of torch": partial(out.add_, 1.0)}
-    found: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(SIZES.samples):
-        for name, work in works.items():
-            _finish(device)
-            start = time.perf_counter()
-            for _ in range(SIZES.calls):
-                work()
-            found[name].append((time.perf_counter() - start) / SIZES.calls)
-    times = {name: float(np.quantile(seconds, 0.2)) for name, seconds in found.items()}
+    times = _times(works, device, of_host=True)
     return [{"measured": name, "ms": 1e3 * s, "GB/s": ""} for name, s in times.items()], {"launch_us": 1e6 * times["launch"]}
 
 
@@ -219,8 +211,8 @@ def _exchange(world: World) -> tuple[Rows, dict[str, Any]]:
     return rows, {"ipc_vs_staged": times["shared"] / times["staged"] if way == "shared" else None}
 
 
-def _times(works: Works, device: torch.device, world: World | None = None) -> dict[str, float]:
-    """Seconds of a call of each, by turns; of the slower rank where there are two."""
+def _times(works: Works, device: torch.device, world: World | None = None, of_host: bool = False) -> dict[str, float]:
+    """Seconds of a call of each, by turns; of the slower rank where there are two, and of the host alone if asked for."""
     found: dict[str, list[float]] = {name: [] for name in works}
     for sample in range(-2, SIZES.samples):
         for name, work in works.items():
@@ -230,7 +222,8 @@ def _times(works: Works, device: torch.device, world: World | None = None) -> di
             start = time.perf_counter()
             for _ in range(SIZES.calls):
                 work()
-            _finish(device)
+            if not of_host:
+                _finish(device)
             if sample >= 0:  # what is compiled, planned and allocated at first use does not count
                 found[name].append((time.perf_counter() - start) / SIZES.calls)
     least = {name: float(np.quantile(seconds, 0.2)) for name, seconds in found.items()}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hpcml.models.layers.autocast import is_autocast
 from hpcml.mpi.call_function import CallFunction
 from hpcml.parallel.linear import uncompiled
 
@@ -105,7 +106,7 @@ def cellwise_map(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     -------------
     Local.
     """
-    if h.dtype == weight.dtype and _in_pieces(h) and not torch.is_autocast_enabled(h.device.type):
+    if h.dtype == weight.dtype and _in_pieces(h) and not is_autocast(h.device):
         return _in_one_step(False, h, weight, bias)
     return _map(h, weight, bias)
 
