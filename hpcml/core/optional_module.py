@@ -34,5 +34,6 @@ def optional_module(name: str, need: str, install: str) -> Any:
     """
     try:
         return import_module(name)
-    except (ImportError, OSError):
-        raise ConfigError(f"{need}: pip install {install}") from None
+    except (ImportError, OSError) as error:
+        absent = isinstance(error, ModuleNotFoundError) and error.name in (name, name.partition(".")[0])
+        raise ConfigError(f"{need}: pip install {install}{'' if absent else f' ({error})'}") from None

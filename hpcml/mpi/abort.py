@@ -27,7 +27,7 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
@@ -214,7 +214,9 @@ def _place(error: BaseException) -> str:
 
 
 def _on_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    raise SystemExit(handle(error))
+    with redirect_stderr(sys.__stderr__ or sys.stderr):  # torch.distributed keeps what is printed here until the hook returns
+        code = handle(error)
+    raise SystemExit(code)
 
 
 def _on_thread_exception(args: threading.ExceptHookArgs) -> None:

@@ -92,6 +92,18 @@ Fails.apply(torch.ones(1, requires_grad=True)).backward()
     assert mpiexec.status(result) in (1, None) and "[rank 1 of 3" in result.stderr and result.stderr.count("ValueError: in backward") == 1
 
 
+def test_an_error_is_told_beside_torch_distributed(mpiexec):
+    """Which wraps the hook for uncaught exceptions, and keeps what is printed there until it returns: an abort does not."""
+    body = """
+import torch.distributed as dist
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+if rank == 0: raise ShapeError("too wide")
+comm.Barrier()
+"""
+    result, _ = run(mpiexec, body)
+    assert result.returncode != 0 and "hpcml: error: too wide" in result.stderr and "[rank 0 of 3 on " in result.stderr
+
+
 def test_a_thread_that_fails_ends_the_job(mpiexec, end_s):
     result, seconds = run(mpiexec, "if rank == 1: threading.Thread(target=lambda: 1 / 0).start()\ncomm.Barrier()\ntime.sleep(30)")
     assert result.returncode != 0 and result.stderr.count("ZeroDivisionError") == 1
