@@ -22,7 +22,7 @@ def test_a_job_is_rendered_for_the_case_and_the_run_directory_of_train(tmp_path)
     case = tmp_path / "warm.toml"
     case.write_text(CASE)
     done = hpcml("job", "render", "train", case, "--nodes", 2, "--set", "training.epochs=3")
-    assert f"srun hpcml train {case} --run runs/warm --set training.epochs=3\n" in done.stdout
+    assert f'run=runs/warm\ncommand=(hpcml train {case} --run "$run" --set training.epochs=3)\n' in done.stdout
     assert "#SBATCH --nodes=2\n" in done.stdout and done.returncode == 0
 
 

@@ -1,87 +1,114 @@
+import importlib.util
 import os
 import shlex
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from hpcml.core.errors import ConfigError
 from hpcml.runs.run_status import RunStatus
-from hpcml.slurm import Site, known_sites, load_site, render_job
+from hpcml.slurm import KINDS, Job, Row, Site, known_sites, load_site, render_job
+
+_spec = importlib.util.spec_from_file_location("golden", Path(__file__).with_name("golden.py"))
+golden = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(golden)
 
 
-@pytest.mark.parametrize("name", known_sites())
-def test_the_script_of_every_site_is_bash(name, tmp_path):
-    path = tmp_path / "job.sh"
-    path.write_text(render_job("train", load_site(name), "a case.toml", "runs/a", overrides=["model.name=fno"]))
-    assert subprocess.run(["bash", "-n", path], capture_output=True, text=True).stderr == ""
+def test_scripts_are_as_they_were():
+    """After a change that is meant: python tests/slurm/golden.py."""
+    there = {path.name: path.read_text() for path in golden.FOLDER.glob("*.sh")}
+    assert dict(golden.scripts()) == there
 
 
-def test_the_script_asks_for_what_the_site_has_and_quotes_what_the_user_gives():
-    has = {"options": ("--gpus=1",), "setup": ("module load y",), "environment": {"K": "a b"}}
-    site = Site(description="x", ranks_per_node=3, cpus_per_rank=5, **has)
-    lines = render_job("train", site, "a case.toml", "runs/a", nodes=7, account="m1", overrides=["data.train=my file.pt"]).splitlines()
-    asked = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
-    assert {"--nodes=7", "--ntasks-per-node=3", "--cpus-per-task=5", "--gpus=1", "--account=m1", "--requeue", "--signal=USR1@180"} <= asked
-    assert {"module load y", "export K='a b'"} <= set(lines)
-    assert "srun hpcml train 'a case.toml' --run runs/a --set 'data.train=my file.pt'" in lines
+def test_every_kind_and_every_site_passes_shellcheck(tmp_path):
+    if shutil.which("shellcheck") is None:
+        pytest.skip("needs shellcheck")
+    for name, site in known_sites().items():
+        for kind in KINDS if name in ("generic", "generic-pbs", "laptop") else ("array",):
+            (tmp_path / f"{kind}-{name}.sh").write_text(render_job(golden.job(kind), site, ("source /opt/hpcml/bin/activate",)))
+    done = subprocess.run(["shellcheck", "--exclude=SC1091", *tmp_path.glob("*.sh")], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")  # SC1091: what is sourced is not here
 
 
 HOSTILE = "x\n#SBATCH --comment=in\nrm -rf ~"
 
 
 @pytest.mark.parametrize("change", [
-    {"case": HOSTILE}, {"run": f"runs/{HOSTILE}"}, {"time": HOSTILE}, {"account": HOSTILE}, {"overrides": ["a=1", HOSTILE]},
-    {"run": "a\rb"}, {"run": "a\u2028b"}, {"run": "a\x85b"}, {"run": "a\0b"},
+    {"case": HOSTILE}, {"run": f"runs/{HOSTILE}"}, {"time": HOSTILE}, {"account": HOSTILE}, {"overrides": ("a=1", HOSTILE)},
+    {"partition": HOSTILE}, {"qos": "$(id)"}, {"account": "a b"}, {"partition": "`id`"}, {"options": ("--x", HOSTILE)}, {"options": ("x",)},
+    {"rows": (Row(HOSTILE, ()),)}, {"rows": (Row("a", (HOSTILE,)),)}, {"image": HOSTILE}, {"out": HOSTILE},
+    {"run": "a\rb"}, {"run": "a\u2028b"}, {"run": "a\x85b"}, {"run": "a\0b"}, {"nodes": 0}, {"restarts": -1},
 ])  # fmt: skip
-def test_a_value_of_several_lines_is_refused(change):
-    with pytest.raises(ConfigError, match="line break"):
-        render_job("train", **({"site": load_site("generic"), "case": "case.toml", "run": "runs/a"} | change))
+def test_what_is_no_value_of_one_line_is_refused(change):
+    with pytest.raises(ConfigError):
+        Job(**({"kind": "train", "case": "case.toml", "run": "runs/a"} | change))
 
 
 @pytest.mark.parametrize(
-    "change", [{"description": HOSTILE}, {"options": (HOSTILE,)}, {"environment": {HOSTILE: "1"}}, {"environment": {"a;b": "1"}}]
+    "change",
+    [{"description": HOSTILE}, {"options": (HOSTILE,)}, {"environment": {HOSTILE: "1"}}, {"environment": {"a;b": ""}}, {"launch": HOSTILE}],
 )
 def test_a_site_of_several_lines_is_refused(change):
-    with pytest.raises(ConfigError, match="line break|no name of a variable"):
-        render_job("train", Site(**({"description": "x", "ranks_per_node": 1} | change)), "case.toml", "runs/a")
+    with pytest.raises(ValueError, match="line break|no name of a variable"):
+        Site(**({"description": "x", "ranks_per_node": 1} | change))
 
 
-@pytest.mark.parametrize(
-    "name", ["a b", "$(touch planted)", '`touch planted`";touch planted;"', "'; touch planted; '", "-x", "ünïcödé模", "\udce4", "#\\"]
-)
-def test_values_never_become_code(name, tmp_path):
-    """The script runs with a stand-in for srun that writes down its arguments; Slurm sees one word for each option."""
-    script = render_job("train", Site(description=name, ranks_per_node=1), name, f"runs/{name}", account=name, overrides=[f"a={name}"])
-    (tmp_path / "srun").write_text('#!/bin/bash\nprintf "%s\\0" "$@" > asked\n')
-    (tmp_path / "srun").chmod(0o755)
-    (tmp_path / "job.sh").write_bytes(os.fsencode(script))
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "n", "SLURM_RESTART_COUNT": "0"}
-    assert subprocess.run(["bash", "job.sh"], cwd=tmp_path, env=environment, timeout=300).returncode == 0
-    asked = os.fsdecode((tmp_path / "asked").read_bytes()).split("\0")
-    case = f"./{name}" if name[0] == "-" else name
-    assert asked == ["hpcml", "train", case, "--run", f"runs/{name}", "--set", f"a={name}", ""]
-    assert not (tmp_path / "planted").exists()
-    options = [line.partition("=")[2] for line in script.splitlines() if line.startswith(("#SBATCH --job-name", "#SBATCH --account"))]
-    assert [shlex.split(option) for option in options] == [[name], [name]]
+NAMES = ["a b", "$(touch planted)", '`touch planted`";touch planted;"', "'; touch planted; '", "-x", "ünïcödé模", "\udce4", "#\\", "{{x}}"]
 
 
-def run_script(folder, status, restarts_so_far, ended=None):
-    """Run a script with stand-ins for srun, which leaves with a status, and for scontrol, which writes down what it is asked."""
-    for name, text in {"srun": f"exit {status}", "scontrol": f'echo "$@" >> {folder}/asked'}.items():
+def stand_in(folder, **commands):
+    for name, text in commands.items():
         (folder / name).write_text(f"#!/bin/bash\n{text}\n")
         (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "pbs", "flux", "local"])
+@pytest.mark.parametrize("name", NAMES)
+def test_values_never_become_code(name, scheduler, tmp_path):
+    """The script runs with a stand-in for the launcher that writes down its arguments; Slurm sees one word for each option."""
+    site = Site(description=name, ranks_per_node=1, launch="launch", scheduler=scheduler, environment={"K": name})
+    rows = (Row(name, (f"b={name}",)),)
+    job = Job("array", name, run=f"runs/{name}", overrides=(f"a={name}",), rows=rows)
+    script = render_job(job, site)
+    stand_in(tmp_path, launch='printf "%s\\0" "$@" "$K" > asked', flux="echo 1", qsub="true")
+    (tmp_path / "job.sh").write_bytes(os.fsencode(script))
+    (tmp_path / "nodes").write_text("n1\nn1\n")
+    facts = {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "n", "SLURM_ARRAY_TASK_ID": "1", "HPCML_TASK": "1"}
+    facts |= {"PBS_O_WORKDIR": str(tmp_path), "PBS_JOBID": "1[1].server", "PBS_NODEFILE": str(tmp_path / "nodes"), "PBS_ARRAY_INDEX": "1"}
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", **facts}
+    done = subprocess.run(["bash", "job.sh", "1"], cwd=tmp_path, env=environment, timeout=300, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    asked = os.fsdecode((tmp_path / "asked").read_bytes()).split("\0")
+    case = f"./{name}" if name[0] == "-" else name
+    assert asked == ["hpcml", "train", case, "--run", f"runs/{name}/{name}", "--set", f"a={name}", "--set", f"b={name}", name, ""]
+    assert not (tmp_path / "planted").exists()
+    options = [line.partition("=")[2] for line in script.splitlines() if line.startswith("#SBATCH --job-name")]
+    assert [shlex.split(option) for option in options] == [[name]] * (scheduler == "slurm")
+
+
+def run_script(folder, launch, restarts_so_far="0", ended=None, notice=None, **commands):
+    """Run a script with stand-ins for srun, which does as told, and for scontrol, which writes down what it is asked."""
+    stand_in(folder, srun=launch, **{"scontrol": f'echo "$@" >> {folder}/asked', **commands})
     script = folder / "job.sh"
-    script.write_text(render_job("train", Site(description="x", ranks_per_node=1), "case.toml", "runs/a", restarts=2))
+    script.write_text(render_job(Job("train", "case.toml", run="runs/a", restarts=2), Site(description="x", ranks_per_node=1)))
     if ended is not None:
         (folder / "runs" / "a").mkdir(parents=True)
         with mock.patch.dict(os.environ, {"SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": ended[1]}):
             getattr(RunStatus(folder / "runs" / "a", 0, 4), ended[0])(5)
     slurm = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "n1", "SLURM_RESTART_COUNT": restarts_so_far}
     environment = {"PATH": f"{folder}:/usr/bin:/bin", **slurm}
-    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, timeout=300, cwd=folder)
+    job = subprocess.Popen(["bash", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder)
+    if notice is not None:
+        while not (folder / "started").exists():
+            assert job.poll() is None, job.communicate()
+        job.send_signal(notice)
+    said, _ = job.communicate(timeout=300)
     asked = folder / "asked"
-    return done.returncode, asked.read_text().split() if asked.exists() else []
+    return job.returncode, asked.read_text().split() if asked.exists() else [], said.decode()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +116,7 @@ def run_script(folder, status, restarts_so_far, ended=None):
     [(85, "0", (0, ["requeue", "17"])), (85, "2", (85, [])), (0, "0", (0, [])), (1, "0", (1, []))],
 )
 def test_only_a_run_that_was_preempted_goes_back_into_the_queue(tmp_path, status, restarts, outcome):
-    assert run_script(tmp_path, status, restarts) == outcome
+    assert run_script(tmp_path, f"exit {status}", restarts)[:2] == outcome
 
 
 @pytest.mark.parametrize(
@@ -97,22 +124,62 @@ def test_only_a_run_that_was_preempted_goes_back_into_the_queue(tmp_path, status
     [
         (("stopped", "1"), (0, ["requeue", "17"])),
         (("stopped", "0"), (255, [])),  # of an earlier start
-        (("finished", "1"), (255, [])),
+        (("finished", "1"), (0, [])),
     ],
 )
 def test_a_launcher_with_a_status_of_its_own_does_not_matter(tmp_path, ended, outcome):
-    assert run_script(tmp_path, 255, "1", ended) == outcome
+    assert run_script(tmp_path, "exit 255", "1", ended)[:2] == outcome
 
 
-def test_an_unknown_kind_and_an_unknown_site_are_named():
-    with pytest.raises(ConfigError, match="unknown kind of job 'trian'"):
-        render_job("trian", load_site("generic"), "case.toml", "runs/a")
-    with pytest.raises(ConfigError, match="unknown site 'perlmuter'.*hpcml job sites"):
-        load_site("perlmuter")
+OBEYS = "trap 'exit 85' USR1; touch started; for _ in {1..3000}; do sleep 0.1; done"
+DIES = "touch started; exec sleep 300"  # as Python does before it can listen
+FAILS = "trap 'exit 3' USR1; touch started; for _ in {1..3000}; do sleep 0.1; done"
 
 
-def test_a_mistake_in_a_site_file_is_named(tmp_path):
+@pytest.mark.parametrize("launch", [OBEYS, DIES, FAILS])
+def test_what_was_told_to_stop_goes_on_later_and_after_sigterm_does_not(tmp_path, launch):
+    for signal, outcome in ((10, (0, ["requeue", "17"])), (15, ({OBEYS: 85, DIES: 138, FAILS: 3}[launch], []))):
+        folder = tmp_path / str(signal)
+        folder.mkdir()
+        assert run_script(folder, launch, notice=signal)[:2] == outcome
+
+
+def test_a_chain_goes_on_where_requeuing_is_forbidden(tmp_path):
+    forbidden = {"scontrol": '[[ $1 == write ]] && echo "the script"', "sbatch": f'echo "$@" > {tmp_path}/asked; cat > {tmp_path}/sent'}
+    assert run_script(tmp_path, "exit 85", **forbidden)[:2] == (0, ["--dependency=afterany:17", "--export=ALL,HPCML_RESTARTS=1"])
+    assert (tmp_path / "sent").read_text() == "the script\n"
+    forbidden["sbatch"] = "exit 1"
+    assert run_script(tmp_path, "exit 85", **forbidden)[0] == 85
+
+
+def test_a_mistake_in_a_site_file_and_an_unknown_site_are_named(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('description = "mine"\nranks_per_nod = 4\n')
     with pytest.raises(ConfigError, match=r"ranks_per_nod"):
         load_site(str(path))
+    with pytest.raises(ConfigError, match="unknown site 'perlmuter'.*hpcml job sites"):
+        load_site("perlmuter")
+    with pytest.raises(ConfigError, match="unknown kind of job 'trian'"):
+        Job("trian", "case.toml", run="runs/a")
+
+
+def test_rendering_is_quick_and_loads_no_heavy_module(tmp_path):
+    """Less than half a second of a quiet machine, where Python takes 0.02 s to start."""
+    import resource
+
+    case = '[grid]\nshape=[16]\n[equation]\nname="heat"\n[data]\nkind="simulation"\n[model]\nname="fno"\nmodes=4\n'
+    (tmp_path / "case.toml").write_text(case)
+    words = f"['job', 'render', 'train', '{tmp_path}/case.toml', '--site', 'perlmutter']"
+
+    def seconds(code):
+        taken = []
+        for _ in range(3):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return min(taken), done.stdout
+
+    taken, said = seconds(f"from hpcml.cli.main import main; main({words}); import sys; print('LOADED', *sys.modules)")
+    assert not {name.partition(".")[0] for name in said.rpartition("LOADED ")[2].split()} & {"mpi4py", "torch", "cupy"}
+    assert taken < 25 * seconds("pass")[0]

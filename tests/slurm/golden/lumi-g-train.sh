@@ -1,0 +1,89 @@
+#!/bin/bash
+# hpcml train on LUMI-G (CSC), one rank per graphics die. Written by `hpcml job render train`; plain bash, yours to edit.
+# About this site: https://github.com/BLAST-WarpX/warpx/blob/development/Tools/machines/lumi-csc/lumi.sbatch, compared with it in 2026-11.
+#SBATCH --job-name=case
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=8
+#SBATCH --cpus-per-task=6
+#SBATCH --time=1-12:00:00
+#SBATCH --output=%x-%j.out
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@180
+#SBATCH --account=m1234
+#SBATCH --partition=standard-g
+#SBATCH --gpus-per-node=8
+#SBATCH --exclusive
+
+# shellcheck disable=SC2016,SC2317  # values stay as they are, whatever they hold; the traps call what seems to be called by nobody
+set -euo pipefail
+
+# From the first line on: USR1 says that the time limit is near, TERM that the job is to end. Both make the run save after the step that it
+# is at, and leave; after USR1 it goes on later.
+notice='' notices=0 ranks=''
+take_notice() {
+  notice=${notice:-$1} notices=$((notices + 1))
+  if [[ -n $ranks ]]; then kill -USR1 "$ranks" 2>/dev/null || true; fi  # never TERM: some launchers then kill the ranks
+}
+trap 'take_notice later' USR1
+trap 'take_notice never' TERM
+
+job=$SLURM_JOB_ID starts_by_system=${SLURM_RESTART_COUNT:-0} nodes=$SLURM_JOB_NODELIST
+restarts=$((starts_by_system + ${HPCML_RESTARTS:-0}))
+
+set +u  # modules and environments look at variables that are not set
+module load LUMI partition/G cray-python rocm
+source /opt/hpcml/bin/activate
+set -u
+export HDF5_USE_FILE_LOCKING=FALSE
+export MPICH_GPU_SUPPORT_ENABLED=1
+export FI_MR_CACHE_MONITOR=memhooks
+export ROCFFT_RTC_CACHE_PATH=/dev/null
+export OMP_NUM_THREADS=6 PYTHONFAULTHANDLER=1
+export SRUN_CPUS_PER_TASK=6  # srun no longer takes over --cpus-per-task
+export SLURM_KILL_BAD_EXIT=1  # a rank that dies ends the others, which would wait for it
+
+run=runs/case
+command=(hpcml train case.toml --run "$run" --set training.epochs=3)
+
+echo "job ${job:-of no batch system}, start $((restarts + 1)), on $nodes, $(date)"
+echo 'train on LUMI-G (CSC), one rank per graphics die: nodes 4, ranks per node 8, threads per rank 6, time 1-12:00:00'
+echo "hpcml: $(command -v hpcml || echo 'not found: activate its environment')"
+printf '%q ' "${command[@]}" && echo
+
+status=85
+if [[ -z $notice ]]; then
+  srun --cpu-bind=mask_cpu:7e000000000000,7e00000000000000,7e0000,7e000000,7e,7e00,7e00000000,7e0000000000 "${command[@]}" &
+  ranks=$!
+  if [[ -n $notice ]]; then kill -USR1 "$ranks" 2>/dev/null || true; fi
+  while seen=$notices; code=0; wait "$ranks" || code=$?; [[ $code -eq 127 && $seen -gt 0 ]] || status=$code; [[ $seen -ne $notices ]]; do
+    :  # it was a notice that ended the wait, not the run
+  done
+fi
+
+# A launcher may return another status than that of its ranks: what the run says of this start of this job counts.
+said='' text=''
+if [[ -n $job && -r $run/status.json ]]; then text=$(<"$run/status.json"); fi
+if [[ $text == *'"job": "'"$job"'", "restart": '"$starts_by_system"','* ]]; then
+  said=${text#'{"state": "'}
+  said=${said%%'"'*}
+fi
+case $said in
+  finished) status=0 ;;
+  stopped) status=85 ;;
+  failed) if [[ $status -eq 0 || $status -eq 85 ]]; then status=1; fi ;;
+  *) if [[ $notice == later && $status -ne 0 ]]; then status=85; fi ;;  # told before it could listen, or too slow to save
+esac
+
+# 85: stopped as asked, and to be gone on with by another start of the same script.
+if [[ $status -eq 85 && $notice == never ]]; then
+  echo "stopped as asked: submit this script again to go on" >&2
+elif [[ $status -eq 85 && $restarts -ge 10 ]]; then
+  echo "not started again: 10 restarts are used up; submit this script again to go on" >&2
+elif [[ $status -eq 85 ]]; then
+  if scontrol requeue "$job"; then exit 0; fi
+  # Where that is forbidden, the next job of a chain goes on.
+  scontrol write batch_script "$job" - | sbatch --dependency="afterany:$job" --export="ALL,HPCML_RESTARTS=$((restarts + 1))" && exit 0
+  echo "neither requeued nor submitted again: submit this script again to go on" >&2
+fi
+exit "$status"
