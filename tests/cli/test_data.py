@@ -2,11 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import time
 from dataclasses import replace
 
 import h5py
@@ -15,11 +11,23 @@ import pytest
 import tomli_w
 from the_well.data import WellDataset
 
+from hpcml.cli.main import build_parser, main
+from hpcml.core.errors import HpcmlError
 from hpcml.io.dataset import create_dataset, open_dataset
 
-
-def hpcml(mpiexec, ranks, *words):
-    return mpiexec(ranks, "-m", "hpcml", *words)
+DIES = """
+import os, signal, sys
+from hpcml.cli.main import main
+from hpcml.io.dataset.growing import GrowingDataset
+from hpcml.mpi.launcher import detect
+finish = GrowingDataset.finish
+def finish_one(*args):
+    finish(*args)
+    if detect().rank == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+GrowingDataset.finish = finish_one
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def digests(folder):
@@ -48,53 +56,94 @@ def test_the_wells_loader_reads_it(made):
         assert dataset.read(0)[:, 0].mean() == pytest.approx(1.0, rel=1e-6)  # mass is kept; float32 rounds
 
 
-def test_any_number_of_ranks_makes_the_same_files_and_a_kill_does_not_change_them(made, mpiexec, tmp_path):
-    command = mpiexec.command(3, "-m", "hpcml", "data", "generate", made / "case.toml", "--out", tmp_path / "waves")
-    progress = tmp_path / "waves" / "data" / "train" / "waves.hdf5.progress"
-    job = subprocess.Popen(command, env=mpiexec.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    while job.poll() is None and not (progress.exists() and b"x" in progress.read_bytes().splitlines()[-1]):
-        time.sleep(0.002)
-    killed = progress.exists()
-    if killed:
-        os.kill(json.loads((progress.parent / ".lock").read_text())["pid"], signal.SIGKILL)
-    job.communicate(timeout=300)
-    assert killed and progress.with_suffix(".partial").exists()
-    done = hpcml(mpiexec, 2, "data", "generate", made / "case.toml", "--out", tmp_path / "waves")
-    assert done.returncode == 0 and "8 trajectories, 0 of them" not in done.stdout, done.stderr
-    assert digests(tmp_path / "waves") == digests(made / "waves")
-    assert not list(tmp_path.rglob("*.partial")) and not list(tmp_path.rglob("*.progress"))
+@pytest.fixture(scope="module")
+def killed(made, mpiexec):
+    """Folder of a dataset that three ranks were making when rank 0 was killed, which had finished its first."""
+    folder = made / "killed" / "waves"
+    ended = mpiexec(3, "-c", DIES, "data", "generate", made / "case.toml", "--out", folder)
+    progress = folder / "data" / "train" / "waves.hdf5.progress"
+    assert ended.returncode != 0 and b"x" in progress.read_bytes().splitlines()[-1], ended.stderr
+    assert progress.with_suffix(".partial").exists()
+    return folder
 
 
-def test_it_is_shown_and_every_rank_reads_its_share(made, mpiexec):
-    done = hpcml(mpiexec, 2, "data", "show", made / "waves" / "data" / "train", "--values")
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def others(made):
+    """Files beside what it has learned from: of permuted fields, of another box, of other times, of values that are no numbers."""
+    folder, valid = made / "others", made / "waves" / "data" / "valid"
+    folder.mkdir()
+    with open_dataset(valid) as dataset:
+        space = dataset.description
+        order = [*space.channels_of(["momentum"]), *space.channels_of(["depth"])]
+        for name, changes in (("same", {}), ("box", {"coordinates": tuple(tuple(2 * c for c in row) for row in space.coordinates)})):
+            permuted = replace(space, fields=space.fields[::-1], **changes)
+            with create_dataset(folder / f"{name}.HDF5", "the-well", permuted) as copy:
+                for trajectory in range(2):
+                    copy.write(trajectory, 0, dataset.read(trajectory, channels=order))
+    for name in ("times", "nan"):
+        shutil.copy(valid / "waves.hdf5", folder / f"{name}.hdf5")
+        with h5py.File(folder / f"{name}.hdf5", "r+") as file:
+            if name == "times":
+                file["dimensions/time"][:] = file["dimensions/time"][()] * 50
+            file["t0_fields/depth"][0, 1, 3:5, 6:10] = np.nan
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answers(made, killed, others, small_case, said):
+    """Of two ranks, to what they are asked to do with all these."""
+    data = {"kind": "dataset", "path": f"{made}/waves/data/train", "test": [f"{made}/waves/data/valid"]}
+    (made / "learn.toml").write_text(tomli_w.dumps({"data": data, "model": small_case["model"], "training": small_case["training"]}))
+    run, train = made / "run", made / "waves" / "data" / "train"
+    wrong = ("train", made / "learn.toml", "--run", others / "run", "--set", "data.inputs=[]", "--set")
+    return said(
+        2,
+        {
+            "go on": ("data", "generate", made / "case.toml", "--out", killed),
+            "show": ("data", "show", train, "--values"),
+            "convert": ("data", "convert", train, made / "waves.h5", "--to", "pdebench"),
+            "train": ("train", made / "learn.toml", "--run", run),
+            "roll out": ("rollout", run, "--steps", "3"),
+            "beyond": ("rollout", run, "--steps", "4"),
+            "same": ("evaluate", run, "--data", others / "same.HDF5"),
+            "box": ("evaluate", run, "--data", others / "same.HDF5", others / "box.HDF5"),
+            "times": (*wrong, f"data.test=['{others}/times.hdf5']"),
+            "nan": (*wrong, f"data.path={others}/nan.hdf5"),
+        },
+    )
+
+
+def test_any_number_of_ranks_makes_the_same_files_and_a_kill_does_not_change_them(made, killed, answers):
+    assert answers["go on"].good and "8 trajectories, 0 of them" not in answers["go on"].output, answers["go on"]
+    assert digests(killed) == digests(made / "waves")
+    assert not list(killed.rglob("*.partial")) and not list(killed.rglob("*.progress"))
+
+
+def test_it_is_shown_and_every_rank_reads_its_share(answers):
+    assert answers["show"].good, answers["show"]
     for line in ("trajectories: 8", "times: 4, 0 to 0.06", "field momentum: vector", *(f"rank {r} read 0.05 MB, 50.0 %" for r in range(2))):
-        assert line in done.stdout, done.stdout
+        assert line in answers["show"].output, answers["show"]
 
 
-def test_it_becomes_pdebenchs(made, mpiexec, tmp_path):
-    source = made / "waves" / "data" / "train"
-    done = hpcml(mpiexec, 2, "data", "convert", source, tmp_path / "waves.h5", "--to", "pdebench")
-    assert done.returncode == 0 and "8 trajectories of depth, momentum" in done.stdout, done.stderr
-    with open_dataset(source) as dataset, h5py.File(tmp_path / "waves.h5") as groups:
+def test_it_becomes_pdebenchs(made, answers):
+    assert answers["convert"].good and "8 trajectories of depth, momentum" in answers["convert"].output, answers["convert"]
+    with open_dataset(made / "waves" / "data" / "train") as dataset, h5py.File(made / "waves.h5") as groups:
         for trajectory in range(8):
             assert np.array_equal(np.moveaxis(groups[f"{trajectory:04d}/data"][()], -1, 1), dataset.read(trajectory))
 
 
 @pytest.fixture(scope="module")
-def learned(made, mpiexec, small_case):
-    """A run that has learned from the dataset, on two ranks."""
-    data = {"kind": "dataset", "path": f"{made}/waves/data/train", "test": [f"{made}/waves/data/valid"]}
-    (made / "learn.toml").write_text(tomli_w.dumps({"data": data, "model": small_case["model"], "training": small_case["training"]}))
-    done = hpcml(mpiexec, 2, "train", made / "learn.toml", "--run", made / "run")
-    assert done.returncode == 0, done.stderr
-    return made / "run", done.stdout
+def learned(made, answers):
+    """The run that two ranks have learned from the dataset, and their errors, on what was held out and on the same in another order."""
+    assert answers["train"].good, answers["train"]
+    return made / "run", json.loads((made / "run" / "evaluation.json").read_text())["relative_l2"]
 
 
-def test_it_is_trained_on_and_every_rank_reads_its_share(learned, alone):
-    run, text = learned
+def test_it_is_trained_on_and_every_rank_reads_its_share(made, learned, answers, alone):
+    run, errors = learned
+    text = answers["train"].output
     assert "rank 0 read 0.05 MB, 50.0 % of the 0.10 MB of waves" in text, text  # once, through two epochs and all statistics
-    (error,) = json.loads((run / "evaluation.json").read_text())["relative_l2"].values()
+    error = errors[str(made / "waves" / "data" / "valid")]
     assert 0 < error < 1
     (run / "evaluation.json").unlink()
     done = alone("evaluate", run)
@@ -103,11 +152,10 @@ def test_it_is_trained_on_and_every_rank_reads_its_share(learned, alone):
     assert again == pytest.approx(error, rel=1e-9)  # float64 sums in another order
 
 
-def test_what_learned_from_it_is_rolled_out_beside_it_in_either_layout(made, learned, mpiexec, alone):
+def test_what_learned_from_it_is_rolled_out_beside_it_in_either_layout(made, learned, answers, alone):
     run, _ = learned
     valid = made / "waves" / "data" / "valid"
-    done = hpcml(mpiexec, 2, "rollout", run, "--steps", "3")
-    assert done.returncode == 0 and "step 3: relative L2 error" in done.stdout, done.stderr
+    assert answers["roll out"].good and "step 3: relative L2 error" in answers["roll out"].output, answers["roll out"]
     errors = json.loads((run / "rollout.json").read_text())
     with open_dataset(valid) as dataset, h5py.File(run / "snapshots" / "rollout.h5") as file:
         assert file["time"][:] == pytest.approx([0, 0.02, 0.04, 0.06]) and file["prediction_depth"].shape == (4, 2, 16, 16)
@@ -131,47 +179,9 @@ def test_what_learned_from_it_is_rolled_out_beside_it_in_either_layout(made, lea
     assert errors["model"][0] < 1 and len(errors["persistence"]) == 3
 
 
-@pytest.fixture(scope="module")
-def others(made, learned):
-    """Files beside what it has learned from: of permuted fields, of another box, of other times, of values that are no numbers."""
-    folder, valid = made / "others", made / "waves" / "data" / "valid"
-    folder.mkdir()
-    with open_dataset(valid) as dataset:
-        space = dataset.description
-        order = [*space.channels_of(["momentum"]), *space.channels_of(["depth"])]
-        for name, changes in (("same", {}), ("box", {"coordinates": tuple(tuple(2 * c for c in row) for row in space.coordinates)})):
-            permuted = replace(space, fields=space.fields[::-1], **changes)
-            with create_dataset(folder / f"{name}.HDF5", "the-well", permuted) as copy:
-                for trajectory in range(2):
-                    copy.write(trajectory, 0, dataset.read(trajectory, channels=order))
-    for name in ("times", "nan"):
-        shutil.copy(valid / "waves.hdf5", folder / f"{name}.hdf5")
-        with h5py.File(folder / f"{name}.hdf5", "r+") as file:
-            if name == "times":
-                file["dimensions/time"][:] = file["dimensions/time"][()] * 50
-            file["t0_fields/depth"][0, 1, 3:5, 6:10] = np.nan
-    return folder
-
-
-@pytest.fixture(scope="module")
-def answers(made, learned, others, said):
-    """Of two ranks, to what they are asked to do with these files."""
-    train = ("train", made / "learn.toml", "--run", others / "run", "--set", "data.inputs=[]", "--set")
-    return said(
-        2,
-        {
-            "beyond": ("rollout", learned[0], "--steps", "4"),
-            "same": ("evaluate", learned[0], "--data", others / "same.HDF5"),
-            "box": ("evaluate", learned[0], "--data", others / "same.HDF5", others / "box.HDF5"),
-            "times": (*train, f"data.test=['{others}/times.hdf5']"),
-            "nan": (*train, f"data.path={others}/nan.hdf5"),
-        },
-    )
-
-
 def test_permuted_fields_are_the_same_data_on_any_number_of_ranks(made, learned, others, answers):
-    assert answers["same"] == ["status 0"] * 2
-    errors = json.loads((learned[0] / "evaluation.json").read_text())["relative_l2"]
+    assert answers["same"].good, answers["same"]
+    errors = learned[1]
     error = errors[str(made / "waves" / "data" / "valid")]
     assert errors[str(others / "same.HDF5")] == pytest.approx(error, rel=1e-9)  # float64 sums in another order
 
@@ -186,30 +196,32 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_of_no_use_is_refused_on_every_rank_before_anything_is_computed(name, answers, others):
-    assert all(REFUSED[name] in text for text in answers[name]), answers[name]
-    assert name != "box" or all("the box along x should be 0 to 1, got 0 to 2" in text for text in answers[name])
+    assert answers[name].all_say(REFUSED[name]), answers[name]
+    assert name != "box" or answers[name].all_say("the box along x should be 0 to 1, got 0 to 2")
     assert not (others / "run" / "metrics.csv").exists()
 
 
-def test_partitions_of_a_mesh_are_tried_without_the_ranks(tmp_path, alone, mpiexec):
+@pytest.mark.parallel([1, 2])
+def test_partitions_of_a_mesh_are_tried_without_the_ranks(comm, shared_path, capsys):
     """One line for each, the same on any number of ranks; what cannot be tried is said."""
-    path = tmp_path / "sphere.ply"
+    path, picture = shared_path / "sphere.ply", shared_path / "parts.png"
     sources, writers = pytest.importorskip("vtkmodules.vtkFiltersSources"), pytest.importorskip("vtkmodules.vtkIOPLY")
-    sphere, writer = sources.vtkSphereSource(), writers.vtkPLYWriter()
-    sphere.SetThetaResolution(40)
-    sphere.SetPhiResolution(40)
-    writer.SetFileName(str(path))
-    writer.SetInputConnection(sphere.GetOutputPort())
-    assert writer.Write()
-    words = "data", "partition", path, "--ranks", "4", "100", "--method", "bisection", "curve", "--png", tmp_path / "parts.png"
-    done = alone(*words)
-    assert done.returncode == 0, done.stderr
-    title, _, _, *rows = done.stdout.splitlines()
+    if comm.rank == 0:
+        sphere, writer = sources.vtkSphereSource(), writers.vtkPLYWriter()
+        sphere.SetThetaResolution(40)
+        sphere.SetPhiResolution(40)
+        writer.SetFileName(str(path))
+        writer.SetInputConnection(sphere.GetOutputPort())
+        assert writer.Write()
+    comm.Barrier()
+    words = ["data", "partition", str(path), "--ranks", "4", "100", "--method", "bisection", "curve", "--png", str(picture)]
+    assert main(words) == 0
+    title, _, _, *rows = comm.bcast(capsys.readouterr().out.splitlines())
     assert title == f"{path}: 1522 nodes, 9120 edges" and [row.split()[:2] for row in rows] == [
         [method, ranks] for ranks in ("4", "100") for method in ("bisection", "curve")
     ]
-    assert rows[0].split()[4] == "1.001" and (tmp_path / "parts.png").stat().st_size > 10_000
-    assert hpcml(mpiexec, 2, *words[:-2]).stdout == done.stdout
-    for change, said in {("--ranks", "0"): "positive numbers", ("--method", "x"): "expected bisection, curve"}.items():
-        wrong = alone("data", "partition", path, "--ranks", "2", *change)
-        assert wrong.returncode == 2 and said in wrong.stderr
+    assert rows[0].split()[4] == "1.001" and picture.stat().st_size > 10_000
+    for change, message in {("--ranks", "0"): "positive numbers", ("--method", "x"): "expected bisection, curve"}.items():
+        args = build_parser().parse_args(["data", "partition", str(path), "--ranks", "2", *change])
+        with pytest.raises(HpcmlError, match=message):
+            args.run(args)
