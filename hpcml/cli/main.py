@@ -25,7 +25,7 @@ _NO_MEMORY = re.compile("can't allocate memory|out of memory|not enough memory",
 
 COMMANDS = (
     *("bench", "config", "data", "evaluate", "export", "info", "inspect", "job"),
-    *("kernels", "rollout", "train", "tune", "verify", "watch"),
+    *("kernels", "online", "rollout", "train", "tune", "verify", "watch"),
 )
 
 ABOUT = "MPI-native scientific machine learning: one field over many ranks, from simulation to picture."

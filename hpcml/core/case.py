@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from hpcml.core.config import Count, CountOrZero, Dims, Lengths, NonNegative, Positive, Section, Seed
 from hpcml.core.named import Named
+from hpcml.core.online_data import Online
 from hpcml.core.options import Choice
 
 
@@ -44,6 +45,10 @@ class Ranks(Section):
     """Groups that each hold the whole domain and a part of the batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where ranks compute: "auto" on a GPU if a rank has one, "cuda" on a GPU or not at all."""
+    trainers: Count = 1
+    """Of `hpcml online`: ranks that train, the first of the job, which the keys above deal; all others simulate."""
+    per_simulation: Count = 1
+    """Of `hpcml online`: ranks that share a simulation."""
     same_bits: bool = False
     """Whether a training has the same bits on any number of ranks, which not every model can; ranks then share the first dim alone."""
 
@@ -252,7 +257,7 @@ class Case(Section):
     """What the field obeys."""
     solver: Annotated[Choice, Named("solver")] | None = None
     """What solves the equation, by default what the equation says."""
-    data: Annotated[Simulation | Tensors | Dataset, Field(discriminator="kind")]
+    data: Annotated[Simulation | Tensors | Dataset | Online, Field(discriminator="kind")]
     model: Annotated[Choice, Named("model")]
     """The network."""
     training: Training = Training()
@@ -287,4 +292,6 @@ class Case(Section):
     def _simulation_is_complete(self) -> Self:
         if self.data.kind == "simulation" and self.equation is None:
             raise ValueError("data.kind = 'simulation' needs the table [equation], and [grid] unless the equation has a mesh of its own")
+        if isinstance(self.data, Online) and (wrong := self.data.misfit(self)) is not None:
+            raise ValueError(wrong)
         return self

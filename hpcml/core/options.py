@@ -34,6 +34,8 @@ GIVEN = {
     "schedule": set[str](),
     "layout": {"path"},
     "stream": {"domain", "graph", "space", "samples"},
+    "simulation": {"domain", "comm", "number", "seed", "interval", "parameters"},
+    "buffer": {"capacity", "watermark", "draws"},
     "postprocess": set[str](),
 }
 """By kind, the parameters that the run gives by name; all others are options."""

@@ -25,6 +25,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "graph_mixer": "hpcml.models.graph_mixer:GraphMixer",
         "mesh_graph_net": "hpcml.models.mesh_graph_net:MeshGraphNet",
         "mesh_transformer": "hpcml.models.mesh_transformer:MeshTransformer",
+        "parameter_mlp": "hpcml.models.parameter_mlp:ParameterMLP",
         "particle_net": "hpcml.models.particle_net:ParticleNet",
         "physics_attention": "hpcml.models.physics_attention_net:PhysicsAttentionNet",
     },
@@ -62,6 +63,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
         ("the-well", "pdebench", "pdebench-groups", "pdebench-incompressible", "mesh"), "hpcml.io.dataset.layouts:describe_path"
     ),  # files say which of them they have
     "stream": {},
+    "simulation": {"heat_plate": "hpcml.online.heat_plate:heat_plate"},
+    "buffer": {
+        "fifo": "hpcml.online.fifo:Fifo",
+        "firo": "hpcml.online.firo:Firo",
+        "reservoir": "hpcml.online.reservoir:Reservoir",
+    },
     "postprocess": {},
     "schedule": {
         "constant": "hpcml.training.schedules:constant",

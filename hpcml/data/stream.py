@@ -86,6 +86,13 @@ class Stream(ABC):
     def __iter__(self) -> Iterator[Iterable[Part]]:
         """Parts of each update; those of one may be gone through several times, and each may be made when it is asked for."""
 
+    def numbers(self) -> dict[str, float]:
+        """What a row of metrics says of it, on all ranks; called on all of them."""
+        return {}
+
+    def close(self) -> None:  # noqa: B027  most have nothing to close
+        """Called on all ranks once training has ended."""
+
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Where it stands, as `hpcml.io.checkpoint` stores it: the same on every rank, or in `Rows`."""

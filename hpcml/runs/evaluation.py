@@ -13,6 +13,7 @@ from mpi4py import MPI
 
 from hpcml.core.case import Case, Ranks, Simulation
 from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.online_data import Online
 from hpcml.data.samples import Samples
 from hpcml.equations import build_equation
 from hpcml.fields.domain import Domain
@@ -108,9 +109,13 @@ def evaluate_run(directory: RunDirectory, world: World, paths: Sequence[str] = (
     """
     comm = world.comm
     case = directory.case()
-    case = case.model_copy(update={"ranks": Ranks(device=case.ranks.device)})
+    case = case.model_copy(update={"ranks": Ranks(device=case.ranks.device, per_simulation=case.ranks.per_simulation)})
     state, meaning = trained(directory, comm)
-    if isinstance(case.data, Simulation) and not paths:
+    if isinstance(case.data, Online):
+        if paths:
+            raise ConfigError("a model of simulations that ran while it was trained is measured on further ones: leave --data out")
+        held_out = open_experiment(case, comm).held_out
+    elif isinstance(case.data, Simulation) and not paths:
         if meaning is not None:
             meaning.check(_simulated(case, comm))
         experiment = open_experiment(case, comm, simulated_data(case, directory.path, world))

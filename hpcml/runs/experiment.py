@@ -9,6 +9,7 @@ from mpi4py import MPI
 
 from hpcml.core.case import Case, Dataset, Ranks, Simulation, Tensors
 from hpcml.core.errors import CheckpointError, ConfigError, HpcmlError
+from hpcml.core.online_data import Online
 from hpcml.data.moments import moments
 from hpcml.data.samples import Pairs, Samples
 from hpcml.data.several import Several
@@ -24,6 +25,7 @@ from hpcml.parallel.space import Space
 from hpcml.runs.dtype_of import dtype_of, half_of
 from hpcml.runs.equation_fields import simulated_meaning
 from hpcml.runs.held_out import open_held_out
+from hpcml.runs.held_out_simulations import held_out_here, pairs_of
 from hpcml.runs.simulated_data import as_dataset
 from hpcml.runs.simulation import simulate_pairs
 
@@ -114,6 +116,8 @@ def load_surrogate(case: Case, space: Space, state: Mapping[str, Any]) -> Surrog
 
 def steps_in_time(case: Case) -> bool:
     """Whether a model of the case takes a state to a later one, so that it can go on from what it predicts."""
+    if isinstance(case.data, Online):
+        return case.data.inputs == "state"
     if isinstance(case.data, Dataset):
         return case.data.stride > 0 and case.data.inputs[: len(case.data.targets)] == case.data.targets and _known(case.data)
     return isinstance(case.data, Simulation) and case.equation is not None and not build_equation(case.equation).steady
@@ -172,6 +176,11 @@ def open_experiment(case: Case, comm: MPI.Intracomm, simulated: Sequence[Path] |
         meaning = simulated_meaning(build_equation(case.equation), pairs[0].space, data)
         train, held_out = (replace(each, meaning=meaning) for each in pairs)
         return Experiment(case, train, {"held out": held_out})
+    if isinstance(data, Online):
+        pairs_held_out, space = held_out_here(case, comm)
+        measured_alone = pairs_of(pairs_held_out, case, space)
+        assert measured_alone is not None
+        return Experiment(case, measured_alone, {"held out": measured_alone})
     learned: Samples
     if isinstance(data, Tensors):
         learned = read_pairs(data.train, data, case.grid, case.ranks, comm, dtype)

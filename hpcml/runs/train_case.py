@@ -1,14 +1,18 @@
 """Train the model of a case in a run directory, from the beginning or from where it stopped."""
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from hpcml.core.case import Case, Simulation
+from hpcml.core.errors import ConfigError
+from hpcml.core.online_data import Online
 from hpcml.data.case_device import bind_case
 from hpcml.data.stored_pairs import StoredPairs
+from hpcml.data.stream import Stream
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
@@ -60,10 +64,62 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
     -------------
     Collective over world.comm.
     """
+    with Stages(world, 1 if case.training.pipeline is None else case.training.pipeline.stages) as stages:
+        if isinstance(case.data, Online):
+            raise ConfigError("data.kind = 'online' learns from simulations while they run: start hpcml online in place of hpcml train")
+
+        def opened(directory: RunDirectory, stop: StopSignal) -> Experiment | None:
+            simulated = None
+            if isinstance(case.data, Simulation):
+                simulated = simulated_data(case, folder, world, stop)
+                if simulated is None:
+                    _log.info("stopped as asked while trajectories were simulated; the same command goes on from there")
+                    return None
+                if case.snapshots.simulation:
+                    write_snapshots(case, simulated[0], directory.snapshots / "simulation.h5", world)
+            return open_experiment(case, stages.comm, simulated)
+
+        check = lambda: check_case(case, stages.comm)  # noqa: E731
+        return train_in(folder, case, world, stages, check, opened, wait)
+
+
+def train_in(
+    folder: Path,
+    case: Case,
+    world: World,
+    stages: Stages,
+    check: Callable[[], None],
+    opened: Callable[[RunDirectory, StopSignal], Experiment | None],
+    wait: float,
+    stream: Callable[[Experiment], Stream] | None = None,
+) -> dict[str, float] | None:
+    """Train in a run directory, from whatever gives the experiment.
+
+    Parameters
+    ----------
+    folder, case, world, wait
+        As `train_case` has them.
+    stages : Stages
+        Of a pipeline, or one.
+    check : callable
+        Refuses what is wrong with the case before anything is written.
+    opened : callable
+        Gives the experiment in the run directory, or None where it was asked to stop before there is one.
+    stream : callable, optional
+        Gives what is learned from in place of passes over the experiment's data. It is closed when training ends.
+
+    Returns
+    -------
+    dict of str to float, or None
+        As `train_case`.
+
+    Communication
+    -------------
+    Collective over world.comm.
+    """
     device = bind_case(case.ranks, world)
     with ExitStack() as stack:
-        stages = stack.enter_context(Stages(world, 1 if case.training.pipeline is None else case.training.pipeline.stages))
-        check_case(case, stages.comm)
+        check()
         directory = RunDirectory(folder)
         stop = stack.enter_context(StopSignal(world.comm))
         with lenient():  # the others wait for as long as rank 0 waits for another job
@@ -74,19 +130,13 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
         directory.describe(world.comm)
         directory.take_ways(world.comm)
         stack.enter_context(run_log(directory, world, device))
-        simulated = None
-        if isinstance(case.data, Simulation):
-            simulated = simulated_data(case, folder, world, stop)
-            if simulated is None:
-                _log.info("stopped as asked while trajectories were simulated; the same command goes on from there")
-                status.stopped()
-                return None
-            if case.snapshots.simulation:
-                write_snapshots(case, simulated[0], directory.snapshots / "simulation.h5", world)
-        experiment = open_experiment(case, stages.comm, simulated)
+        experiment = opened(directory, stop)
+        if experiment is None:
+            status.stopped()
+            return None
         stack.enter_context(experiment.space)
         stack.callback(experiment.close)
-        trainer = _fit(experiment, directory, checkpointer, stop, world, stages)
+        trainer = _fit(experiment, directory, checkpointer, stop, world, stages, stream)
         if trainer.stopped:
             _log.info("stopped as asked after update %d, which is saved; the same command goes on from there", trainer.step)
             status.stopped(trainer.step)
@@ -101,7 +151,13 @@ def train_case(case: Case, folder: Path, world: World, wait: float = 3.0) -> dic
 
 
 def _fit(
-    experiment: Experiment, directory: RunDirectory, checkpointer: Checkpointer, stop: StopSignal, world: World, stages: Stages
+    experiment: Experiment,
+    directory: RunDirectory,
+    checkpointer: Checkpointer,
+    stop: StopSignal,
+    world: World,
+    stages: Stages,
+    stream: Callable[[Experiment], Stream] | None,
 ) -> Trainer:
     """Train from the newest checkpoint on."""
     model, training = experiment.surrogate(), experiment.case.training
@@ -109,14 +165,16 @@ def _fit(
     freeze(model, training.freeze)
     if training.pipeline is not None:
         pipeline(model, stages, training.pipeline.micro_batches, training.pipeline.chunks)
-    trainer = Trainer(model, experiment.train, experiment.validation, training, checkpointer=checkpointer, stop=stop)
+    learned = experiment.train if stream is None else stream(experiment)
+    trainer = Trainer(model, learned, experiment.validation, training, checkpointer=checkpointer, stop=stop)
     if (meaning := experiment.train.meaning) is not None:
         check = lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True)  # noqa: E731
         checkpointer.register("meaning", meaning.to_state, check, required=False)
     restored = checkpointer.restore()
-    size, samples, spaces = _size(model), experiment.train.num_samples, experiment.train.spaces
+    size, spaces = _size(model), experiment.train.spaces
+    samples = "samples from simulations" if stream is not None else f"{experiment.train.num_samples} samples"
     where = f"{len(spaces)} meshes, the first {spaces[0]}" if len(spaces) > 1 else spaces[0]
-    _log.info("%s: %d samples on %s, %d groups, %d parameters", directory.path, samples, where, experiment.train.groups[0], size)
+    _log.info("%s: %s on %s, %d groups, %d parameters", directory.path, samples, where, experiment.train.groups[0], size)
     if restored is None and training.init_from is not None:
         take_over(model, training.init_from, world.comm)
     if restored is not None:
@@ -127,6 +185,7 @@ def _fit(
                 metrics = MetricsWriter(directory.path, None if restored is None else trainer.position.told)
                 trainer.metrics = stack.enter_context(metrics)
         trainer.fit()
+    trainer.stream.close()
     return trainer
 
 

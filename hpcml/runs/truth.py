@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.case import Case, Dataset, Ranks, Simulation
 from hpcml.core.errors import ConfigError
+from hpcml.core.online_data import Online
 from hpcml.data.mesh_space import mesh_rows
 from hpcml.data.several_meshes import files_by_mesh
 from hpcml.data.stored_pairs import StoredPairs, open_pairs
@@ -18,11 +20,14 @@ from hpcml.graphs.shown_mesh import shown_mesh
 from hpcml.io import Geometry
 from hpcml.io.dataset import Meaning
 from hpcml.io.dataset.on_mesh import OnMesh
+from hpcml.online.samples_of import inputs_of
 from hpcml.parallel.space import Space
 from hpcml.runs.dtype_of import dtype_of
 from hpcml.runs.equation_fields import simulated_meaning
 from hpcml.runs.equation_space import coordinates_of, equation_space, geometry_of
 from hpcml.runs.experiment import steps_in_time
+from hpcml.runs.held_out_simulations import held_out_here
+from hpcml.runs.online_simulations import fields_of
 from hpcml.runs.simulation import snapshot_time, trajectories
 from hpcml.runs.trajectory_writer import grid_geometry
 
@@ -82,6 +87,8 @@ def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None
     if not steps_in_time(case):
         raise ConfigError("this is no run of a model that steps in time, from fields to the same fields: see `hpcml evaluate`")
     ranks = case.ranks.model_copy(update={"domain": "auto", "data": 1})
+    if isinstance(case.data, Online):
+        return _held_out(case, case.data, comm, steps, most)
     if isinstance(case.data, Dataset):
         return _stored(case, case.data, ranks, comm, steps, most, like)
     assert isinstance(case.data, Simulation) and case.equation is not None
@@ -96,6 +103,20 @@ def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None
     channels = equation.channels(coordinates_of(equation, case.grid))
     predicted = tuple(name for name in channels if name not in equation.given)
     return Truth(space, geometry_of(space), predicted, times, (state.to(dtype_of(case)) for state in states))
+
+
+def _held_out(case: Case, data: Online, comm: MPI.Intracomm, steps: int, most: int | None) -> Truth:
+    """Simulations that were held out while others were learned from; a state is followed by the parameters, which are given."""
+    longer = case.model_copy(update={"data": data.model_copy(update={"steps": steps + 1})})
+    held_out, space = held_out_here(longer, comm, most)
+    parameters, times = torch.from_numpy(held_out.parameters), torch.zeros(held_out.count)
+
+    def states() -> Iterator[Tensor]:
+        for state in held_out.states(steps + 1):
+            yield inputs_of(state.to(space.device), parameters, times, space, state.dtype)
+        held_out.close()
+
+    return Truth(space, geometry_of(space), fields_of(case), tuple(data.interval * step for step in range(steps + 1)), states())
 
 
 def _stored(case: Case, data: Dataset, ranks: Ranks, comm: MPI.Intracomm, steps: int, most: int | None, like: Meaning | None) -> Truth:

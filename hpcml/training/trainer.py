@@ -286,6 +286,7 @@ class Trainer:
             "gradient_norm": done.gradient_norm / done.updates,
             "seconds": done.seconds,
             "bytes_sent": traffic.bytes,
+            **self.stream.numbers(),
         }
         if self.metrics is not None:
             self.metrics.write(self.numbers)

@@ -21,6 +21,9 @@ def test_its_data_are_there_or_the_error_and_the_text_say_where_from(path, comm,
         experiment = open_experiment(load_complete(path, Case, SMALL), comm)
         experiment.surrogate()
         assert experiment.train.num_samples == 2
+    elif case.data.kind == "online":
+        experiment = open_experiment(load_complete(path, Case, ["data.held_out=1", "data.steps=3"]), comm)
+        assert experiment.surrogate().network is not None and experiment.train.num_samples == 3 - (case.data.inputs == "state")
     else:
         with pytest.raises(ConfigError, match="there is no file .*: data.train and data.test are relative to where the command runs"):
             open_experiment(case, comm)

@@ -1,0 +1,34 @@
+"""``hpcml online``: some ranks simulate, the others learn from what they send, and nothing of it is stored."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from hpcml.cli.case_file import add_case_arguments, name_of_case, read_case
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``online``."""
+    parser = subparsers.add_parser("online", help="train while simulations run; started again, go on where it stopped")
+    add_case_arguments(parser)
+    parser.add_argument(
+        "--run", type=Path, metavar="DIR", dest="directory", help="run directory, default: the case's name in its output.folder"
+    )
+    parser.add_argument(
+        "--wait", type=float, metavar="SECONDS", default=3.0, help="how long to wait for another job that is at the run, default 3"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and simulate on the ranks of the job; the status is `PREEMPTED` if a signal stopped it."""
+    import hpcml.mpi
+
+    world = hpcml.mpi.world()
+    case = read_case(args)
+
+    from hpcml.core.exit_status import PREEMPTED
+    from hpcml.runs.online_case import online_case
+
+    errors = online_case(case, args.directory or Path(case.output.folder) / name_of_case(args.case), world, args.wait)
+    return PREEMPTED if errors is None else 0

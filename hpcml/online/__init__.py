@@ -1,0 +1,30 @@
+"""Training while simulations run: roles, blocks from simulations to trainers, buffers, the order of work, what became of each sample.
+
+Trainers (`online_stream`: `intake` from `inlet`, `buffer`, `store`, `ledger`, `desk`) and ranks that simulate (`simulating`: `simulations`,
+`states`, `outlet`) share `roles` and the form of a `message`.
+"""
+
+from typing import TYPE_CHECKING
+
+from hpcml.core.lazy import lazily
+
+if TYPE_CHECKING:
+    from hpcml.online.buffer import Buffer
+    from hpcml.online.draws import Draws
+    from hpcml.online.fifo import Fifo
+    from hpcml.online.firo import Firo
+    from hpcml.online.heat_plate import heat_plate
+    from hpcml.online.reservoir import Reservoir
+
+__all__ = ["Buffer", "Draws", "Fifo", "Firo", "Reservoir", "heat_plate"]
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "Buffer": "hpcml.online.buffer",
+        "Draws": "hpcml.online.draws",
+        "Fifo": "hpcml.online.fifo",
+        "Firo": "hpcml.online.firo",
+        "Reservoir": "hpcml.online.reservoir",
+        "heat_plate": "hpcml.online.heat_plate",
+    },
+)

@@ -1,0 +1,58 @@
+"""Training while simulations run as a user does it, on real ranks, from the how-to: one command, one run directory, one error."""
+
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+HOWTO = (Path(__file__).parents[2] / "docs" / "howto" / "train_while_simulations_run.md").read_text(encoding="utf-8")
+FAILING = """
+
+def failing(number):
+    if number == 3:
+        raise RuntimeError("the mesh is tangled")
+    yield from 20 * [np.zeros(24)]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Folder with what the how-to has, and a solver that fails."""
+    folder = tmp_path_factory.mktemp("online")
+    code, case = (re.search(f"```{kind}\n(.*?)```", HOWTO, re.DOTALL)[1] for kind in ("python", "toml"))
+    assert len(code.splitlines()) < 30
+    (folder / "rods.py").write_text(code + FAILING)
+    (folder / "case.toml").write_text(case)
+    return folder
+
+
+def start(mpiexec, ranks, folder, *words):
+    command = mpiexec.command(ranks, "-m", "hpcml", "online", "case.toml", *words)
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    return subprocess.Popen(command, env=mpiexec.env, cwd=folder, **options)
+
+
+def test_the_how_to_runs_until_a_signal_stops_it_and_is_measured(mpiexec, alone, folder, monkeypatch):
+    run = folder / "runs" / "rod"
+    job = start(mpiexec, 3, folder, "--run", run, "--set", "training.updates=1000000", "--set", "data.simulations=100000")
+    deadline = time.monotonic() + 200
+    while not list(run.glob("checkpoints/step-*/commit.json")):
+        assert job.poll() is None and time.monotonic() < deadline, job.communicate()
+        time.sleep(0.05)
+    job.send_signal(signal.SIGUSR1)
+    out, err = job.communicate(timeout=200)
+    assert job.returncode == 85 and "stopped as asked" in out and "0 doubled" in out, (job.returncode, out, err)
+    assert alone("inspect", run).stdout.startswith("run stopped after step")
+    monkeypatch.syspath_prepend(str(folder))
+    evaluated = alone("evaluate", run)
+    assert evaluated.returncode == 0 and (run / "evaluation.json").exists(), evaluated.stderr
+
+
+def test_a_solver_that_raises_ends_the_job_with_one_error(mpiexec, folder):
+    job = start(mpiexec, 3, folder, "--run", folder / "runs" / "bad", "--set", "data.simulation=rods:failing")
+    out, err = job.communicate(timeout=300)
+    assert job.returncode == 2, (out, err)
+    assert err.count("hpcml: error:") == 1 and "RuntimeError: the mesh is tangled" in err and "Traceback" not in err, err
