@@ -53,10 +53,10 @@ demo: $(RUNNABLE)
 test: $(INSTALLED)
 	@$(MAKE) --no-print-directory --keep-going test-serial test-ranks
 
-# A worker for each core, though more than four would mostly wait for the ranks that they launch; a file stays with one, which makes
-# what its tests share once.
+# Two workers for each of two cores, since many a test waits, for a disk, for a process or for a patience to end, though more than four
+# would mostly wait for the ranks that they launch; a file stays with one, which makes what its tests share once.
 test-serial: $(INSTALLED)
-	$(BIN)/python -m pytest -q $(TESTS) --continue-on-collection-errors --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -q $(TESTS) --continue-on-collection-errors --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-ranks: $(RANKS:%=test-ranks-%)
 

@@ -7,6 +7,7 @@ After every phase of a parallel test the ranks agree on its outcome: a failure o
 while others wait for it elsewhere ends the job after `GRACE_S`; a hang ends it at the test's time limit, with the stacks of every rank.
 """
 
+import gc
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import threading
 import time
 import traceback
 import zlib
+from collections import defaultdict
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -96,7 +98,16 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         (chosen if runs_here(item) else others).append(item)
     config.hook.pytest_deselected(items=others)
-    items[:] = chosen
+    items[:] = chosen if LAUNCH.size > 1 else _longest_files_first(chosen)
+
+
+def _longest_files_first(items):
+    """What may take longest, then what launches ranks: a worker that began with it last would keep all others waiting."""
+    length = defaultdict(lambda: (0.0, False))
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        length[item.path] = max(length[item.path], (limit.args[0] if limit else 0.0, "mpiexec" in item.fixturenames))
+    return sorted(items, key=lambda item: length[item.path], reverse=True)  # stable: tests of a file stay together, in their order
 
 
 @cache
@@ -109,7 +120,9 @@ def _gpu():
 
 
 def pytest_collection_finish(session):
-    """Set out together, with the same tests."""
+    """Set out together, with the same tests; what is there by now stays, and is no garbage that each search has to go through."""
+    gc.collect()
+    gc.freeze()
     if LAUNCH.size == 1:
         return
     from mpi4py import MPI
