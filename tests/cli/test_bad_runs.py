@@ -75,13 +75,14 @@ def test_nothing_whole_is_one_error_that_names_each_fault_and_all_stays(trained,
 
 
 def test_a_full_or_read_only_disk_is_one_clear_error_and_the_checkpoint_before_stays(trained, small_disk, mpiexec):
-    train = shlex.join(mpiexec.command(2, "-m", "hpcml", "train", trained / "case.toml", "--run")) + " $DISK/run"
+    words = ("-m", "hpcml", "train", trained / "case.toml", "--run")
+    two, one = (shlex.join(mpiexec.command(ranks, *words)) + " $DISK/run" for ranks in (2, 1))
     done = small_disk(f"""
         cp -r {trained}/run $DISK/ && rm -r $DISK/run/checkpoints/{newest(trained / "run").name}
         dd if=/dev/zero of=$DISK/filler bs=4k 2>/dev/null; truncate -s -128K $DISK/filler   # less than a checkpoint
-        {train}; echo status $?
+        {two}; echo status $?
         rm $DISK/filler
-        mount -o remount,ro $DISK; {train}; echo status $?
+        mount -o remount,ro $DISK; {one}; echo status $?
         {sys.executable} -m hpcml inspect $DISK/run""")
     said = done.stdout + done.stderr
     assert re.findall(r"status (\d+)", done.stdout) == ["2", "2"], said
@@ -91,7 +92,7 @@ def test_a_full_or_read_only_disk_is_one_clear_error_and_the_checkpoint_before_s
     assert "resuming after update 5 " in done.stdout and "goes on after step 5" in done.stdout, said
 
 
-def test_a_run_that_another_job_is_at_is_refused_and_goes_on(mpiexec, tmp_path, small_case):
+def test_a_run_that_another_job_is_at_is_refused_and_goes_on(mpiexec, alone, tmp_path, small_case):
     endless = small_case | {"training": small_case["training"] | {"epochs": 100_000}}
     (tmp_path / "case.toml").write_text(tomli_w.dumps(endless))
     run = tmp_path / "run"
@@ -101,7 +102,7 @@ def test_a_run_that_another_job_is_at_is_refused_and_goes_on(mpiexec, tmp_path, 
         while not list(run.glob("checkpoints/step-*/commit.json")) and job.poll() is None:
             time.sleep(0.01)
         before = (run / "environment.json").read_bytes()
-        second = mpiexec(2, "-m", "hpcml", "train", tmp_path / "case.toml", "--run", run)
+        second = alone("train", tmp_path / "case.toml", "--run", run)
         job.send_signal(signal.SIGUSR1)
         out, _ = job.communicate(timeout=300)
     assert second.returncode == 2 and second.stderr.count("hpcml: error:") == 1, second.stderr

@@ -64,7 +64,7 @@ def test_energy_drifts_less_in_shorter_steps_and_momentum_stays():
         assert drifts[1] < drifts[0] / 2.5 and drifts[2] < drifts[1] / 2.5  # second order: towards 4
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 3])
 def test_ranks_move_them_as_one_does(comm):
     with dealt(SMALL, comm) as graph, dealt(SMALL, MPI.COMM_SELF) as alone:
         parts, states = (graph, alone), [SMALL.initial_state(part, range(4, 6), seed=1) for part in (graph, alone)]

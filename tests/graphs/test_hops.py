@@ -35,7 +35,7 @@ def by_paths(edges, hops):
     return reached
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("hops", [1, 2, 3])
 def test_edges_are_those_of_paths(comm, hops):
     points, edges = directed()

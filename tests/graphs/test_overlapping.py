@@ -29,7 +29,7 @@ def network(graph, layer, x):
     return x
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("way", ["bisection", "map"])
 @pytest.mark.parametrize("samples", [(), (2,)], ids=["one", "samples"])
 def test_values_and_first_and_second_derivatives_are_those_of_the_synchronous_schedule(comm, way, samples):

@@ -10,7 +10,7 @@ from hpcml.models import FNO, UNet
 
 NETWORKS = {
     "fno": lambda domain: FNO(domain, 2, 1, channels=4, modes=3, layers=1, norm="group"),
-    "unet": lambda domain: UNet(domain, 2, 1, channels=4, levels=2),
+    "unet": lambda domain: UNet(domain, 2, 1, channels=4, levels=1),
 }
 
 

@@ -42,7 +42,7 @@ def made(graph, potential, seed=0, **more):
     return ParticleNet(graph, 5, 3, radius=0.4, channels=8, steps=2, potential=potential, **more).double()
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 3])
 @pytest.mark.parametrize("potential", [False, True], ids=["direct", "potential"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_the_same_over_ranks(comm, kind, potential):

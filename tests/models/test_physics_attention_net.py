@@ -15,7 +15,7 @@ from hpcml.models.physics_attention_net import ATTENTIONS, PhysicsAttentionNet
 from hpcml.training.recomputation import recompute
 from tests.models.twins import SPACES, check_autocast, check_twin, draw, mesh, shake
 
-RANKS = pytest.mark.parallel([1, 2, 3, 4])
+RANKS = pytest.mark.parallel([1, 2, 3])
 OPTIONS = {"channels": 8, "layers": 2, "heads": 2, "slices": 5, "mlp_ratio": 2.0}
 
 

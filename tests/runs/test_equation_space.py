@@ -63,7 +63,7 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parallel([1, 2])
 @pytest.mark.parametrize(("equation", "solver", "data"), OTHERS)
 def test_other_equations_are_learned_as_on_one_rank(world, shared_path, equation, solver, data):
     case = case_of(equation=equation, solver=solver, data=TABLES["data"] | data)

@@ -13,7 +13,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.models.layers import Ewald
 from tests.models.twins import EXACT, SPACES, check_twin, counted_sums, deal, draw, error, mesh, shake
 
-RANKS = pytest.mark.parallel([1, 2, 3, 4])
+RANKS = pytest.mark.parallel([1, 2, 3])
 CHANNELS = 6
 WAYS = {"periodic": {"cutoff": 15.0, "period": (1.0, 1.1)}, "aperiodic": {"cutoff": 9.0, "spacing": 3.5}}
 

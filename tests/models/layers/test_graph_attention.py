@@ -11,7 +11,7 @@ from hpcml.models.layers import GraphAttention
 from hpcml.topology.block import block_range
 from tests.models.twins import EXACT, NODES, check_twin, deal, draw, error, mesh, shake
 
-RANKS = pytest.mark.parallel([1, 2, 3, 4])
+RANKS = pytest.mark.parallel([1, 2, 3])
 CHANNELS, HEADS = 16, 2
 
 
