@@ -71,7 +71,7 @@ def case_of(train, test=(), *, model=None, grid=None, **training):
     return complete_config(tables | ({"grid": grid} if grid else {}), Case, "case")
 
 
-@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parallel([2, 3])
 def test_it_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_path):
     comm = world.comm
     train, test = write(shared_path / "train.h5", comm, 3), write(shared_path / "test.h5", comm, 2, seed=1)
