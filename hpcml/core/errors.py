@@ -28,6 +28,10 @@ class CommunicationError(HpcmlError, RuntimeError):
     """A message did not arrive, or ranks disagree about what they are doing."""
 
 
+class LostRankError(CommunicationError):
+    """A rank that the others wait for has ended or does not come: start again from the last checkpoint, without its node."""
+
+
 class CheckpointError(HpcmlError, RuntimeError):
     """A checkpoint, snapshot or dataset cannot be read or written; what was complete before still is."""
 

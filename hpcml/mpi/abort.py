@@ -14,8 +14,8 @@ Communication
 
 Notes
 -----
-Exit codes: 2 for an `HpcmlError`, 130 for Ctrl-C, 1 for anything else, the given one for ``sys.exit``. A job of one rank behaves as
-Python does. A bare ``raise SystemExit`` cannot be seen from within Python: call ``sys.exit``.
+Exit codes: 2 for an `HpcmlError`, 86 where ranks are lost, 130 for Ctrl-C, 1 for anything else, the given one for ``sys.exit``. A job of
+one rank behaves as Python does. A bare ``raise SystemExit`` cannot be seen from within Python: call ``sys.exit``.
 """
 
 import atexit
@@ -32,7 +32,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
-from hpcml.core.errors import HpcmlError
+from hpcml.core.errors import HpcmlError, LostRankError
+from hpcml.core.exit_status import LOST
 from hpcml.mpi.launcher import detect
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def handle(error: BaseException) -> int:
     Returns
     -------
     int
-        Exit code: 2 for an `HpcmlError`, 130 for Ctrl-C, that of a `SystemExit`, otherwise 1.
+        Exit code: 2 for an `HpcmlError`, `LOST` where ranks are, 130 for Ctrl-C, that of a `SystemExit`, otherwise 1.
 
     Communication
     -------------
@@ -166,6 +167,8 @@ def exit_code(error: BaseException) -> int:
     """Exit code of a process that ends with this error."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if isinstance(error, LostRankError):
+        return LOST
     return 2 if isinstance(error, HpcmlError) else 130 if isinstance(error, KeyboardInterrupt) else 1
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from hpcml.core.errors import CommunicationError, ConfigError
+from hpcml.core.errors import ConfigError, LostRankError
 from hpcml.mpi import abort, roll_call
 
 PATIENCE_S = 300.0
@@ -95,7 +95,7 @@ def wait(
 
     Raises
     ------
-    CommunicationError
+    LostRankError
         When patience ends: names this rank, the call, and who has not come. What was begun must then be given up: see `give_up`.
 
     Communication
@@ -138,7 +138,7 @@ def give_up(*things: Any) -> None:
     _given_up.append(things)
 
 
-def late(peer: int, start: float, what: str, comm: MPI.Intracomm) -> CommunicationError | None:
+def late(peer: int, start: float, what: str, comm: MPI.Intracomm) -> LostRankError | None:
     """The error for one peer that has been waited for since ``start``, if patience is over or others have given up.
 
     Communication

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mpi4py import MPI
 
-from hpcml.core.errors import CommunicationError
+from hpcml.core.errors import LostRankError
 from hpcml.mpi.call import current_call, user_line
 from hpcml.mpi.message_tags import ROLL_CALL
 
@@ -75,7 +75,7 @@ def said_since(moment: float) -> list[Waiting]:
 
 def call_roll(
     what: str, comm: MPI.Intracomm, awaited: Sequence[int], began: float, heard: Sequence[Waiting], done: Callable[[], bool]
-) -> CommunicationError | None:
+) -> LostRankError | None:
     """Say what this rank waits for, listen, and give the error that names who has not come; None if the wait ends meanwhile.
 
     Parameters
@@ -108,7 +108,7 @@ def call_roll(
             return None
         known |= {said.rank: said for said in said_since(began)}
         time.sleep(5e-3)
-    return CommunicationError(_verdict(own, known))
+    return LostRankError(_verdict(own, known))
 
 
 def _call(what: str) -> str:

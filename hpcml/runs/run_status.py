@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hpcml.core.errors import HpcmlError
-from hpcml.core.exit_status import PREEMPTED
+from hpcml.core.errors import HpcmlError, LostRankError
+from hpcml.core.exit_status import LOST, PREEMPTED
 from hpcml.io.files.batch_job import BatchJob
 from hpcml.io.files.lock import holder
 from hpcml.io.files.replace import write_file
@@ -63,8 +63,9 @@ class RunStatus:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None or self._ended:
             return
-        agreed = isinstance(error, HpcmlError)
-        status = 2 if agreed else 130 if isinstance(error, KeyboardInterrupt) else 1
+        lost = isinstance(error, LostRankError)
+        agreed = isinstance(error, HpcmlError) and not lost
+        status = LOST if lost else 2 if agreed else 130 if isinstance(error, KeyboardInterrupt) else 1
         text = str(error) if agreed else f"rank {self._rank}: {type(error).__name__}: {error}"
         self._write("failed", status, text, alone=not agreed)
 

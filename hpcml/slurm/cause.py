@@ -53,6 +53,7 @@ _BY_TEXT = (
         "free some space, or run in another folder",
     ),
     ("NaN", r"training diverged at step|holds NaN|no finite value", "lower training.learning_rate, or set training.clip = 1.0"),
+    ("lost rank", r"whose process \d+ has ended", SAVE),
     ("hang", r"has waited \d+ s in", "the line above names the rank and the call that did not come"),
     ("wrong launcher", r"belongs to another MPI|finds no MPI library|PMI2?_Init|invalid MPI type", "see docs/howto/site_mpi.md"),
     ("no environment", r"hpcml: command not found|hpcml: No such file|hpcml: not found|No module named", "give --environment DIR"),

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from hpcml.core.exit_status import PREEMPTED
+from hpcml.core.exit_status import LOST, PREEMPTED
 from hpcml.core.resources import resource_path
 from hpcml.slurm.job import Job
 from hpcml.slurm.site import Site
@@ -64,7 +64,7 @@ def render_job(job: Job, site: Site, activate: Sequence[str] = ()) -> str:
     for key, value in {"nodes": job.nodes, "ranks": job.nodes * site.ranks_per_node, "ranks_per_node": site.ranks_per_node}.items():
         launch = launch.replace(f"{{{key}}}", str(value))
     template = environment.get_template(f"{job.kind}.sh.j2")
-    text = template.render(job=job, site=site, activate=activate, launch=launch, saved=PREEMPTED)
+    text = template.render(job=job, site=site, activate=activate, launch=launch, saved=PREEMPTED, lost=LOST)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 

@@ -8,6 +8,7 @@ import pytest
 from mpi4py import MPI
 
 from hpcml.core.errors import CommunicationError, ConfigError
+from hpcml.core.exit_status import LOST
 from hpcml.mpi.meeting import meet
 from hpcml.mpi.patience import lenient, patience_s, wait
 
@@ -31,7 +32,7 @@ def test_every_rank_that_waits_names_who_has_not_come(mpiexec, tmp_path, absent)
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     result = mpiexec(3, program, absent, env={"HPCML_PATIENCE_S": "2"})
-    assert result.returncode != 0
+    assert mpiexec.status(result) in (LOST, None)
     assert re.search("rank [12] has waited", result.stderr), result.stderr  # some launchers end the other before it speaks
     assert "sum of float64 (3,)" in result.stderr and "Split" in result.stderr
     assert "rank 0 does not come" in result.stderr and "program.py:12)" in result.stderr, result.stderr

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hpcml.cli.main import main
-from hpcml.core.errors import TrainingError
+from hpcml.core.errors import LostRankError, TrainingError
 from hpcml.io.files.lock import LOCK, FolderLock
 from hpcml.io.files.owner import Owner
 from hpcml.runs import run_status
@@ -36,6 +36,7 @@ def test_a_run_that_ends_says_how(tmp_path, monkeypatch):
         (TrainingError("training diverged"), 1, None, None),  # rank 0 says what all agree on
         (ValueError("shapes"), 0, 1, "rank 0: ValueError: shapes"),
         (ValueError("shapes"), 3, 1, "rank 3: ValueError: shapes"),
+        (LostRankError("rank 1 does not come"), 3, 86, "rank 3: LostRankError: rank 1 does not come"),
         (KeyboardInterrupt(), 0, 130, "rank 0: KeyboardInterrupt: "),
     ],
 )

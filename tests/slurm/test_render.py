@@ -4,6 +4,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -142,6 +143,33 @@ def test_what_was_told_to_stop_goes_on_later_and_after_sigterm_does_not(tmp_path
         folder = tmp_path / str(signal)
         folder.mkdir()
         assert run_script(folder, launch, notice=signal)[:2] == outcome
+
+
+RUNNING = """printf '{"state": "running", "job": "17", "restart": 0, "message": ""}' > runs/a/status.json"""
+SAVES = "mkdir -p runs/a/checkpoints/step-1-a; touch runs/a/checkpoints/step-1-a/commit.json"
+LOST = """printf '{"state": "failed", "exit_status": 86, "job": "17", "restart": 0, "message": ""}' > runs/a/status.json"""
+
+
+@pytest.mark.parametrize(
+    ("launch", "outcome"),
+    [
+        (f"mkdir -p runs/a; {RUNNING}; {SAVES}; exit 137", (0, ["requeue", "17"])),  # killed, with a checkpoint
+        (f"mkdir -p runs/a; {RUNNING}; exit 137", (86, [])),  # without one it would be killed again and again
+        (f"mkdir -p runs/a; {SAVES}; touch -d 2000-01-01 runs/a/checkpoints/*/*; {RUNNING}; exit 137", (86, [])),
+        (f"mkdir -p runs/a; {SAVES}; {LOST}; exit 1", (0, ["requeue", "17"])),  # some rank does not come
+        (f"mkdir -p runs/a; {SAVES}; exit 137", (137, [])),  # it never came to run
+    ],
+)
+def test_what_lost_ranks_goes_on_if_it_came_to_a_checkpoint(tmp_path, launch, outcome):
+    assert run_script(tmp_path, launch)[:2] == outcome
+
+
+def test_a_notice_that_slurm_gives_early_is_kept_until_its_time(tmp_path):
+    squeue = f'date -d "@$(( $(cat {tmp_path}/end) ))" +%Y-%m-%dT%H:%M:%S'
+    (tmp_path / "end").write_text(str(int(time.time()) + 180 + 4))  # four seconds before the time that the script asked for
+    code, asked, said = run_script(tmp_path, OBEYS.replace("exit 85", "date +%s > told; exit 85"), notice=10, squeue=squeue)
+    assert (code, asked) == (0, ["requeue", "17"]), said
+    assert int((tmp_path / "told").read_text()) >= int((tmp_path / "end").read_text()) - 181
 
 
 def test_a_chain_goes_on_where_requeuing_is_forbidden(tmp_path):

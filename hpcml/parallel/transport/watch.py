@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from mpi4py import MPI
 
-from hpcml.core.errors import CommunicationError
+from hpcml.core.errors import CommunicationError, LostRankError
 from hpcml.mpi.call import current_call
 from hpcml.mpi.patience import late, patience_s
 from hpcml.parallel.transport.process import Process
@@ -39,5 +39,5 @@ class Watch:
         if has_left:
             return CommunicationError(f"{waits}, which has closed this exchange or given it up: look for an error on that rank")
         if peer in self._visible and not self._visible[peer].is_alive:
-            return CommunicationError(f"{waits}, whose process {self._visible[peer].pid} has ended: look for its last words")
+            return LostRankError(f"{waits}, whose process {self._visible[peer].pid} has ended: look for its last words")
         return late(peer, since, self._what, self._comm)

@@ -19,6 +19,9 @@
 # shellcheck disable=SC2016,SC2317  # values stay as they are, whatever they hold; the traps call what seems to be called by nobody
 set -euo pipefail
 
+job=$SLURM_JOB_ID starts_by_system=${SLURM_RESTART_COUNT:-0} nodes=$SLURM_JOB_NODELIST
+restarts=$((starts_by_system + ${HPCML_RESTARTS:-0}))
+
 # From the first line on: USR1 says that the time limit is near, TERM that the job is to end. Both make the run save after the step that it
 # is at, and leave; after USR1 it goes on later.
 notice='' notices=0 ranks=''
@@ -26,11 +29,19 @@ take_notice() {
   notice=${notice:-$1} notices=$((notices + 1))
   if [[ -n $ranks ]]; then kill -USR1 "$ranks" 2>/dev/null || true; fi  # never TERM: some launchers then kill the ranks
 }
-trap 'take_notice later' USR1
+hear() {  # Slurm may send it up to a minute before the time that it was asked for: the run works until then
+  local left
+  left=$(($(date -d "$(squeue -h -j "$job" -o %e)" +%s) - $(date +%s) - 180)) || left=0
+  if [[ $postponed -eq 0 && $left -gt 0 && $left -le 60 ]]; then
+    postponed=1 notices=$((notices + 1))
+    (read -rt "$left" <> <(:) || kill -USR1 $$) > /dev/null 2>&1 &
+  else
+    take_notice later
+  fi
+}
+postponed=0
+trap hear USR1
 trap 'take_notice never' TERM
-
-job=$SLURM_JOB_ID starts_by_system=${SLURM_RESTART_COUNT:-0} nodes=$SLURM_JOB_NODELIST
-restarts=$((starts_by_system + ${HPCML_RESTARTS:-0}))
 
 set +u  # modules and environments look at variables that are not set
 source /opt/hpcml/bin/activate
@@ -50,6 +61,7 @@ echo "hpcml: $(command -v hpcml || echo 'not found: activate its environment')"
 printf '%q ' "${command[@]}" && echo
 
 status=85
+started=$(date +%s)
 if [[ -z $notice ]]; then
   srun --cpu-bind=cores "${command[@]}" &
   ranks=$!
@@ -69,9 +81,25 @@ fi
 case $said in
   finished) status=0 ;;
   stopped) status=85 ;;
-  failed) if [[ $status -eq 0 || $status -eq 85 ]]; then status=1; fi ;;
-  *) if [[ $notice == later && $status -ne 0 ]]; then status=85; fi ;;  # told before it could listen, or too slow to save
+  failed) if [[ $text == *'"exit_status": 86,'* ]]; then status=86; elif [[ $status -eq 85 || $status -eq 0 ]]; then status=1; fi ;;
+  *)
+    if [[ $status -ne 0 && $notice == later ]]; then
+      status=85  # told before it could listen, or too slow to save
+    elif [[ $status -ne 0 && $said == running ]]; then
+      status=86  # a rank was killed, or its node
+    fi
+    ;;
 esac
+
+# 86: ranks are dead, or hang. That is worth another start only if this one has come to a checkpoint.
+if [[ $status -eq 86 && -z $notice ]]; then
+  if [[ -n $(find "$run" \( -name commit.json -o -name '*.hdf5' \) -newermt "@$started" -print -quit) ]]; then
+    echo "ranks were lost: this job goes on from the last checkpoint" >&2
+    status=85
+  else
+    echo "ranks were lost before the first checkpoint of this start: not started again" >&2
+  fi
+fi
 
 # 85: stopped as asked, and to be gone on with by another start of the same script.
 if [[ $status -eq 85 && $notice == never ]]; then

@@ -15,6 +15,9 @@
 # shellcheck disable=SC2016,SC2317  # values stay as they are, whatever they hold; the traps call what seems to be called by nobody
 set -euo pipefail
 
+job=$SLURM_JOB_ID starts_by_system=${SLURM_RESTART_COUNT:-0} nodes=$SLURM_JOB_NODELIST
+restarts=$((starts_by_system + ${HPCML_RESTARTS:-0}))
+
 # From the first line on: USR1 says that the time limit is near, TERM that the job is to end. Both make the run save after the step that it
 # is at, and leave; after USR1 it goes on later.
 notice='' notices=0 ranks=''
@@ -22,11 +25,19 @@ take_notice() {
   notice=${notice:-$1} notices=$((notices + 1))
   if [[ -n $ranks ]]; then kill -USR1 "$ranks" 2>/dev/null || true; fi  # never TERM: some launchers then kill the ranks
 }
-trap 'take_notice later' USR1
+hear() {  # Slurm may send it up to a minute before the time that it was asked for: the run works until then
+  local left
+  left=$(($(date -d "$(squeue -h -j "$job" -o %e)" +%s) - $(date +%s) - 180)) || left=0
+  if [[ $postponed -eq 0 && $left -gt 0 && $left -le 60 ]]; then
+    postponed=1 notices=$((notices + 1))
+    (read -rt "$left" <> <(:) || kill -USR1 $$) > /dev/null 2>&1 &
+  else
+    take_notice later
+  fi
+}
+postponed=0
+trap hear USR1
 trap 'take_notice never' TERM
-
-job=$SLURM_JOB_ID starts_by_system=${SLURM_RESTART_COUNT:-0} nodes=$SLURM_JOB_NODELIST
-restarts=$((starts_by_system + ${HPCML_RESTARTS:-0}))
 
 set +u  # modules and environments look at variables that are not set
 source /opt/hpcml/bin/activate
