@@ -32,7 +32,7 @@ LEARNING = {
 
 GRAINS = LEARNING | {
     "equation": {"name": "falling_block", "columns": 2, "rows": 2, "width": 3.3, "heights": [0.1, 0.2], "stiffness": 200.0, "damping": 5.0},
-    "data": {"kind": "simulation", "trajectories": 2, "held_out": 1, "snapshots": 3, "interval": 0.1},
+    "data": {"kind": "simulation", "trajectories": 2, "held_out": 1, "snapshots": 3, "interval": 0.05},
     "model": {"name": "particle_net", "radius": 1.5, "channels": 4, "steps": 1, "walls": [[0.0, 3.3], [0.0, 100.0]]},
 }
 
