@@ -1,10 +1,14 @@
 """Notice before the end: a signal to any rank makes all of them stop at the same step.
 
 batch system --SIGUSR1--> ranks: flag --next step: any flag set?--> save, exit status `PREEMPTED` --> batch script requeues
+
+A step that would last beyond the end of the job, which ``$HPCML_JOB_END`` tells in seconds since 1970, is not begun.
 """
 
+import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -49,6 +53,9 @@ class StopSignal:
         self._word: list[MPI.Request] = []
         self._heard = 0
         self._earlier: dict[int, Any] = {}
+        end = os.environ.get("HPCML_JOB_END", "")
+        self._end = int(end) if end.isdecimal() else None
+        self._asked: list[float] = []
 
     def __enter__(self) -> "StopSignal":
         if threading.current_thread() is threading.main_thread():
@@ -69,6 +76,7 @@ class StopSignal:
         -------------
         Collective: one number.
         """
+        self._look_ahead()
         return bool(all_max(int(self._received), self._comm))
 
     @named_call
@@ -79,6 +87,7 @@ class StopSignal:
         -------------
         Collective over ``group``: one number; and an empty message to every other rank, once. `settle` ends it.
         """
+        self._look_ahead()
         if self._received and not self._word:
             self._word = [self._comm.isend(None, rank, STOP) for rank in range(self._comm.size) if rank != self._comm.rank]
         while self._comm.size > 1 and self._comm.iprobe(tag=STOP):
@@ -99,6 +108,18 @@ class StopSignal:
         MPI.Request.Waitall(self._word)
         self._word, self._heard = [], 0
         return self.agreed()
+
+    def _look_ahead(self) -> None:
+        """Ask oneself to stop where the next step, with half as much for saving, would end after the job.
+
+        The shorter one of the last two steps counts: what is between simulation and training is no step.
+        """
+        if self._end is None:
+            return
+        self._asked = [*self._asked[-2:], time.time()]
+        if len(self._asked) == 3:
+            first, second, now = self._asked
+            self._received |= now + 1.5 * min(second - first, now - second) > self._end
 
     def _hear(self) -> None:
         self._comm.recv(tag=STOP)

@@ -93,3 +93,21 @@ def test_the_launcher_passes_the_signal_on(mpiexec, tmp_path):
         out, _ = job.communicate(timeout=300)
     assert job.returncode == 85 and len(set(line for line in out.splitlines() if line.startswith("stopped"))) == 1
     assert len(list((tmp_path / "run").glob("step-*/commit.json"))) == 1
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_no_step_is_begun_that_would_end_after_the_job(comm, monkeypatch):
+    """Times are those of a clock that the test moves: one rank's steps take longer, and a long preparation is no step."""
+    clock = [1000.0]
+    monkeypatch.setattr("hpcml.mpi.stop_signal.time.time", lambda: clock[0])
+    monkeypatch.setenv("HPCML_JOB_END", "1200")
+    step = 30.0 if comm.rank == comm.size - 1 else 1.0
+    with StopSignal(comm) as stop:
+        answers = []
+        for gap in (0.0, 100.0, *[step] * 3):
+            clock[0] += gap
+            answers.append(stop.agreed())
+    assert answers == [False, False, False, True, True]  # 1160 + 45 is beyond, 1130 + 45 is not
+    monkeypatch.setenv("HPCML_JOB_END", "soon")
+    with StopSignal(comm) as stop:
+        assert not any(stop.agreed() for _ in range(4))

@@ -25,9 +25,13 @@ take_notice() {
   notice=${notice:-$1} notices=$((notices + 1))
   if [[ -n $ranks ]]; then kill -USR1 "$ranks" 2>/dev/null || true; fi  # never TERM: some launchers then kill the ranks
 }
+job_end() {
+  local end
+  end=$(squeue -h -j "$job" -o %e 2> /dev/null) && [[ -n $end ]] && date -d "$end" +%s
+}
 hear() {  # Slurm may send it up to a minute before the time that it was asked for: the run works until then
   local left
-  left=$(($(date -d "$(squeue -h -j "$job" -o %e)" +%s) - $(date +%s) - 180)) || left=0
+  left=$(($(job_end) - $(date +%s) - 180)) || left=0
   if [[ $postponed -eq 0 && $left -gt 0 && $left -le 60 ]]; then
     postponed=1 notices=$((notices + 1))
     (read -rt "$left" <> <(:) || kill -USR1 $$) > /dev/null 2>&1 &
@@ -43,6 +47,7 @@ set +u  # modules and environments look at variables that are not set
 source /opt/hpcml/bin/activate
 set -u
 export HDF5_USE_FILE_LOCKING=FALSE
+HPCML_JOB_END=$(job_end || true) && export HPCML_JOB_END  # no step is begun that would last longer
 export OMP_NUM_THREADS=1 PYTHONFAULTHANDLER=1
 export SRUN_CPUS_PER_TASK=1  # srun no longer takes over --cpus-per-task
 export SLURM_KILL_BAD_EXIT=1  # a rank that dies ends the others, which would wait for it
