@@ -14,7 +14,7 @@ _WHICH = "run directory, or number of the job"
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add ``job render``, ``submit``, ``status``, ``why``, ``resume``, ``cancel`` and ``sites``."""
+    """Add ``job render``, ``submit``, ``status``, ``why``, ``resume``, ``cancel``, ``results`` and ``sites``."""
     parser = subparsers.add_parser("job", help="write and submit batch jobs, see how they stand and why they ended")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     render = actions.add_parser("render", help="print a batch script; save it, look at it, submit it")
@@ -37,6 +37,11 @@ def add_parser(subparsers: Any) -> None:
     cancel.add_argument("which", metavar="RUN|JOB", help=_WHICH)
     cancel.add_argument("--checkpoint", action="store_true", help="let it save first, which takes a step and a checkpoint")
     cancel.set_defaults(run=_cancel)
+    results = actions.add_parser("results", help="what the runs of an array gave, as a table and a picture")
+    results.add_argument("folder", metavar="DIR", type=Path, help="the folder of the runs")
+    results.add_argument("--csv", metavar="FILE", type=Path, help="write the table there, in place of printing it")
+    results.add_argument("--png", metavar="FILE", type=Path, help="draw the errors")
+    results.set_defaults(run=_results)
     actions.add_parser("sites", help="list the sites that hpcml knows").set_defaults(run=_sites)
 
 
@@ -127,6 +132,20 @@ def _cancel(args: argparse.Namespace) -> int:
         print(f"job {job.id} saves after the step that it is at, and ends; hpcml job resume {folder or 'RUN'} goes on from there")
     else:
         ask("scancel", job.id)
+    return 0
+
+
+def _results(args: argparse.Namespace) -> int:
+    from hpcml.core.errors import ConfigError
+    from hpcml.slurm.results import as_csv, plot_results, read_results
+
+    rows = read_results(args.folder)
+    try:
+        print(as_csv(rows), end="") if args.csv is None else args.csv.write_text(as_csv(rows))
+    except OSError as error:
+        raise ConfigError(f"cannot write {args.csv}: {error.strerror}") from None
+    if args.png is not None:
+        plot_results(rows, args.png)
     return 0
 
 
