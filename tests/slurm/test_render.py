@@ -164,6 +164,11 @@ def test_what_lost_ranks_goes_on_if_it_came_to_a_checkpoint(tmp_path, launch, ou
     assert run_script(tmp_path, launch)[:2] == outcome
 
 
+@pytest.mark.parametrize(("answer", "outcome"), [("2026-11-30T11:06:42", (0, ["requeue", "17"])), ("N/A", (143, []))])
+def test_a_job_that_was_preempted_before_its_ranks_could_listen_goes_on(tmp_path, answer, outcome):
+    assert run_script(tmp_path, "exit 143", squeue=f"echo {answer}")[:2] == outcome
+
+
 def test_a_notice_that_slurm_gives_early_is_kept_until_its_time(tmp_path):
     squeue = f'date -d "@$(( $(cat {tmp_path}/end) ))" +%Y-%m-%dT%H:%M:%S'
     (tmp_path / "end").write_text(str(int(time.time()) + 180 + 4))  # four seconds before the time that the script asked for

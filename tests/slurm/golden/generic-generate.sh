@@ -69,6 +69,9 @@ if [[ -z $notice ]]; then
   done
 fi
 
+# Slurm tells the ranks that the job is preempted, but not the script.
+if [[ $status -ne 0 && -z $notice && $(squeue -h -j "$job" -O PreemptTime 2> /dev/null) == *[0-9]* ]]; then notice=later; fi
+
 if [[ $notice == later && $status -ne 0 ]]; then status=85; fi  # told before it could listen, or too slow to save
 
 # 85: stopped as asked, and to be gone on with by another start of the same script.

@@ -75,6 +75,9 @@ if [[ -z $notice ]]; then
   done
 fi
 
+# Slurm tells the ranks that the job is preempted, but not the script.
+if [[ $status -ne 0 && -z $notice && $(squeue -h -j "$job" -O PreemptTime 2> /dev/null) == *[0-9]* ]]; then notice=later; fi
+
 # A launcher may return another status than that of its ranks: what the run says of this start of this job counts.
 said='' text=''
 if [[ -n $job && -r $run/status.json ]]; then text=$(<"$run/status.json"); fi
