@@ -188,7 +188,9 @@ def disturb(fault, folder, number, chance):
 
 
 def _preempt(run, nodes, chance):
-    subprocess.run(["sbatch", "--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null", "--time=1", "--wrap=sleep 3"], check=True)
+    subprocess.run(
+        ["sbatch", "--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null", "--time=1", "--wrap=sleep 3"], check=True
+    )
 
 
 def _kill(run, nodes, chance):
