@@ -1,7 +1,9 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from hpcml.slurm import cause
 from hpcml.slurm.cause import end_of, find_cause
 from hpcml.slurm.queued_job import QueuedJob
 
@@ -43,8 +45,8 @@ FAILED = {"state": "failed", "message": ""}
     ],
 )  # fmt: skip
 def test_the_cause_of_an_end_is_found(kind, job, status, output):
-    cause = find_cause(job, status, f"{START}{output}\n")
-    assert cause.kind == kind and cause.evidence and cause.remedy
+    found = find_cause(job, status, f"{START}{output}\n")
+    assert found.kind == kind and found.evidence and found.remedy
 
 
 def test_earlier_starts_do_not_count_but_the_last_one_does_while_the_job_waits():
@@ -59,3 +61,9 @@ def test_the_end_of_a_long_output_is_read_and_of_none_nothing(tmp_path):
     path.write_bytes(b"x" * (2 << 20) + b"\xff end")
     assert end_of(path).endswith(" end") and len(end_of(path)) <= 1 << 20
     assert end_of(None) == end_of(tmp_path / "nowhere") == ""
+
+
+def test_every_cause_is_explained_in_the_how_to():
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "job_was_killed.md").read_text()
+    explained = {name for line in page.splitlines() if line.startswith("| ") for name in line.split("|")[1].strip().split(", ")}
+    assert {kind for kind, *_ in cause._BY_TEXT} | {kind for kind, _ in cause._BY_STATE.values()} <= explained
