@@ -83,8 +83,6 @@ def _output_folder(kind: str, path: str, overrides: list[str], rows: list[tuple[
     from hpcml.core.case import Case, Generation
     from hpcml.core.named import load_complete
 
-    if kind == "online":  # whose schema is checked where it is known
-        return "runs"
     if kind == "generate":
         load_complete(path, Generation, overrides, False)
         return ""

@@ -52,8 +52,10 @@ class Submission:
 
 
 def folder_of(job: Job) -> Path:
-    """Where the script and the number of a job go: the folder of what it makes."""
-    return Path(job.run or job.out or f"jobs/{job.kind}-{job.case}")
+    """Where the script and the number of a job go: the folder of what it makes; of one that adds to a run, a folder in that."""
+    if job.kind == "bench":
+        return Path("jobs") / f"bench-{job.case}"
+    return Path(job.run or job.out) / ("" if job.resumes else job.kind)
 
 
 def submit(job: Job, site: Site, script: str, again: str = "") -> Submission:

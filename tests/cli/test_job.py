@@ -96,6 +96,14 @@ def test_a_job_is_submitted_once_and_its_script_and_number_are_kept(slurm, say):
     assert say("job", "resume", "runs/warm").stdout == "17\n"
 
 
+def test_a_job_that_adds_to_a_run_leaves_that_of_the_run_alone(slurm, say):
+    say("job", "submit", "train", "warm.toml")
+    before = (slurm / "runs" / "warm" / "job.sh").read_text()
+    assert say("job", "submit", "rollout", "runs/warm").returncode == 0
+    assert (slurm / "runs" / "warm" / "job.sh").read_text() == before
+    assert 'command=(hpcml rollout "$run")' in (slurm / "runs" / "warm" / "rollout" / "job.sh").read_text()
+
+
 def test_a_dry_run_prints_the_script_and_does_nothing(slurm, say):
     done = say("job", "submit", "train", "warm.toml", "--dry-run")
     assert done.stdout.startswith("#!/bin/bash\n") and not (slurm / "runs").exists() and asked(slurm) == []
