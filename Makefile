@@ -29,7 +29,6 @@ export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 # Hundreds of processes import the package: what the first has compiled, the others only read.
 unexport PYTHONDONTWRITEBYTECODE
 
-.NOTPARALLEL:
 .PHONY: install demo test test-serial test-ranks docs clean
 
 install: $(INSTALLED)
@@ -49,16 +48,19 @@ demo: $(RUNNABLE)
 	$(MPIEXEC) -n $(N) $(BIN)/hpcml rollout runs/turbulence
 	$(BIN)/hpcml export runs/turbulence --png --gif
 
-# Every part runs even when one before it failed; the status is that of the worst.
+# Every part runs even when another failed; the status is that of the worst. Tests on one process run beside those on ranks, one number of
+# ranks after the other: many a test waits, for a disk, for a process or for the rank that has more to do, and leaves its core to others.
+# What a part says comes when it is done.
 test: $(INSTALLED)
-	@$(MAKE) --no-print-directory --keep-going test-serial test-ranks
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target test-serial test-ranks
 
-# Two workers for each of two cores, since many a test waits, for a disk, for a process or for a patience to end, though more than four
-# would mostly wait for the ranks that they launch; a file stays with one, which makes what its tests share once.
+# A worker for each core, though more than four would mostly wait for the ranks that they launch; a file stays with one, which makes what
+# its tests share once.
 test-serial: $(INSTALLED)
-	$(BIN)/python -m pytest -q $(TESTS) --continue-on-collection-errors --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q $(TESTS) --continue-on-collection-errors --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-ranks: $(RANKS:%=test-ranks-%)
+test-ranks: $(INSTALLED)
+	@$(MAKE) --no-print-directory --keep-going --jobs=1 --output-sync=none $(RANKS:%=test-ranks-%)
 
 test-ranks-%: $(INSTALLED)
 	$(MPIEXEC) -n $* $(BIN)/python -m pytest -q $(TESTS) -p no:xdist --continue-on-collection-errors

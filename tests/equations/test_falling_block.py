@@ -66,7 +66,7 @@ def test_contacts_between_grains_do_not_move_the_whole():
         assert float(pull.abs().max()) > 10.0
 
 
-@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parallel([3])
 def test_ranks_move_them_with_the_bits_of_one(comm):
     with dealt(SMALL, comm) as graph, dealt(SMALL, MPI.COMM_SELF) as alone:
         ends = [motion(SMALL, part, 1.5, 3, range(3, 5)) for part in (graph, alone)]

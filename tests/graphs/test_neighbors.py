@@ -66,7 +66,7 @@ def ways(points, comm):
     }
 
 
-@pytest.mark.parallel([1, 2, 3, 4])
+@pytest.mark.parallel([1, 2, 4])
 @pytest.mark.parametrize("how", ["compact", "scattered", "few"])
 @pytest.mark.parametrize("kind", ["random", "grid"])
 @pytest.mark.parametrize("box", BOXES)

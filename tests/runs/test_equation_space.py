@@ -36,7 +36,7 @@ def case_of(schema=Case, **tables):
     return complete_config(TABLES | tables, schema, "case")
 
 
-@pytest.mark.parallel([2, 3])
+@pytest.mark.parallel([2])
 def test_it_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_path):
     comm, case = world.comm, case_of()
     errors, rolled, errors_alone, rolled_alone = beside_one_rank(case, shared_path, world)

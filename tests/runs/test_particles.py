@@ -57,7 +57,7 @@ def test_files_are_the_same_bytes_on_any_number_of_ranks(world, shared_path):
         assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in alone]
 
 
-@pytest.mark.parallel([2, 3])
+@pytest.mark.parallel([2])
 @pytest.mark.parametrize("tables", [TABLES | LEARNING, GRAINS], ids=["charges", "grains"])
 def test_motion_is_trained_measured_and_rolled_out_as_on_one_rank(world, shared_path, tables):
     case = complete_config(tables, Case, "case")
