@@ -50,9 +50,9 @@ demo: $(RUNNABLE)
 
 # Every part runs even when another failed; the status is that of the worst. Tests on one process run beside those on ranks, one number of
 # ranks after the other: many a test waits, for a disk, for a process or for the rank that has more to do, and leaves its core to others.
-# What a part says comes when it is done.
+# Their dots mix; what failed is told by each part at its end.
 test: $(INSTALLED)
-	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target test-serial test-ranks
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 test-serial test-ranks
 
 # A worker for each core, though more than four would mostly wait for the ranks that they launch; a file stays with one, which makes what
 # its tests share once.
@@ -60,7 +60,7 @@ test-serial: $(INSTALLED)
 	$(BIN)/python -m pytest -q $(TESTS) --continue-on-collection-errors --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-ranks: $(INSTALLED)
-	@$(MAKE) --no-print-directory --keep-going --jobs=1 --output-sync=none $(RANKS:%=test-ranks-%)
+	@$(MAKE) --no-print-directory --keep-going --jobs=1 $(RANKS:%=test-ranks-%)
 
 test-ranks-%: $(INSTALLED)
 	$(MPIEXEC) -n $* $(BIN)/python -m pytest -q $(TESTS) -p no:xdist --continue-on-collection-errors

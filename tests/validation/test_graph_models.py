@@ -20,7 +20,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parallel([1, 2, 3, 6])
+@pytest.mark.parallel([1, 2, 3, 4, 6])
 @pytest.mark.parametrize(("way", "dims"), [("bisection", 2), ("curve", 3), ("metis", 3)])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_itself_over_ranks(comm, name, way, dims):
