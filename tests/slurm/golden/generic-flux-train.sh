@@ -8,7 +8,7 @@
 #flux: --time-limit=129600s
 #flux: --bank=m1234
 
-# shellcheck disable=SC2016,SC2317  # values stay as they are, whatever they hold; the traps call what seems to be called by nobody
+# shellcheck disable=SC2016,SC2317,SC2329  # values stay as they are, whatever they hold; the traps call what seems to be called by nobody
 set -euo pipefail
 
 job=$(flux getattr jobid) starts_by_system=0 nodes=$(flux getattr hostlist)

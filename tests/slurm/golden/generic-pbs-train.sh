@@ -8,7 +8,7 @@
 #PBS -r y
 #PBS -A m1234
 
-# shellcheck disable=SC2016,SC2317  # values stay as they are, whatever they hold; the traps call what seems to be called by nobody
+# shellcheck disable=SC2016,SC2317,SC2329  # values stay as they are, whatever they hold; the traps call what seems to be called by nobody
 set -euo pipefail
 
 cd "$PBS_O_WORKDIR"

@@ -14,7 +14,7 @@
 #SBATCH --partition=booster
 #SBATCH --gres=gpu:4
 
-# shellcheck disable=SC2016,SC2317  # values stay as they are, whatever they hold; the traps call what seems to be called by nobody
+# shellcheck disable=SC2016,SC2317,SC2329  # values stay as they are, whatever they hold; the traps call what seems to be called by nobody
 set -euo pipefail
 
 job=$SLURM_JOB_ID starts_by_system=${SLURM_RESTART_COUNT:-0} nodes=$SLURM_JOB_NODELIST

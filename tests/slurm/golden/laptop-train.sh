@@ -2,7 +2,7 @@
 # hpcml train on a laptop, no batch system. Written by `hpcml job render train`; plain bash, yours to edit.
 # About this site: https://docs.open-mpi.org/en/v5.0.x/man-openmpi/man1/mpirun.1.html, not compared with it yet.
 
-# shellcheck disable=SC2016,SC2317  # values stay as they are, whatever they hold; the traps call what seems to be called by nobody
+# shellcheck disable=SC2016,SC2317,SC2329  # values stay as they are, whatever they hold; the traps call what seems to be called by nobody
 set -euo pipefail
 
 job='' starts_by_system=0 nodes=$(uname -n)
