@@ -37,6 +37,11 @@ BENCHMARKS = {
     "kernels": ("hpcml.cli.benchmarks.kernels", 1, "the kernels on the CPU, against NumPy and torch on one thread"),
     "memory": ("hpcml.cli.benchmarks.memory", 4, "what autograd keeps of an FNO and a U-Net on 1, 2 and 4 ranks, against torch's layers"),
     "unet": ("hpcml.cli.benchmarks.unet", 2, "training step of a U-Net on 2 ranks, against the same on one"),
+    "online": (
+        "hpcml.cli.benchmarks.online",
+        3,
+        "training while two ranks simulate: buffers against stored data at equal updates, who waits, and messages against ZeroMQ and files",
+    ),
     "link": ("hpcml.cli.benchmarks.link", 2, "latency and bandwidth of messages by size, by every back end"),
 }
 """Module, ranks it is made for, and what it measures."""
@@ -51,7 +56,15 @@ OPTIONS: dict[str, dict[str, tuple[int, str]]] = {
         "channels": (128, "of the MeshGraphNet"),
         "steps": (15, "of the MeshGraphNet"),
         "repeats": (3, "steps that are timed, the quickest of which counts"),
-    }
+    },
+    "online": {
+        "updates": (20_000, "of each training; a tenth as many simulations bring new samples for each"),
+        "stored": (50, "simulations that are learned from again and again, for comparison"),
+        "seeds": (3, "trainings of each kind"),
+        "side": (32, "cells along each side of the plate"),
+        "width": (256, "of the perceptron's layers"),
+        "messages": (400, "of each size and way"),
+    },
 }
 """By benchmark: sizes that may be set, their defaults and what they are."""
 

@@ -68,6 +68,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "fifo": "hpcml.online.fifo:Fifo",
         "firo": "hpcml.online.firo:Firo",
         "reservoir": "hpcml.online.reservoir:Reservoir",
+        "balanced": "hpcml.online.balanced:Balanced",
     },
     "postprocess": {},
     "schedule": {

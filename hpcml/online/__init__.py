@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hpcml.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from hpcml.online.balanced import Balanced
     from hpcml.online.buffer import Buffer
     from hpcml.online.draws import Draws
     from hpcml.online.fifo import Fifo
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from hpcml.online.heat_plate import heat_plate
     from hpcml.online.reservoir import Reservoir
 
-__all__ = ["Buffer", "Draws", "Fifo", "Firo", "Reservoir", "heat_plate"]
+__all__ = ["Balanced", "Buffer", "Draws", "Fifo", "Firo", "Reservoir", "heat_plate"]
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "Balanced": "hpcml.online.balanced",
         "Buffer": "hpcml.online.buffer",
         "Draws": "hpcml.online.draws",
         "Fifo": "hpcml.online.fifo",

@@ -47,6 +47,7 @@ class Intake:
         self.turn, self.waited = 0, 0.0
         self._comm, self._sharing = comm, space.comm
         self._times = np.zeros((len(lanes), 2))
+        self._last: dict[int, str] = {}
 
     @property
     def over(self) -> bool:
@@ -86,6 +87,7 @@ class Intake:
         """Let go of the state of a lane; unless said otherwise, the next lane has its turn."""
         if lane.header["kind"] != END:
             self._times[lane.group] = lane.header["busy"], lane.header["stalled"]
+            self._last[lane.group] = f"after step {lane.header['step']} of simulation {lane.header['simulation']}"
         if in_turn:
             self.turn = (lane.group + 1) % len(self.lanes)
         lane.advance()
@@ -119,7 +121,6 @@ class Intake:
             found[:] = [lane for lane in candidates if lane.arrived()][:1]
             return bool(found)
 
-        self.serve()
         if not look() and waiting:
             self._wait(look, candidates)
         return found[0] if found else None
@@ -129,5 +130,6 @@ class Intake:
             return
         start = time.monotonic()
         senders = lambda: sorted({rank for lane in lanes for rank in lane.senders})  # noqa: E731
-        wait(lambda: self.serve() or done(), lambda: "the next state of a simulation", self._comm, senders)
+        last = lambda: " or ".join(self._last.get(lane.group, "of a first simulation") for lane in lanes[:8])  # noqa: E731
+        wait(lambda: self.serve() or done(), lambda: f"the next state {last()}", self._comm, senders)
         self.waited += time.monotonic() - start

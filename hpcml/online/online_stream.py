@@ -136,7 +136,8 @@ class OnlineStream(Stream):
         return self._whole().tally()
 
     def numbers(self) -> dict[str, float]:
-        idle, since, fresh, drawn = self._intake.waited, self._since_watermark(), self._fresh, self._drawn
+        since, fresh, drawn = self._since_watermark(), self._fresh, self._drawn
+        idle = self._intake.waited if since else 0.0
         busy, stalled = self._intake.solver_seconds
         there = float(self.buffer.population) / self.space.comm.size
         sums = all_sum(np.array([idle, since, fresh, drawn, busy, stalled, there]), self.space.world_comm).tolist()
@@ -183,6 +184,7 @@ class OnlineStream(Stream):
 
     def _take_in(self) -> None:
         """What comes with this update: up to the limit, and as long as there is room."""
+        self._intake.serve()
         if self._most is not None:
             self._credit = min(self._credit, self._most) + self._most  # what an update leaves is not saved up
         while self.buffer.room and (self._most is None or self._credit >= 1) and not self._intake.over:

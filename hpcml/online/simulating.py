@@ -15,6 +15,9 @@ from hpcml.online.simulations import Make
 from hpcml.online.tags import Tag
 from hpcml.online.work import Work
 
+LISTEN_S = 0.02
+"""Between two looks for the word that no more is wanted: MPI may give the core away at each."""
+
 
 class Simulating:
     """Runs the simulations that the first trainer hands out and sends their states.
@@ -42,7 +45,7 @@ class Simulating:
         self._comm, self._group = roles.comm, roles.own.comm
         self._leads = roles.own.rank == 0
         self._halted = self._asked = False
-        self._busy = 0.0
+        self._busy, self._listened = 0.0, 0.0
 
     def run(self) -> None:
         """Work until told that nothing more is wanted, or there is nothing more; then end the stream of states.
@@ -124,7 +127,10 @@ class Simulating:
         return bool(halted), bool(bad)
 
     def _hear(self) -> bool:
-        if not self._halted and self._comm.iprobe(0, Tag.HALT):
-            self._comm.recv(source=0, tag=Tag.HALT)
-            self._halted = True
+        now = time.monotonic()
+        if not self._halted and now - self._listened > LISTEN_S:
+            self._listened = now
+            if self._comm.iprobe(0, Tag.HALT):
+                self._comm.recv(source=0, tag=Tag.HALT)
+                self._halted = True
         return self._halted

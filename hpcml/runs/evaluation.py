@@ -33,6 +33,8 @@ from hpcml.runs.simulated_data import simulated_data
 from hpcml.training.relative_error import mean_of_defined, relative_errors
 
 _log = logging.getLogger(__name__)
+PERCENTILES = (50, 95, 99)
+"""Of the samples of a set, told beside the mean: how wrong a model is at its worst."""
 
 
 def evaluate(
@@ -49,7 +51,7 @@ def evaluate(
     state : mapping
         State dict of the model.
     folder : Path
-        Gets ``evaluation.json``.
+        Gets ``evaluation.json``: means, and percentiles of the samples' errors.
     comm : MPI.Intracomm
         All ranks.
     keep : bool
@@ -65,6 +67,7 @@ def evaluate(
     Collective over all ranks; rank 0 writes.
     """
     errors: dict[str, float] = {}
+    spread: dict[str, dict[str, float]] = {}
     found = _errors(case, held_out, state, folder)
     for name, pairs in held_out.items():
         errors[name], undefined = mean_of_defined(found[name])
@@ -72,12 +75,17 @@ def evaluate(
             _log.warning(
                 "%s: %d of %d targets are zero everywhere, where there is no relative error: left out", name, undefined, len(found[name])
             )
-        _log.info("relative L2 error on %s, %s %s: %.4f", name, *_points(pairs.space), errors[name])
+        defined = found[name][~found[name].isnan()]
+        spread[name] = {f"p{p}": float(defined.quantile(p / 100)) for p in PERCENTILES} if len(defined) else {}
+        shown = ", ".join(f"{key} {value:.4f}" for key, value in spread[name].items())
+        _log.info("relative L2 error on %s, %s %s: %.4f (%s)", name, *_points(pairs.space), errors[name], shown)
     path = folder / "evaluation.json"
     with together(comm, f"writing {path}"):
         if comm.rank == 0:
-            shown = {name: None if math.isnan(error) else error for name, error in errors.items()}
-            write_file(path, (json.dumps({"relative_l2": (_written(path) if keep else {}) | shown}, indent=2) + "\n").encode())
+            means = {name: None if math.isnan(error) else error for name, error in errors.items()}
+            told: dict[str, dict[str, Any]] = {"relative_l2": dict(means), "percentiles": dict(spread)}
+            kept = {key: (_written(path, key) if keep else {}) | value for key, value in told.items()}
+            write_file(path, (json.dumps(kept, indent=2) + "\n").encode())
     return errors
 
 
@@ -191,8 +199,8 @@ def _points(space: Space) -> tuple[str, str]:
     return " x ".join(map(str, space.global_shape)), "cells" if isinstance(space, Domain) else "nodes"
 
 
-def _written(path: Path) -> dict[str, Any]:
+def _written(path: Path, key: str) -> dict[str, Any]:
     """Errors that are in the file already; none if it is not there, or not whole."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return dict(json.loads(path.read_bytes())["relative_l2"])
+        return dict(json.loads(path.read_bytes())[key])
     return {}

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcml.online import Buffer, Draws, Fifo, Firo, Reservoir
+from hpcml.online import Balanced, Buffer, Draws, Fifo, Firo, Reservoir
 
-KINDS = [Fifo, Firo, Reservoir]
+KINDS = [Fifo, Firo, Reservoir, Balanced]
 
 
 class Filled:
@@ -48,7 +48,7 @@ def test_nothing_is_lost_before_it_was_drawn_and_nothing_is_drawn_at_or_below_th
         filled.draw()
     assert set(filled.drawn) == set(range(filled.put_so_far)) and buffer.population == 0
     times = Counter(filled.drawn).values()
-    assert kind is Reservoir or set(times) <= {1}
+    assert kind in (Reservoir, Balanced) or set(times) <= {1}
 
 
 def test_first_in_is_first_out_and_does_not_know_a_watermark():
@@ -93,6 +93,21 @@ def test_each_sample_is_drawn_with_equal_chances(kind):
         counts[filled.draw()] += 1
     # Each of 8 counts is binomial with mean 500 and deviation 21: five deviations are left in 8 tests of 2 million.
     assert max(abs(counts[k] - 500) for k in range(8)) < 105
+
+
+def test_a_balanced_buffer_draws_evenly_and_evicts_what_was_drawn_most():
+    filled, plain = Filled(Balanced, 16, 0), Filled(Reservoir, 16, 0)
+    for each in (filled, plain):
+        for _ in range(16):
+            each.put()
+        for _ in range(16 * 6):
+            each.draw()
+    counts, others = (Counter(each.drawn) for each in (filled, plain))
+    assert max(counts.values()) - min(counts[k] for k in range(16)) < max(others.values()) - min(others[k] for k in range(16))
+    most = max(counts.values())
+    filled.put()
+    (gone,) = set(range(16)) - filled.held()
+    assert counts[gone] == most and 16 in filled.held()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -120,8 +120,8 @@ def serial_states(mine, case):
 
 
 def splits(size):
-    """Trainers and ranks of a simulation that a job of some size can have."""
-    return [(trainers, each) for trainers in (1, 2, 3) for each in (1, 2, 3) if trainers < size and (size - trainers) % each == 0]
+    """Trainers and ranks of the one simulation that runs at a time, in a job of some size."""
+    return [(trainers, size - trainers) for trainers in range(1, size)]
 
 
 def marks_of(folder, comm):
