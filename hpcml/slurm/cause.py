@@ -56,7 +56,11 @@ _BY_TEXT = (
     ("lost rank", r"whose process \d+ has ended", SAVE),
     ("hang", r"has waited \d+ s in", "the line above names the rank and the call that did not come"),
     ("wrong launcher", r"belongs to another MPI|finds no MPI library|PMI2?_Init|invalid MPI type", "see docs/howto/site_mpi.md"),
-    ("no environment", r"hpcml: command not found|hpcml: No such file|hpcml: not found|No module named", "give --environment DIR"),
+    (
+        "no environment",
+        r": command not found|hpcml: No such file|hpcml: not found|No module named",
+        "give --environment DIR, or mend the site file",
+    ),
     ("user's error", r"^hpcml: error: .*", "correct what it names, then: hpcml job resume"),
     ("time limit", r"DUE TO TIME LIMIT", _BY_STATE["TIMEOUT"][1]),
     ("signal", r"Segmentation fault|Bus error|Illegal instruction|signal (?:9|11)\b|Killed\b", f"see the lines before it; {SAVE}"),

@@ -31,6 +31,8 @@ FAILED = {"state": "failed", "message": ""}
         ("hang", JOB, FAILED, "hpcml: error: rank 0 has waited 300 s in Conv2d (net.py:12) and waits for rank 1"),
         ("wrong launcher", JOB, None, "hpcml: error: srun launched 2 ranks, but Open MPI sees a world of 1: it belongs to another MPI"),
         ("no environment", replace(JOB, exit_status=127), None, "slurmstepd: error: execve(): hpcml: No such file or directory"),
+        ("no environment", replace(JOB, exit_status=127), None, "/var/spool/slurm_script: line 66: nosuchlauncher: command not found"),
+        ("wrong launcher", JOB, None, "srun: error: Invalid MPI type 'pmix', --mpi=list for acceptable types"),
         ("user's error", replace(JOB, exit_status=2), FAILED, "hpcml: error: case.toml: unknown key model.modse"),
         ("exception", JOB, FAILED, "Traceback (most recent call last):\n  File \"mine.py\", line 3\nZeroDivisionError: division by zero"),
         ("exception", JOB, {"state": "failed", "message": "rank 1: ZeroDivisionError: division by zero"}, ""),
