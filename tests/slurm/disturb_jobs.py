@@ -82,6 +82,7 @@ def write_case(folder, delay=0.0):
     (folder / "site.toml").write_text(
         f'description = "nodes on one machine"\nranks_per_node = 1\nlaunch = "{launch}"\n[environment]\n'
         f'HPCML_PATIENCE_S = "{PATIENCE_S}"\nPYTHONPATH = "{folder}:{Path(__file__).parents[2]}"\nTEST_DELAY = "{delay}"\n'
+        'OMPI_ALLOW_RUN_AS_ROOT = "1"\nOMPI_ALLOW_RUN_AS_ROOT_CONFIRM = "1"\nOMPI_MCA_mpi_yield_when_idle = "1"\n'
     )
     (folder / "mine.py").write_text(
         "import os, time\nimport torch\n\n\nclass Slow(torch.optim.AdamW):\n    def step(self, closure=None):\n"
