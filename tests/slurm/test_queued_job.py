@@ -16,11 +16,11 @@ def test_every_version_says_the_same(path):
     assert len(ANSWERS) == 4
     failed, running, waiting = parse_jobs(path.read_text())
     assert (failed.id, failed.state, failed.exit_status, failed.signal, failed.restarts) == ("5_3", "FAILED", 85, None, 2)
-    assert failed.limit == 300 and failed.start and failed.folder == "/work" and not (failed.runs or failed.waits)
+    assert failed.limit == 300 and failed.start and failed.folder == "/scratch/me" and not (failed.runs or failed.waits)
     assert (running.id, running.state, running.reason, running.nodes) == ("8", "RUNNING", "", "n[1-2]") and running.runs
     assert (waiting.state, waiting.reason, waiting.nodes, waiting.start, waiting.limit) == ("PENDING", "Resources", "", None, None)
     assert waiting.waits
-    script = "" if path.stem.startswith("sacct") else "/work/runs/case/job.sh"
+    script = "" if path.stem.startswith("sacct") else "/scratch/me/runs/case/job.sh"
     assert failed.script == script and replace(failed, id="") != running
 
 
