@@ -63,7 +63,7 @@ class Desk:
     def serve(self) -> None:
         """Answer whoever has asked since the last call."""
         status = MPI.Status()
-        while self._comm.iprobe(MPI.ANY_SOURCE, Tag.ASK, status):
+        while self._comm.iprobe(source=MPI.ANY_SOURCE, tag=Tag.ASK, status=status):
             group, simulation, text = self._comm.recv(source=status.source, tag=Tag.ASK)
             if simulation is None:
                 self._sent.append(self._comm.isend(self._next(group), status.source, Tag.WORK))

@@ -78,7 +78,7 @@ class Simulating:
         work: Work | None = None
         if self._leads and self._asked:
             with lenient():  # trainers begin when they have read their checkpoint, and answer between two updates
-                wait(lambda: self._comm.iprobe(0, Tag.WORK), lambda: "work from rank 0, which trains", self._comm, lambda: [0])
+                wait(lambda: self._comm.iprobe(source=0, tag=Tag.WORK), lambda: "work from rank 0, which trains", self._comm, lambda: [0])
             work, self._asked = self._comm.recv(source=0, tag=Tag.WORK), False
         if self._agreed(False)[0]:
             return None
@@ -130,7 +130,7 @@ class Simulating:
         now = time.monotonic()
         if not self._halted and now - self._listened > LISTEN_S:
             self._listened = now
-            if self._comm.iprobe(0, Tag.HALT):
+            if self._comm.iprobe(source=0, tag=Tag.HALT):
                 self._comm.recv(source=0, tag=Tag.HALT)
                 self._halted = True
         return self._halted

@@ -89,13 +89,8 @@ case $said in
   finished) status=0 ;;
   stopped) status=85 ;;
   failed) if [[ $text == *'"exit_status": 86,'* ]]; then status=86; elif [[ $status -eq 85 || $status -eq 0 ]]; then status=1; fi ;;
-  *)
-    if [[ $status -ne 0 && $notice == later ]]; then
-      status=85  # told before it could listen, or too slow to save
-    elif [[ $status -ne 0 && $said == running ]]; then
-      status=86  # a rank was killed, or its node
-    fi
-    ;;
+  running) if [[ $notice == later ]]; then status=85; else status=86; fi ;;  # killed, or its node, whatever the launcher returns
+  *) if [[ $status -ne 0 && $notice == later ]]; then status=85; fi ;;  # told before it could listen
 esac
 
 # 86: ranks are dead, or hang. That is worth another start only if this one has come to a checkpoint.
