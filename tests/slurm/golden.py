@@ -1,5 +1,6 @@
 """Scripts as they are to come out, in `golden/`; after a change that is meant: python tests/slurm/golden.py."""
 
+from difflib import unified_diff
 from pathlib import Path
 
 from hpcml.slurm import KINDS, Job, Row, known_sites, load_site, render_job
@@ -19,16 +20,22 @@ def job(kind, **changes):
 
 
 def scripts():
-    """Every kind on one site, and one kind on every other."""
-    for kind in KINDS:
-        yield f"generic-{kind}.sh", render_job(job(kind), load_site("generic"), ("source /opt/hpcml/bin/activate",))
-    for site in known_sites():
-        yield f"{site}-train.sh", render_job(job("train"), load_site(site), ("source /opt/hpcml/bin/activate",))
+    """A training job on one site, whole; every other kind there and the same kind on every other site by what differs from it."""
+    whole = _script("train", "generic")
+    yield "generic-train.sh", whole
+    others = [*((kind, "generic") for kind in KINDS if kind != "train"), *(("train", site) for site in known_sites() if site != "generic")]
+    for kind, site in others:
+        lines = (text.splitlines(keepends=True) for text in (whole, _script(kind, site)))
+        yield f"{site}-{kind}.diff", "".join(unified_diff(*lines, "generic-train.sh", f"{site}-{kind}.sh", n=0))
+
+
+def _script(kind, site):
+    return render_job(job(kind), load_site(site), ("source /opt/hpcml/bin/activate",))
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for old in FOLDER.glob("*.sh"):
+    for old in FOLDER.iterdir():
         old.unlink()
     for name, text in scripts():
         (FOLDER / name).write_text(text)
