@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import ConfigError
+from hpcml.core.optional_module import optional_module
 from hpcml.slurm.progress import progress_of
 
 Row = dict[str, Any]
@@ -117,10 +118,7 @@ def plot_results(rows: Sequence[Row], path: Path) -> None:
     -------------
     Local.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("a picture needs matplotlib: pip install hpcml[viz]") from error
+    drawing = optional_module("matplotlib.figure", "pictures need the package matplotlib", "'hpcml[viz]'")
     names = [key for key in rows[0] if key.startswith(ERROR)]
     rows = [row for row in rows if any(row[name] is not None for name in names)]
     if not rows:
@@ -129,7 +127,7 @@ def plot_results(rows: Sequence[Row], path: Path) -> None:
     varied = [key for key in rows[0] if key not in fixed]
     axis = varied[0] if len(varied) == 1 and all(isinstance(row[varied[0]], int | float) for row in rows) else "run"
     rows = sorted(rows, key=lambda row: row[axis])
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = drawing.Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name in names:
         axes.plot([row[axis] for row in rows], [row[name] for row in rows], marker="o", label=name.removeprefix(ERROR))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcml.core.errors import ConfigError
+from hpcml.core.optional_module import optional_module
 
 
 def size_plot(curves: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None:
@@ -23,11 +24,8 @@ def size_plot(curves: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> 
     ConfigError
         Where matplotlib is not installed, or cannot write such a file.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("a picture needs matplotlib: pip install hpcml[viz]") from error
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    drawing = optional_module("matplotlib.figure", "pictures need the package matplotlib", "'hpcml[viz]'")
+    figure = drawing.Figure(figsize=(9, 4), layout="constrained")
     latency, bandwidth = figure.subplots(1, 2)
     for name, points in curves.items():
         sizes = np.array(sorted({size for size, _ in points}))
