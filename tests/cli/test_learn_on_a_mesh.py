@@ -1,4 +1,4 @@
-"""The how-to for meshes, done as it says with a smaller network: values on a mesh are made, learned, rolled out and drawn."""
+"""The how-to for meshes, done as it says: values on a mesh are made, learned, rolled out and drawn."""
 
 import doctest
 import json
@@ -11,7 +11,6 @@ import hpcml
 from hpcml.io import SnapshotFile
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "learn_on_a_mesh.md"
-SMALLER = ["model.channels=16", "model.steps=3", "training.learning_rate=5e-3"]
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +29,10 @@ def test_the_how_to_reaches_its_goal(mpiexec, made, monkeypatch):
     (case, *_), (console,) = re.findall(r"```toml\n(.*?)```", text, re.S), re.findall(r"```console\n(.*?)```", text, re.S)
     Path("case.toml").write_text(case)
     for words in (line.split() for line in console.replace("$ hpcml", "$ mpiexec -n 1 hpcml").splitlines()):
-        smaller = [word for setting in SMALLER for word in ("--set", setting)] if words[5] == "train" else []
-        done = mpiexec(int(words[3]), "-m", "hpcml", *words[5:], *smaller)
+        done = mpiexec(int(words[3]), "-m", "hpcml", *words[5:])
         assert done.returncode == 0, done.stderr
     errors = json.loads(Path("run/rollout.json").read_text())
-    assert errors["model"][7] < 0.75 * errors["persistence"][7]  # seen: 0.58
+    assert errors["model"][7] < 0.75 * errors["persistence"][7]  # seen: 0.63
     assert Path("run/rollout.png").stat().st_size > 50_000
     view = SnapshotFile(Path("run/snapshots/rollout.h5")).view
     assert view.variables["prediction_temperature"].shape == (9, 2, 400) and "prediction_rim" not in view.variables

@@ -46,7 +46,7 @@ def numbers_of(cloud):
     return every[2, np.lexsort(every[:2])].tolist()
 
 
-@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parallel([1, 2, 3, 4])
 @pytest.mark.parametrize("method", ["bisection", "curve"])
 def test_edges_and_values_follow_the_points(comm, method):
     values = torch.randn(3, POINTS, 2, generator=torch.Generator().manual_seed(0))
@@ -110,10 +110,10 @@ def held():
 
 
 @pytest.mark.parallel([1, 2])
-def test_sixty_moves_leave_nothing(comm):
+def test_two_hundred_moves_leave_nothing(comm):
     with Cloud.of(share(motion(0), comm), Within(RADIUS), comm, BOX) as cloud:
         x = torch.arange(POINTS, dtype=torch.float64)[cloud.nodes, None].requires_grad_()
-        for step in range(60):
+        for step in range(200):
             cloud.aggregate(cloud.at_begins(x)).sum().backward()  # ghosts, there and back
             (x,) = cloud.move(torch.from_numpy(motion(step % 7)[cloud.nodes]), x)
             assert torch.equal(x[:, 0].long(), cloud.nodes)

@@ -7,10 +7,10 @@ from hpcml.core.errors import ConfigError, ShapeError
 from hpcml.fields import Grid, decompose
 from hpcml.models import FNO
 
-GRIDS = {1: [(1, 1)], 2: [(2, 1), (1, 2)], 4: [(4, 1), (2, 2)]}
+GRIDS = {1: [(1, 1)], 2: [(2, 1), (1, 2)], 3: [(3, 1)], 4: [(4, 1), (2, 2)]}
 
 
-@pytest.mark.parallel([1, 2, 4])
+@pytest.mark.parallel([1, 2, 3, 4])
 @pytest.mark.parametrize("norm", ["none", "instance"])
 def test_training_over_ranks_is_training_on_one(comm, assert_trains_alike, norm):
     def build(domain):
@@ -19,7 +19,7 @@ def test_training_over_ranks_is_training_on_one(comm, assert_trains_alike, norm)
     assert_trains_alike(build, (11, 14), GRIDS[comm.size], periodic=False)
 
 
-@pytest.mark.parallel([1, 2, 3])
+@pytest.mark.parallel([1, 2, 3, 4])
 @pytest.mark.parametrize("shape", [(13,), (7, 6, 8)], ids=str)
 def test_training_in_one_and_three_dims(comm, assert_trains_alike, shape):
     dims = (comm.size,) if len(shape) == 1 else (comm.size, 1, 1)

@@ -45,7 +45,7 @@ def stop_at(run, update):
 
 
 @HALF
-@pytest.mark.parallel([2])
+@pytest.mark.parallel([1, 2])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_only_the_network_computes_in_16_bits(comm, shared_path, precision, network):
     with decompose(Grid(SHAPE), comm) as domain:
@@ -65,7 +65,7 @@ def test_only_the_network_computes_in_16_bits(comm, shared_path, precision, netw
 
 
 @HALF
-@pytest.mark.parallel([2])
+@pytest.mark.parallel([1, 2])
 def test_a_run_that_is_stopped_is_the_run_that_never_stopped(comm, shared_path, precision):
     with decompose(Grid(SHAPE), comm) as domain:
         scale = 2.0**24 if precision == "float16" else None  # the first updates leave float16
