@@ -193,14 +193,14 @@ class Exchange:
         Parameters
         ----------
         whole : sequence of Moves
-            For each half of the buffers: packs, raises this rank's flag, waits for those of the neighbors, and unpacks.
+            For each half of the buffers: packs, raises this rank's flag, waits for those of the neighbors, and unpacks. All of it native.
         """
         step = self._set_out()
+        moves = whole[step % len(whole)]
         try:
-            if self.shared is not None:
-                self.shared.start(step, whole[step % len(whole)])
-            else:
-                whole[step % len(whole)](step)
+            late = moves.turn(step)
+            if late and self.shared is not None:
+                self.shared.look_after(step, moves, late)
             if self._number is not None:
                 self._check_calls()
         except BaseException:

@@ -57,6 +57,7 @@ class Moves:
         if waits and functions is None:
             raise DeviceError("flags in shared memory need a C++ compiler: install g++ or set HPCML_CXX, or set HPCML_HALO_BACKEND=mpi")
         self._functions = functions if native or waits else None
+        self._every = self._functions[0] if self._functions else lambda address: 0
         words = [len(moves), SPINS if spin else 0, ready, num_before, 0]
         for flag, launch in moves:
             words += [*(launch.native if native and launch is not None and launch.native else (0, 0)), flag]
@@ -71,11 +72,23 @@ class Moves:
             self._plan[STEP] = step
             late = self._functions[0](self._address)
             if late:
-                self._wait_long(late, watch)
+                self.wait_long(late, watch)
         for launch in self._after:
             launch()
 
-    def _wait_long(self, late: int, watch: Callable[[int, float], None]) -> None:
+    def turn(self, step: int) -> int:
+        """Run all of them, which are native, in as few steps of the interpreter as there can be: they find its caches cold.
+
+        Returns
+        -------
+        int
+            0, or what `wait_long` is to wait for.
+        """
+        self._plan[STEP] = step
+        return self._every(self._address)
+
+    def wait_long(self, late: int, watch: Callable[[int, float], None]) -> None:
+        """Wait for a flag that has not come, and run it and what follows; ``watch`` as in a call."""
         assert self._functions is not None
         since = time.monotonic()
         while late:
