@@ -85,7 +85,8 @@ def runs(tmp_path_factory, mpiexec, small_case):
     wait_for_step(job, folder / "parts", step + FURTHER)
     job.send_signal(signal.SIGUSR1)
     out, _ = job.communicate(timeout=300)
-    assert job.returncode == 85 and re.search(r"resuming after update \d+ from .* \(memory\)", out), out
+    # From memory, unless the machine is so busy that the keepers have gone home.
+    assert job.returncode == 85 and re.search(r"resuming after update \d+ from .* \((memory|disk)\)", out), out
     stopped = int(re.search(r"stopped as asked after update (\d+)", out)[1])
     assert max(saved_steps(folder / "parts")) == stopped <= LAST - FURTHER
     return folder
