@@ -249,7 +249,7 @@ class Exchange:
         for transport in self._transports:
             for peer, number in transport.signed(self.steps).items():
                 if number != self._number:
-                    mine, theirs = compared_call() or "no layer", call_of(number) or "no layer"
+                    mine, theirs = (call_of(known) or "no layer" for known in (self._number or 0, number))
                     raise CommunicationError(
                         f"ranks disagree about what they exchange: rank {self.rank} is in {mine}{user_line()}, rank {peer} in {theirs}. "
                         "See that all ranks make the same calls in one order"

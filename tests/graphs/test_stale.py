@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpcml.core.errors import ConfigError
+from hpcml.core.errors import CommunicationError, ConfigError
 from hpcml.data import Pairs
 from hpcml.graphs import Stale
 from hpcml.models import MeshGraphNet
@@ -137,3 +137,23 @@ def test_on_nodes_that_are_dealt_otherwise_a_restart_begins_synchronously_and_sa
         loss, trainer = trained(other, shared_path / "run", 3, Stale())
         assert np.isfinite(loss) and trainer.step == 6
         assert "each sample begins with a synchronous exchange" in caplog.text or comm.rank > 0
+
+
+@pytest.mark.parallel([2, 3])
+def test_a_rank_that_goes_backward_once_more_is_noticed_in_the_next_visit(comm, monkeypatch):
+    monkeypatch.setenv("HPCML_PATIENCE_S", "5")
+
+    def learn(times):
+        graph.visit([0])
+        y = graph.with_ghosts(x).square().sum()
+        for _ in range(times):
+            y.backward(retain_graph=True)
+
+    with dealt(comm) as graph:
+        graph.schedule = Stale()
+        x = torch.ones(1, len(graph.nodes), 2, requires_grad=True)
+        learn(1)
+        learn(1 + (comm.rank == comm.size - 1))
+        with pytest.raises(CommunicationError, match=r"has waited 5 s in .*ghosts of a graph, plan \d .*rank \d"):
+            for _ in range(3):
+                learn(1)

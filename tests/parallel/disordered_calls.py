@@ -33,6 +33,7 @@ class Setting:
     comm: MPI.Intracomm
     folder: Path
     domains: dict[Any, Any] = field(default_factory=dict)
+    afterwards: list[Callable[[], None]] = field(default_factory=list)  # what waits for what calls have sent, as a program does in the end
 
     def domain(self, dims=2, data=1):
         if (dims, data) not in self.domains:
@@ -57,12 +58,15 @@ class Call:
         Whether there is a backward pass.
     local : tuple of str
         Directions in which nobody is needed, so that whatever one rank does the others go on.
+    waited_later : tuple of str
+        Directions in which what is sent is waited for later, so that another call may come before it or after it and nothing is wrong.
     """
 
     make: Callable[[Setting], Callable[[], Any]]
     words: tuple[str, ...]
     differentiable: bool = False
     local: tuple[str, ...] = ()
+    waited_later: tuple[str, ...] = ()
 
 
 def layer(name, *args, dims=2, channels=2, local=(), **options):
@@ -85,9 +89,9 @@ def plain(act, *words, local=()):
     return Call(lambda s: partial(act, s), words, local=local)
 
 
-def made(build, *words, differentiable=False):
+def made(build, *words, differentiable=False, **options):
     """What is built once, by all, and then called."""
-    return Call(build, words, differentiable)
+    return Call(build, words, differentiable, **options)
 
 
 def same_in(dims):
@@ -199,6 +203,7 @@ def stale(setting):
     graph, x = ring(setting), torch.ones(1, 3, 2, requires_grad=True)
     graph.schedule = Stale()
     graph.visit([0])
+    setting.afterwards.append(graph.schedule.settle)
     return lambda: graph.with_ghosts(x)
 
 
@@ -304,7 +309,7 @@ FUNCTIONS = {
     "Graph.deal": plain(ring, "deal"),
     "Graph.with_ghosts": made(with_ghosts, "with_ghosts", differentiable=True),
     "on_edges": made(overlapping, "on_edges", differentiable=True),
-    "Stale": made(stale, "with_ghosts", differentiable=True),
+    "Stale": made(stale, "with_ghosts", "ghosts of a graph", differentiable=True, waited_later=("backward",)),
     "Stages": plain(lambda s: parallel.Stages(s.comm, 1), "Stages"),
     "pipeline chunks": made(chunked, "MeshGraphNet 1 in stages"),
     "pipeline": made(staged, "Sequential in stages"),
