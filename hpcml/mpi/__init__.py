@@ -10,12 +10,14 @@ from hpcml.core.lazy import lazily
 
 if TYPE_CHECKING:
     from hpcml.mpi.agreement import agree, agree_on_error, raise_together
+    from hpcml.mpi.monitor import Monitor
     from hpcml.mpi.reductions import InPlaceSum, all_max, all_min, all_sum, start_sum
     from hpcml.mpi.stop_signal import StopSignal
     from hpcml.mpi.world import World, mpi_library, world
 
 __all__ = [
     "InPlaceSum",
+    "Monitor",
     "StopSignal",
     "World",
     "agree",
@@ -29,6 +31,7 @@ __all__ = [
     "world",
 ]
 _HOMES = {path.stem: f"hpcml.mpi.{path.stem}" for path in Path(__file__).parent.glob("[a-z]*.py")} | {  # `world` too, which can be called
+    "Monitor": "hpcml.mpi.monitor",
     "StopSignal": "hpcml.mpi.stop_signal",
     "World": "hpcml.mpi.world",
     "mpi_library": "hpcml.mpi.world",

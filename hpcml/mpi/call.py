@@ -164,18 +164,33 @@ def user_line() -> str:
     -------------
     Local.
     """
-    frame = next(_user_frames(), None)
-    return f" ({frame.f_code.co_filename}:{frame.f_lineno})" if frame is not None else ""
+    frame = next(user_frames(sys._getframe(1)), None)
+    return f" ({line_of(frame)})" if frame is not None else ""
+
+
+def line_of(frame: FrameType) -> str:
+    """``file:line``.
+
+    Communication
+    -------------
+    Local.
+    """
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _user_lines() -> str:
     """Every line of the caller's code that leads here, innermost first; by file names only, since folders may differ from node to node."""
-    lines = [f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" for frame in _user_frames()]
+    lines = [f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" for frame in user_frames(sys._getframe(1))]
     return f" at {' from '.join(lines)}" if lines else ""
 
 
-def _user_frames() -> Iterator[FrameType]:
-    frame: FrameType | None = sys._getframe(1)
+def user_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """Of a frame and those that have called it, innermost first, the ones of the caller's own code.
+
+    Communication
+    -------------
+    Local.
+    """
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith((PACKAGE, "<")) and not any(part in name for part in LIBRARIES) and Path(name).stem != "hpcml":

@@ -20,7 +20,7 @@ from typing import Any
 from mpi4py import MPI
 
 from hpcml.core.errors import ConfigError, LostRankError
-from hpcml.mpi import abort, roll_call
+from hpcml.mpi import abort, roll_call, waited
 
 PATIENCE_S = 300.0
 LOOKS = 60
@@ -28,7 +28,7 @@ LOOKS = 60
 LOOK_S = 0.05
 """From then on, between two looks after those that do not come."""
 _given_up: list[object] = []  # requests, and the memory that MPI may still write to
-_lenient = 0
+_lenient = _met = 0
 
 
 def patience_s() -> float:
@@ -51,6 +51,16 @@ def patience_s() -> float:
     if not patience > 0:
         raise ConfigError(f"HPCML_PATIENCE_S={wish!r}: expected a positive number of seconds")
     return patience
+
+
+def met() -> int:
+    """A number that changes while this rank waits, and whenever it does.
+
+    Communication
+    -------------
+    Local.
+    """
+    return _met
 
 
 @contextmanager
@@ -102,11 +112,28 @@ def wait(
     -------------
     What ``done`` does; messages of a few hundred bytes when patience ends.
     """
+    global _met
+    _met += 1
     for _ in range(LOOKS):
         if done():
             return
-    start = look = time.monotonic()
-    began = time.time()
+    queued, start = waited.queued(), time.monotonic()
+    try:
+        _wait_long(done, what, comm, awaited, reason, start)
+    finally:
+        waited.count(start, queued)
+
+
+def _wait_long(
+    done: Callable[[], bool],
+    what: Callable[[], str],
+    comm: MPI.Intracomm,
+    awaited: Callable[[], Sequence[int]] | None,
+    reason: Callable[[float], Exception | None] | None,
+    start: float,
+) -> None:
+    global _met
+    began, look = time.time(), start
     while not done():
         now = time.monotonic()
         if now - start < LOOK_S:
@@ -115,6 +142,7 @@ def wait(
             time.sleep(1e-4)
         if now - look > LOOK_S:
             look = now
+            _met += 1
             if reason is not None and (error := reason(start)) is not None and not done():
                 raise error
             heard = roll_call.said_since(began)
@@ -145,6 +173,8 @@ def late(peer: int, start: float, what: str, comm: MPI.Intracomm) -> LostRankErr
     -------------
     Messages of a few hundred bytes when patience ends.
     """
+    global _met
+    _met += 1
     began = time.time() - (time.monotonic() - start)
     heard = roll_call.said_since(began)
     if not heard and (_lenient or time.monotonic() - start <= patience_s()):

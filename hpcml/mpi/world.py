@@ -6,6 +6,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
 from hpcml.mpi import abort, gpu_aware, launcher
+from hpcml.mpi.at_work import answer_roll_calls
 from hpcml.mpi.call import named_call
 from hpcml.mpi.meeting import meet
 from hpcml.mpi.patient_comm import PatientComm, patient
@@ -111,6 +112,7 @@ def world() -> World:
     abort.install(MPI.COMM_WORLD)
     launcher.check(launcher.detect(), MPI.COMM_WORLD.size, mpi_library())
     gpu_aware.decide(MPI.COMM_WORLD)
+    answer_roll_calls()
     return World(MPI.COMM_WORLD.Dup())
 
 

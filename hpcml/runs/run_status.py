@@ -44,7 +44,7 @@ class RunStatus:
 
     def __init__(self, folder: Path, rank: int, size: int) -> None:
         self._path, self._rank, self._size = folder / STATUS, rank, size
-        self._since, self._ended = _now(), False
+        self._since, self._ended, self._note = _now(), False, ""
 
     def finished(self, step: int) -> None:
         """The run came to its end."""
@@ -55,6 +55,11 @@ class RunStatus:
         """The run stopped because it was asked to, and goes on when it is started again."""
         self._write("stopped", PREEMPTED, "as asked; the same command goes on from there", step)
         self._ended = True
+
+    def note(self, line: str) -> None:
+        """Say something of a run that goes on, or that there is nothing to say any more."""
+        self._note = line
+        self._write("running")
 
     def __enter__(self) -> Self:
         self._write("running")
@@ -75,7 +80,7 @@ class RunStatus:
         job = BatchJob.this()
         record: dict[str, Any] = {"state": state, "exit_status": exit_status, "step": step, "ranks": self._size}
         record |= {"since": self._since, "time": _now(), "host": socket.gethostname(), "process": os.getpid()}
-        record |= {"job": job.id, "restart": job.restart, "message": message}
+        record |= {"job": job.id, "restart": job.restart, "message": message, "note": self._note}
         content = json.dumps(record).encode().ljust(_BYTES)[:-1] + b"\n"
         try:
             write_file(self._path, content)
@@ -116,7 +121,7 @@ def describe_status(record: dict[str, Any]) -> str:
     job = f" in job {record['job']}" if record.get("job") else ""
     where = f"on {record.get('ranks')} ranks{job}, started {record.get('since')} on {record.get('host')}"
     last = "" if record["state"] in ("running", "killed") else f", {record.get('time')}"
-    return f"run {record['state']}{step}{last}, {where}" + (f": {record['message']}" if record.get("message") else "")
+    return f"run {record['state']}{step}{last}, {where}" + "".join(f": {record[key]}" for key in ("message", "note") if record.get(key))
 
 
 def _now() -> str:

@@ -16,7 +16,7 @@ from hpcml.data.stream import Stream
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.dataset import Meaning
 from hpcml.io.files.agree import together
-from hpcml.mpi import StopSignal
+from hpcml.mpi import Monitor, StopSignal
 from hpcml.mpi.patience import lenient
 from hpcml.mpi.world import World
 from hpcml.parallel.stages import Stages
@@ -136,7 +136,8 @@ def train_in(
             return None
         stack.enter_context(experiment.space)
         stack.callback(experiment.close)
-        trainer = _fit(experiment, directory, checkpointer, stop, world, stages, stream)
+        with Monitor(world.comm, tell=status.note) as monitor:
+            trainer = _fit(experiment, directory, checkpointer, stop, world, stages, stream, monitor)
         if trainer.stopped:
             _log.info("stopped as asked after update %d, which is saved; the same command goes on from there", trainer.step)
             status.stopped(trainer.step)
@@ -158,6 +159,7 @@ def _fit(
     world: World,
     stages: Stages,
     stream: Callable[[Experiment], Stream] | None,
+    monitor: Monitor,
 ) -> Trainer:
     """Train from the newest checkpoint on."""
     model, training = experiment.surrogate(), experiment.case.training
@@ -166,7 +168,7 @@ def _fit(
     if training.pipeline is not None:
         pipeline(model, stages, training.pipeline.micro_batches, training.pipeline.chunks)
     learned = experiment.train if stream is None else stream(experiment)
-    trainer = Trainer(model, learned, experiment.validation, training, checkpointer=checkpointer, stop=stop)
+    trainer = Trainer(model, learned, experiment.validation, training, checkpointer=checkpointer, stop=stop, monitor=monitor)
     if (meaning := experiment.train.meaning) is not None:
         check = lambda saved: Meaning.from_state(saved).check(meaning, same_grid=True)  # noqa: E731
         checkpointer.register("meaning", meaning.to_state, check, required=False)

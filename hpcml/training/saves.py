@@ -9,7 +9,7 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
-from hpcml.core.errors import CheckpointError
+from hpcml.core.errors import CheckpointError, TrainingError
 from hpcml.io.checkpoint import Checkpointer, Rows, SaveInterval
 from hpcml.io.files.remedy import lacks_room
 
@@ -93,8 +93,14 @@ class Saves:
             self._checkpointer.save(step)
             self._checkpointer.wait()
 
-    def last_good(self) -> str:
-        """What is left of a training that cannot go on, in words."""
+    def diverged(self, step: int, loss: float, norm: float) -> TrainingError:
+        """The error of a training that cannot go on: what came, what is left, and what to do."""
+        return TrainingError(
+            f"training diverged at step {step}: loss {loss}, gradient norm {norm}; {self._last_good()}. "
+            "Lower training.learning_rate, set training.clip, or look for NaN in the data"
+        )
+
+    def _last_good(self) -> str:
         if self._checkpointer is None:
             return "nothing was saved, for there is no folder"
         self._checkpointer.wait()

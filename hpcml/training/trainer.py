@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mpi4py import MPI
 from torch import nn
 
 from hpcml.core.case import Training
-from hpcml.core.errors import ConfigError, TrainingError
+from hpcml.core.errors import ConfigError
 from hpcml.core.named import complete_config
 from hpcml.core.options import build_function
 from hpcml.core.progress import progress
@@ -23,7 +24,7 @@ from hpcml.data.stream import Part, Stream
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.files.agree import together
 from hpcml.models.on_spaces import all_twins
-from hpcml.mpi import StopSignal
+from hpcml.mpi import Monitor, StopSignal
 from hpcml.parallel.exchange import traffic
 from hpcml.training.average import Average
 from hpcml.training.combinations import training_comm
@@ -66,8 +67,8 @@ class Trainer:
         Each is called as ``callback(trainer)`` on every rank with every row of ``metrics.csv``, which ``trainer.numbers`` then holds.
     folder : path, optional
         Run directory. Gets ``checkpoints`` and ``metrics.csv``; if it holds some, `fit` goes on from there.
-    checkpointer, stop, metrics
-        In place of what `fit` makes of ``folder``: a `Checkpointer`, which may be lazy, a `StopSignal`, and on one rank a `MetricsWriter`.
+    checkpointer, stop, metrics, monitor
+        In place of what `fit` makes of ``folder``: a lazy `Checkpointer`, a `StopSignal`, on one rank a `MetricsWriter`, and a `Monitor`.
     **settings
         Keys of the table ``[training]``: ``learning_rate=1e-3``, ``batch_size=8``, ``loss="h1"``.
 
@@ -121,6 +122,7 @@ class Trainer:
         checkpointer: Checkpointer | None = None,
         stop: StopSignal | None = None,
         metrics: MetricsWriter | None = None,
+        monitor: Monitor | None = None,
         **settings: Any,
     ) -> None:
         named = {"loss": loss, "optimiser": optimiser, "schedule": schedule}
@@ -143,7 +145,7 @@ class Trainer:
         self.position, self.stopped, self.numbers = Position(), False, dict[str, float]()
         self.comm = training_comm(model, given, spec)
         self._comparison = Comparison(model, self.comm)
-        self._callbacks, self._folder, self.metrics = tuple(callbacks), folder, metrics
+        self._callbacks, self._folder, self.metrics, self.monitor = tuple(callbacks), folder, metrics, monitor or Monitor(MPI.COMM_SELF)
         self.keep(checkpointer, stop)
 
     def keep(self, checkpointer: Checkpointer | None, stop: StopSignal | None) -> None:
@@ -206,9 +208,11 @@ class Trainer:
                     break
                 since = self._update(parts, since)
                 bar.advance(at.step, f"loss {at.loss / at.updates:.4g}")
+                self.monitor.after_step(at.step)
                 self.stopped = self._stop is not None and self._stop.agreed()
                 if not self.stopped:
                     self._saves.after_update(at.step)
+                self.monitor.look()
         if at.step < total and not self.stopped:
             _log.warning("the data have ended after update %d of %d: training ends with them", at.step, total)
             last = self._tell() if at.updates else last
@@ -252,7 +256,7 @@ class Trainer:
         self._comparison.of_gradient(loss)
         # Loss and gradients are the same on every rank, so all ranks stop here together.
         if not math.isfinite(loss) or not self.update.is_bearable(norm):
-            self._diverged(loss, norm)
+            raise self._saves.diverged(self.step, loss, norm)
         self._saves.before_update()
         self.update.step(parts, loss)
         if self.average is not None:
@@ -260,12 +264,6 @@ class Trainer:
         now = time.monotonic()
         at.add(loss, norm if math.isfinite(norm) else 0, now - since)
         return now
-
-    def _diverged(self, loss: float, norm: float) -> None:
-        raise TrainingError(
-            f"training diverged at step {self.step}: loss {loss}, gradient norm {norm}; {self._saves.last_good()}. "
-            "Lower training.learning_rate, set training.clip, or look for NaN in the data"
-        )
 
     @property
     def epoch(self) -> float | None:
@@ -297,4 +295,5 @@ class Trainer:
     def _resume(self) -> float:
         """Say that the next update begins now."""
         self._saves.resume()
+        self.monitor.resume()
         return time.monotonic()

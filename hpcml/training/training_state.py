@@ -13,7 +13,7 @@ from hpcml.graphs.graph import Graph
 from hpcml.graphs.stale import Stale
 from hpcml.io.checkpoint import Checkpointer
 from hpcml.io.files.agree import together
-from hpcml.mpi import StopSignal
+from hpcml.mpi import Monitor, StopSignal
 from hpcml.training.metrics import MetricsWriter
 from hpcml.training.position import Position
 
@@ -65,6 +65,7 @@ def opened(trainer: "Trainer", folder: Path) -> Iterator[None]:
         with together(comm, f"opening {folder / 'metrics.csv'}"):
             if comm.rank == 0:
                 trainer.metrics = stack.enter_context(MetricsWriter(folder, None if restored is None else trainer.position.told))
+        trainer.monitor = stack.enter_context(Monitor(comm))
         try:
             yield
         finally:

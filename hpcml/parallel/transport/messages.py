@@ -15,6 +15,7 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
+from hpcml.mpi import waited
 from hpcml.parallel.transport.watch import Watch
 
 POLLS = 300
@@ -109,7 +110,11 @@ class MessageTransport:
             if MPI.Request.Testall(self._requests):
                 break
         else:
-            self._wait_long()
+            queued, start = waited.queued(), time.monotonic()
+            try:
+                self._wait_long(start)
+            finally:
+                waited.count(start, queued)
         if self._staged:
             for peer, wire in self._wires[1].items():
                 self.recv[0][peer].copy_(wire, non_blocking=True)
@@ -132,8 +137,8 @@ class MessageTransport:
             request.Free()
         self._requests = []
 
-    def _wait_long(self) -> None:
-        start = look = time.monotonic()
+    def _wait_long(self, start: float) -> None:
+        look = start
         while not MPI.Request.Testall(self._requests):
             now = time.monotonic()
             if now - start < LOOK_S:

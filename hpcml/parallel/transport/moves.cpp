@@ -2,8 +2,11 @@
 //
 // A flag is the number of the last step that a rank has packed. Its owner alone writes it, with release order after the bytes; a reader
 // loads it with acquire order before it reads them.
+#include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 struct Move {
     void (*run)(const char*);    // kernel, or null
@@ -28,13 +31,32 @@ static inline void pause_core()
 
 static inline bool has_come(const long long* flag, long long step) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE) >= step; }
 
-// Spin for some microseconds, then let others run, then sleep; give up after 20 ms so that the caller can look after the neighbor.
-static bool wait_for(const long long* flag, long long step, long long spins)
+// Nanoseconds waited beyond spinning, and those of them in which this thread could run, but had no core: see hpcml/mpi/waited.py.
+extern "C" {
+long long hpcml_waited = 0, hpcml_queued = 0;
+}
+
+static long long now()
 {
-    for (long long i = 0; i < spins; ++i) {
-        if (has_come(flag, step)) return true;
-        pause_core();
-    }
+    timespec moment;
+    clock_gettime(CLOCK_MONOTONIC, &moment);
+    return moment.tv_sec * 1000000000LL + moment.tv_nsec;
+}
+
+static long long queued()
+{
+    static const int file = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    char text[64];
+    const ssize_t size = file < 0 ? 0 : pread(file, text, sizeof text - 1, 0);
+    long long ran = 0, waited = 0;
+    if (size <= 0) return 0;
+    text[size] = 0;
+    sscanf(text, "%lld %lld", &ran, &waited);
+    return waited;
+}
+
+static bool wait_long(const long long* flag, long long step)
+{
     for (int i = 0; i < 1000; ++i) {
         if (has_come(flag, step)) return true;
         sched_yield();
@@ -45,6 +67,21 @@ static bool wait_for(const long long* flag, long long step, long long spins)
         nanosleep(&moment, nullptr);
     }
     return has_come(flag, step);
+}
+
+// Spin for some microseconds, then let others run, then sleep; give up after 20 ms so that the caller can look after the neighbor.
+static bool wait_for(const long long* flag, long long step, long long spins)
+{
+    for (long long i = 0; i < spins; ++i) {
+        if (has_come(flag, step)) return true;
+        pause_core();
+    }
+    if (has_come(flag, step)) return true;
+    const long long before = queued(), start = now();
+    const bool came = wait_long(flag, step);
+    hpcml_waited += now() - start;
+    hpcml_queued += queued() - before;
+    return came;
 }
 
 // Run moves from a number on; 0 when all are done, else the number, counted from 1, of the one whose flag has not come.

@@ -10,6 +10,7 @@ from pathlib import Path
 from hpcml.core.errors import DeviceError
 from hpcml.kernels.launch import Launch
 from hpcml.kernels.shared_library import shared_library
+from hpcml.mpi.waited import count_elsewhere
 
 SPINS = 500
 """Looks at a flag before the core is offered to others: some 20 us, longer than packing a face takes."""
@@ -108,6 +109,8 @@ def move_functions() -> tuple[Callable[[int], int], Callable[[int, int], int]] |
     if library is None:
         return None
     every, rest = library.hpcml_move, library.hpcml_move_from
+    waited, queued = (ctypes.c_longlong.in_dll(library, name) for name in ("hpcml_waited", "hpcml_queued"))
+    count_elsewhere(lambda: (waited.value * 1e-9, queued.value * 1e-9))
     every.argtypes, every.restype = [ctypes.c_void_p], ctypes.c_longlong
     rest.argtypes, rest.restype = [ctypes.c_void_p, ctypes.c_longlong], ctypes.c_longlong
     return every, rest
