@@ -17,8 +17,9 @@ class Online(Section):
     """What gives the states of a simulation, one after the other: a name, or ``module:name`` of your own; by default the equation."""
     parameters: dict[str, tuple[Real, Real]] = Field(default={})
     """Least and largest value of each parameter that differs from one simulation to the next; of an equation, options that it has."""
-    sampler: Literal["uniform", "halton", "sobol", "latin_hypercube"] = "uniform"
-    """How parameters are chosen between these: at random each for itself, or spread evenly. The simulations held out are always uniform."""
+    sampler: Annotated[Choice, Named("sampler")] = Choice(name="uniform")
+    """How parameters are chosen between these: at random each for itself, spread evenly, or by what training shows. The simulations held
+    out are always uniform."""
     simulations: Count = 100
     """How many to learn from."""
     held_out: Count = 4

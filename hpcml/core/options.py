@@ -36,6 +36,8 @@ GIVEN = {
     "stream": {"domain", "graph", "space", "samples"},
     "simulation": {"domain", "comm", "number", "seed", "interval", "parameters"},
     "buffer": {"capacity", "watermark", "draws"},
+    "sampler": {"simulations", "dims", "seed"},
+    "residual": {"domain", "parameters", "interval", "before", "after"},
     "postprocess": set[str](),
 }
 """By kind, the parameters that the run gives by name; all others are options."""

@@ -70,6 +70,16 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "reservoir": "hpcml.online.reservoir:Reservoir",
         "balanced": "hpcml.online.balanced:Balanced",
     },
+    "sampler": {
+        "uniform": "hpcml.online.fixed:Uniform",
+        "halton": "hpcml.online.fixed:Halton",
+        "sobol": "hpcml.online.fixed:Sobol",
+        "latin_hypercube": "hpcml.online.fixed:LatinHypercube",
+        "breed": "hpcml.online.breed:Breed",
+        "residual": "hpcml.online.residual_sampler:ResidualSampler",
+        "difficulty": "hpcml.online.difficulty:Difficulty",
+    },
+    "residual": {"heat_plate": "hpcml.online.heat_plate_residual:heat_plate_residual"},
     "postprocess": {},
     "schedule": {
         "constant": "hpcml.training.schedules:constant",

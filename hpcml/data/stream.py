@@ -1,16 +1,19 @@
 """What a trainer learns from: update after update, wherever the fields come from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 from mpi4py import MPI
-from torch import Tensor
+from torch import Tensor, nn
 
 from hpcml.parallel.space import Space
 
 Part = tuple[Tensor, Tensor, float]
 """Inputs and targets, (sample, channel, *local_shape), and the weight of their mean loss in the update's; those of all parts sum to 1."""
+
+Watched = Callable[[Any, Tensor, Tensor], Tensor]
+"""``loss(space, prediction, target)``."""
 
 
 class Taken(tuple[Tensor, Tensor, float]):
@@ -85,6 +88,10 @@ class Stream(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Iterable[Part]]:
         """Parts of each update; those of one may be gone through several times, and each may be made when it is asked for."""
+
+    def watched(self, model: nn.Module, loss: Watched) -> Watched:
+        """The loss that updates minimise, called once with the model that learns: for a stream that looks at what is predicted."""
+        return loss
 
     def numbers(self) -> dict[str, float]:
         """What a row of metrics says of it, on all ranks; called on all of them."""

@@ -1,7 +1,7 @@
 """Training while simulations run: roles, blocks from simulations to trainers, buffers, the order of work, what became of each sample.
 
-Trainers (`online_stream`: `intake` from `inlet`, `buffer`, `store`, `ledger`, `desk`) and ranks that simulate (`simulating`: `simulations`,
-`states`, `outlet`) share `roles` and the form of a `message`.
+Trainers (`online_stream`: `intake` from `inlet`, `buffer`, `store`, `ledger`, `desk`, `steering` by a `sampler`) and ranks that simulate
+(`simulating`: `simulations`, `states`, `outlet`) share `roles` and the form of a `message`.
 """
 
 from typing import TYPE_CHECKING
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from hpcml.online.firo import Firo
     from hpcml.online.heat_plate import heat_plate
     from hpcml.online.reservoir import Reservoir
+    from hpcml.online.sampler import Sampler
 
-__all__ = ["Balanced", "Buffer", "Draws", "Fifo", "Firo", "Reservoir", "heat_plate"]
+__all__ = ["Balanced", "Buffer", "Draws", "Fifo", "Firo", "Reservoir", "Sampler", "heat_plate"]
 __getattr__, __dir__ = lazily(
     __name__,
     {
@@ -27,6 +28,7 @@ __getattr__, __dir__ = lazily(
         "Fifo": "hpcml.online.fifo",
         "Firo": "hpcml.online.firo",
         "Reservoir": "hpcml.online.reservoir",
+        "Sampler": "hpcml.online.sampler",
         "heat_plate": "hpcml.online.heat_plate",
     },
 )

@@ -1,12 +1,13 @@
 """Where groups that simulate get their work: the first trainer, in between its own."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import HpcmlError, TrainingError
+from hpcml.online.steering import Steering
 from hpcml.online.tags import Tag
 from hpcml.online.work import Work
 
@@ -24,10 +25,11 @@ class Desk:
         Ranks that simulate.
     num_groups : int
         Groups of them.
-    parameters : numpy.ndarray, (simulation, parameter)
-        Of each simulation.
+    steering : Steering
+        Says the parameters of each simulation.
     ordered : bool
-        Whether every group has its own simulations: number n belongs to group n mod num_groups.
+        Whether every group has its own simulations: number n belongs to group n mod num_groups. Where the sampler learns, a simulation is
+        then given out only once the one before it in its group has sent a state, whoever is faster.
     max_failed : int
         Simulations that may fail.
 
@@ -44,12 +46,14 @@ class Desk:
     """
 
     def __init__(
-        self, comm: MPI.Intracomm, simulating: Sequence[int], num_groups: int, parameters: np.ndarray, ordered: bool, max_failed: int
+        self, comm: MPI.Intracomm, simulating: Sequence[int], num_groups: int, steering: Steering, ordered: bool, max_failed: int
     ) -> None:
         self._comm, self._simulating, self._num_groups = comm, simulating, num_groups
-        self._parameters, self._ordered, self._max_failed = parameters, ordered, max_failed
-        self._wanted = np.ones((len(parameters), 0), np.bool_)
+        self._steering, self._ordered, self._max_failed = steering, ordered, max_failed
+        self._holds = ordered and steering.learns
+        self._wanted = np.ones((len(steering.settled), 0), np.bool_)
         self._pending: list[int] = []
+        self._asking: list[tuple[int, int]] = []
         self.failed: dict[int, str] = {}
         self.error: HpcmlError | None = None
         self._halted = False
@@ -59,17 +63,37 @@ class Desk:
         """Say which samples, (simulation, sample), are to be made; until then nobody gets work."""
         self._wanted = wanted
         self._pending = [int(n) for n in np.flatnonzero(wanted.any(1)) if int(n) not in self.failed]
+        for group in range(self._num_groups):
+            for number in self._of(group) if self._holds else ():
+                self._steering.settle(number)
+                if not self._steering.begun[number]:  # of one that has, the next is decided, whichever group had it before a restart
+                    break
 
     def serve(self) -> None:
-        """Answer whoever has asked since the last call."""
+        """Answer whoever has asked since the last call, and whoever had to wait."""
         status = MPI.Status()
         while self._comm.iprobe(source=MPI.ANY_SOURCE, tag=Tag.ASK, status=status):
-            group, simulation, text = self._comm.recv(source=status.source, tag=Tag.ASK)
+            group, simulation, failure = self._comm.recv(source=status.source, tag=Tag.ASK)
             if simulation is None:
-                self._sent.append(self._comm.isend(self._next(group), status.source, Tag.WORK))
+                self._asking.append((group, status.source))
             else:
-                self._fail(simulation, text)
+                self._fail(simulation, *failure)
+        asking, self._asking = self._asking, []
+        for group, source in asking:
+            number = None if self._halted else next(self._of(group), None)
+            if number is not None and self._holds and not self._steering.settled[number]:
+                self._asking.append((group, source))
+            else:
+                self._sent.append(self._comm.isend(None if number is None else self._work(number), source, Tag.WORK))
         self._sent = [request for request in self._sent if not request.Test()]
+
+    def came(self, simulation: int, as_designed: bool = False) -> None:
+        """Hear that a state of a simulation has come, or will never: the next one of its group may begin."""
+        if self._holds and not self._steering.begun[simulation]:
+            self._steering.begun[simulation] = True
+            number = next((n for n in self._of(simulation % self._num_groups) if not self._steering.settled[n]), None)
+            if number is not None:
+                self._steering.settle(number, as_designed)
 
     def halt(self) -> None:
         """Tell all ranks that simulate that nothing more is wanted."""
@@ -81,17 +105,19 @@ class Desk:
         """Whether all that was said has gone."""
         return not self._sent
 
-    def _next(self, group: int) -> Work | None:
-        mine = (k for k, n in enumerate(self._pending) if not self._ordered or n % self._num_groups == group)
-        place = None if self._halted else next(mine, None)
-        if place is None:
-            return None
-        number = self._pending.pop(place)
-        return Work(number, tuple(self._parameters[number].tolist()), self._wanted[number].astype(np.uint8).tobytes())
+    def _of(self, group: int) -> Iterator[int]:
+        """Simulations that a group may be given; those that are settled come first."""
+        return (n for n in self._pending if not self._ordered or n % self._num_groups == group)
 
-    def _fail(self, simulation: int, text: str) -> None:
+    def _work(self, number: int) -> Work:
+        self._pending.remove(number)
+        return Work(number, self._steering.settle(number), self._wanted[number].astype(np.uint8).tobytes())
+
+    def _fail(self, simulation: int, text: str, sent: int) -> None:
         self.failed[simulation] = text
-        what = f"simulation {simulation} with the parameters {self._parameters[simulation].tolist()} has failed: {text}"
+        if not sent:  # else a state of it is on its way, which says when the next one may begin
+            self.came(simulation, as_designed=True)
+        what = f"simulation {simulation} with the parameters {self._steering.parameters[simulation].tolist()} has failed: {text}"
         if len(self.failed) > self._max_failed:
             allowed = f", the {len(self.failed)}th of data.max_failed = {self._max_failed} that may" if self._max_failed else ""
             self.error = self.error or TrainingError(f"{what}{allowed}. Mend it, or let more fail by data.max_failed")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from mpi4py import MPI
-from torch import Tensor
+from torch import Tensor, nn
 
 from hpcml.core.online_data import Online
-from hpcml.data.stream import Part, Stream
+from hpcml.data.stream import Part, Stream, Watched
 from hpcml.fields.domain import Domain
 from hpcml.mpi.patience import wait
 from hpcml.mpi.reductions import all_sum
@@ -21,9 +21,12 @@ from hpcml.online.inlet import Lane
 from hpcml.online.intake import Intake
 from hpcml.online.ledger import AWAITED, KEPT, REFUSED, Ledger, Tally
 from hpcml.online.message import END
+from hpcml.online.model_residual import ModelResidual, StepResidual
 from hpcml.online.samples_of import inputs_of
+from hpcml.online.steering import Steering
 from hpcml.online.store import Store
 
+SCORED_STATES = 2  # from which a model that steps is scored at each candidate
 _log = logging.getLogger(__name__)
 
 
@@ -40,8 +43,10 @@ class OnlineStream(Stream):
         Table of the case.
     intake : Intake
         Where states come from.
-    parameters : numpy.ndarray, (simulation, parameter)
-        Of each simulation, as far as it was decided.
+    steering : Steering
+        Says the parameters of simulations.
+    residual : callable, optional
+        Of a step, where the sampler wants candidates to be scored.
     make_buffer : callable
         Makes the buffer of capacity, watermark and draws.
     batch_size : int
@@ -50,6 +55,8 @@ class OnlineStream(Stream):
         Of a state.
     dtype : torch.dtype
         Of the fields.
+    relative : bool
+        Whether the sampler hears of relative errors of samples, else of mean squares.
 
     Attributes
     ----------
@@ -71,21 +78,25 @@ class OnlineStream(Stream):
         domain: Domain,
         spec: Online,
         intake: Intake,
-        parameters: np.ndarray,
+        steering: Steering,
+        residual: StepResidual | None,
         make_buffer: Callable[[int, int, Draws], Buffer],
         batch_size: int,
         channels: int,
         dtype: torch.dtype,
+        relative: bool = True,
     ) -> None:
         self.space, self._spec, self._intake, self._desk = domain, spec, intake, intake.desk
         self._pairs = spec.inputs == "state"
         self._batch = batch_size // domain.num_data
-        self._store = Store(domain, spec.capacity, 1 + self._pairs, channels, parameters.shape[1], dtype)
+        self._store = Store(domain, spec.capacity, 1 + self._pairs, channels, len(spec.parameters), dtype)
         here, groups = self._store.places.size, domain.num_data
         draws = Draws(spec.seed, ("buffer", domain.data_index))
         self.buffer = make_buffer(here, min(spec.watermark // groups, here - 1), draws)
         self.ledger = Ledger(spec.simulations, spec.samples_per_simulation)
-        self._parameters = parameters
+        self._steering, self._residual, self._relative = steering, residual, relative
+        self._score: Callable[[np.ndarray], np.ndarray] | None = None
+        self._given: list[tuple[int, int]] = []
         most = spec.new_per_update or (batch_size if spec.ordered else None)
         self._most = None if most is None else most / groups
         self._credit = 0.0
@@ -99,8 +110,10 @@ class OnlineStream(Stream):
     def __iter__(self) -> Iterator[list[Part]]:
         self.begin()
         while True:
+            self._steering.after_update(self._score)
             self._take_in()
             parts: list[tuple[Tensor, Tensor]] = []
+            self._given = []
             missing = self._batch
             while missing and self._can_draw():
                 drawn = []
@@ -108,8 +121,10 @@ class OnlineStream(Stream):
                     drawn.append(self._draw())
                     missing -= 1
                 parts.append(self._read(drawn))
+                self._given += [(self._store.simulation[k], self._store.sample[k]) for k in drawn]
             if self._agreed_end(not parts):
                 return
+            self._steering.updates += 1
             yield [(torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts]), 1.0)]
 
     def begin(self) -> None:
@@ -124,6 +139,12 @@ class OnlineStream(Stream):
             if self._desk is not None:
                 self._desk.begin(wanted)
             self._begun = True
+
+    def watched(self, model: nn.Module, loss: Watched) -> Watched:
+        if self._residual is not None:
+            score = ModelResidual(model, self.space, self._spec, self._residual)
+            self._score = lambda parameters: score(parameters, self._some_states() if self._pairs else None)
+        return self._steering.looking(loss, lambda: self._given, self._relative)
 
     def close(self) -> None:
         self._intake.drain()
@@ -140,8 +161,8 @@ class OnlineStream(Stream):
         idle = self._intake.waited if since else 0.0
         busy, stalled = self._intake.solver_seconds
         there = float(self.buffer.population) / self.space.comm.size
-        sums = all_sum(np.array([idle, since, fresh, drawn, busy, stalled, there]), self.space.world_comm).tolist()
-        idle, since, fresh, drawn, busy, stalled, there = sums
+        mine = [idle, since, fresh, drawn, busy, stalled, there, self._steering.seconds]
+        idle, since, fresh, drawn, busy, stalled, there, steering = all_sum(np.array(mine), self.space.world_comm).tolist()
         came = self.tally()
         return {
             "samples_in": float(came.acknowledged),
@@ -150,6 +171,7 @@ class OnlineStream(Stream):
             "fresh_share": fresh / max(drawn, 1),
             "trainer_idle": idle / max(since, 1e-9),
             "solver_stall": stalled / max(busy + stalled, 1e-9),
+            "steering": steering / since if since else 0.0,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -164,7 +186,7 @@ class OnlineStream(Stream):
             "fields": self._store.fields_to_save(),
             "places": self._store.rows_to_save(self.buffer.state()),
             "marks": self._whole().marks,
-            "parameters": self._parameters.copy(),
+            "steering": self._steering.state_dict(),
             "failed": all_sum(failed, self.space.world_comm),
             "groups": all_sum(mine, self.space.world_comm).ravel().tolist(),
             "simulating": len(self._intake.lanes),
@@ -173,7 +195,7 @@ class OnlineStream(Stream):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.buffer.go_on(self._store.load(state["fields"], state["places"]))
         self.ledger.marks[:] = np.asarray(state["marks"])
-        self._parameters[:] = np.asarray(state["parameters"])
+        self._steering.load_state_dict(state["steering"])
         if self._desk is not None:
             self._desk.failed = dict.fromkeys(np.flatnonzero(np.asarray(state["failed"])).tolist(), "before the restart")
         groups = np.array(state["groups"]).reshape(-1, 3)
@@ -209,6 +231,8 @@ class OnlineStream(Stream):
             self._intake.advance(lane)
             return 0
         simulation, step, finite = int(header["simulation"]), int(header["step"]), bool(header["finite"])
+        if self._desk is not None:
+            self._desk.came(simulation)
         sample, before = step, (simulation, step - 1)
         if self._pairs:
             sample, known = step - 1, self._before_is[number]
@@ -248,6 +272,11 @@ class OnlineStream(Stream):
         fields = store.fields[chosen.to(store.fields.device)]
         times = torch.from_numpy(store.sample[places]).double() * self._spec.interval
         return inputs_of(fields[:, 0] if self._pairs else None, store.parameters[chosen], times, self.space, fields.dtype), fields[:, -1]
+
+    def _some_states(self) -> Tensor:
+        """States of this group's buffer, spread over its places."""
+        there = sorted([*self.buffer.unseen, *self.buffer.seen])
+        return self._store.fields[[there[k] for k in np.linspace(0, len(there) - 1, SCORED_STATES).round().astype(int)], 0]
 
     def _agreed_end(self, empty: bool) -> bool:
         """Whether any group has nothing more to learn from; raises the error of the first trainer on all."""

@@ -35,6 +35,8 @@ class Outlet:
 
     Attributes
     ----------
+    sent : int
+        States that were sent.
     stalled : float
         Seconds spent in waiting for trainers.
 
@@ -54,7 +56,7 @@ class Outlet:
         dtype: torch.dtype,
         slots: int,
     ) -> None:
-        self.stalled = 0.0
+        self.sent, self.stalled = 0, 0.0
         zero = ("zero",) * len(source.shape)
         self._ways: list[list[_Way]] = []
         for target in targets:
@@ -74,6 +76,7 @@ class Outlet:
         CommunicationError
             If a trainer does not come for it, see `hpcml.mpi.patience`.
         """
+        self.sent += 1
         for way in self._ways[group]:
             message = self._free_slot(way)
             message.header["simulation"], message.header["step"], message.header["kind"] = simulation, step, STATE

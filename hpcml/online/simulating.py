@@ -60,9 +60,10 @@ class Simulating:
         self._ask()
         while (work := self._next()) is not None:
             self._ask()  # for the next one, so that it is there when it is needed
+            sent = self._outlet.sent
             failure = self._simulate(work)
             if failure is not None and self._leads:
-                self._comm.send((self._roles.group, work.simulation, failure), 0, Tag.ASK)
+                self._comm.send((self._roles.group, work.simulation, (failure, self._outlet.sent - sent)), 0, Tag.ASK)
         self._outlet.end()
         if not self._halted:
             with lenient():  # the trainers may learn on for hours from what they have

@@ -65,7 +65,7 @@ class HeldOut:
         assert isinstance(spec, Online)
         self.count = min(spec.held_out, most or spec.held_out)
         numbers = range(spec.simulations, spec.simulations + self.count)
-        self.parameters = choose_parameters(spec.parameters, numbers, "uniform", spec.seed)
+        self.parameters = choose_parameters(spec.parameters, numbers, spec.seed)
         self._comm, self._group, self._dtype, self._channels = comm, group, dtype_of(case), len(fields_of(case))
         self._dealt = [list(range(g, self.count, len(simulating))) for g in range(len(simulating))]
         self._mine = (

@@ -4,8 +4,6 @@ import logging
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from hpcml.core.case import Case
 from hpcml.core.errors import CommunicationError, ConfigError, HpcmlError
 from hpcml.core.online_data import Online
@@ -24,16 +22,19 @@ from hpcml.online.buffer import Buffer
 from hpcml.online.desk import Desk
 from hpcml.online.inlet import open_lanes
 from hpcml.online.intake import Intake
+from hpcml.online.model_residual import StepResidual
 from hpcml.online.online_stream import OnlineStream
 from hpcml.online.outlet import Outlet
-from hpcml.online.parameters import choose_parameters
 from hpcml.online.roles import Places, Roles
+from hpcml.online.sampler import Sampler
 from hpcml.online.simulating import Simulating
 from hpcml.online.simulations import Make
+from hpcml.online.steering import Steering
 from hpcml.parallel.stages import Stages
 from hpcml.runs.dtype_of import dtype_of
 from hpcml.runs.experiment import Experiment, build_surrogate
 from hpcml.runs.held_out_simulations import HeldOut, pairs_of
+from hpcml.runs.online_sampler import make_sampler
 from hpcml.runs.online_simulations import channels_of_online, fields_of, make_simulations
 from hpcml.runs.train_case import train_in
 
@@ -93,8 +94,9 @@ class _Job:
         self._case, self._folder, self._world, self._roles, self._wait = case, folder, world, roles, wait
         self._spec, self._dtype = case.data, dtype_of(case)
         self._box = Grid(case.grid.shape, case.grid.extent, case.grid.periodic)
-        self._parameters = choose_parameters(self._spec.parameters, range(self._spec.simulations), self._spec.sampler, self._spec.seed)
         self._domain: Domain | None = None
+        self._sampler: Sampler | None = None
+        self._residual: StepResidual | None = None
         self._pairs: Pairs | None = None
         self._make: Make | None = None
 
@@ -122,11 +124,13 @@ class _Job:
         assert self._domain is not None and self._pairs is not None
         roles, pairs, domain = self._roles, self._pairs, self._domain
         simulating = range(roles.trainers, self._world.size)
+        assert self._sampler is not None
+        steering = Steering(self._sampler, self._spec.parameters, domain.world_comm, domain.comm.rank == 0)
         desk = None
         if roles.own.rank == 0:
-            desk = Desk(roles.comm, simulating, roles.num_groups, self._parameters, self._spec.ordered, self._spec.max_failed)
+            desk = Desk(roles.comm, simulating, roles.num_groups, steering, self._spec.ordered, self._spec.max_failed)
         layouts = [self._places.layouts(roles.first_of(g), self._measuring[domain.data_index]) for g in range(roles.num_groups)]
-        shape = len(fields_of(self._case)), self._parameters.shape[1], self._dtype, self._spec.slots
+        shape = len(fields_of(self._case)), len(self._spec.parameters), self._dtype, self._spec.slots
         lanes = open_lanes(roles.comm, [source for source, _ in layouts], layouts[0][1], *shape)
         intake = Intake(roles.comm, domain, lanes, desk, self._spec.ordered)
         try:
@@ -140,7 +144,7 @@ class _Job:
                     lambda: None,
                     lambda directory, stop: experiment,
                     self._wait,
-                    lambda experiment: self._stream(intake, domain),
+                    lambda experiment: self._stream(intake, steering, domain),
                 )
         except CommunicationError:
             raise
@@ -153,7 +157,7 @@ class _Job:
         assert self._make is not None and roles.group is not None
         group = roles.group
         layouts = [self._places.layouts(roles.first_of(group), first) for first in self._measuring]
-        shape = len(fields_of(self._case)), self._parameters.shape[1], self._dtype, self._spec.slots
+        shape = len(fields_of(self._case)), len(self._spec.parameters), self._dtype, self._spec.slots
         outlet = Outlet(roles.comm, layouts[0][0], [target for _, target in layouts], *shape)
         with StopSignal(roles.own.comm):  # which the trainers hear, and say when to end
             Simulating(roles, outlet, self._make, self._spec.inputs == "state", len(self._measuring)).run()
@@ -170,15 +174,27 @@ class _Job:
             assert case.grid is not None
             self._domain = domain_of(self._box.shape, case.grid, case.ranks, own.comm)
             build_surrogate(case, self._domain, *channels_of_online(case))
+            self._sampler, self._residual = make_sampler(case)
         else:
             self._domain = decompose(self._box, own.comm, device="cpu")
             self._make = make_simulations(case, self._domain, self._dtype)
 
-    def _stream(self, intake: Intake, domain: Domain) -> OnlineStream:
+    def _stream(self, intake: Intake, steering: Steering, domain: Domain) -> OnlineStream:
         choice = self._spec.buffer
         make = partial(_make_buffer, load("buffer", choice.name), choice.name, choice.options)
         size, channels = self._case.training.batch_size, len(fields_of(self._case))
-        return OnlineStream(domain, self._spec, intake, np.array(self._parameters), make, size, channels, self._dtype)
+        return OnlineStream(
+            domain,
+            self._spec,
+            intake,
+            steering,
+            self._residual,
+            make,
+            size,
+            channels,
+            self._dtype,
+            relative=self._case.training.loss.name != "mse",
+        )
 
 
 def _make_buffer(kind, name, options, capacity, watermark, draws) -> Buffer:  # type: ignore[no-untyped-def]

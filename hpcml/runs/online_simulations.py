@@ -30,11 +30,11 @@ def make_simulations(case: Case, domain: Domain, dtype: torch.dtype) -> Make:
     if spec.simulation is not None:
         return own_simulations(spec, domain, dtype)
     data = _trajectory(spec)
-    _equation(case, tuple(low for low, _ in spec.parameters.values())).check(domain)
+    equation_of(case, tuple(low for low, _ in spec.parameters.values())).check(domain)
 
     def make(number, parameters):  # type: ignore[no-untyped-def]
         states = trajectories(
-            _equation(case, parameters), data, domain, range(number, number + 1), spec.steps, shown=False, solver=case.solver
+            equation_of(case, parameters), data, domain, range(number, number + 1), spec.steps, shown=False, solver=case.solver
         )
         return states_of((state[0] for state in states), len(fields_of(case)), domain.local_shape, spec.steps, dtype)
 
@@ -51,7 +51,7 @@ def fields_of(case: Case) -> tuple[str, ...]:
     spec = _spec_of(case)
     if spec.simulation is not None or case.grid is None:
         return spec.fields
-    return _equation(case, tuple(low for low, _ in spec.parameters.values())).channels(len(case.grid.shape))
+    return equation_of(case, tuple(low for low, _ in spec.parameters.values())).channels(len(case.grid.shape))
 
 
 def channels_of_online(case: Case) -> tuple[int, int]:
@@ -74,7 +74,18 @@ def _trajectory(spec: Online) -> Simulation:
     return Simulation(kind="simulation", interval=spec.interval, spin_up=spec.spin_up, seed=spec.seed)
 
 
-def _equation(case: Case, parameters: tuple[float, ...]) -> Equation:
+def equation_of(case: Case, parameters: tuple[float, ...]) -> Equation:
+    """The equation of a case with some parameters of one of its simulations.
+
+    Raises
+    ------
+    ConfigError
+        As `make_simulations`.
+
+    Communication
+    -------------
+    Local.
+    """
     assert case.equation is not None
     spec = _spec_of(case)
     if unknown := [name for name in spec.parameters if name not in case.equation.options]:

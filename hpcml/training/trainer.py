@@ -139,7 +139,7 @@ class Trainer:
             optimiser if isinstance(optimiser, torch.optim.Optimizer) else build_optimiser(model, spec.optimiser, spec.learning_rate)
         )
         given = train if spec.stream is None else self.stream
-        self.update = Update(model, self.optimiser, self.loss, given, spec)
+        self.update = Update(model, self.optimiser, self.stream.watched(model, self.loss), given, spec)
         self.average = None if spec.ema is None else Average(model, spec.ema)
         self._rate: Callable[[float], float] = schedule if callable(schedule) else build_function("schedule", spec.schedule)
         self.position, self.stopped, self.numbers = Position(), False, dict[str, float]()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 HOWTO = (Path(__file__).parents[2] / "docs" / "howto" / "train_while_simulations_run.md").read_text(encoding="utf-8")
+MANY = ("--set", "data.simulations=100000", "--set", "data.sampler=rods:Nearby")
 FAILING = """
 
 def failing(number):
@@ -22,9 +23,10 @@ def failing(number):
 def folder(tmp_path_factory):
     """Folder with what the how-to has, and a solver that fails."""
     folder = tmp_path_factory.mktemp("online")
-    code, case = (re.search(f"```{kind}\n(.*?)```", HOWTO, re.DOTALL)[1] for kind in ("python", "toml"))
+    code, sampler = re.findall("```python\n(.*?)```", HOWTO, re.DOTALL)
+    case = re.search("```toml\n(.*?)```", HOWTO, re.DOTALL)[1]
     assert len(code.splitlines()) < 30
-    (folder / "rods.py").write_text(code + FAILING)
+    (folder / "rods.py").write_text(code + sampler + FAILING)
     (folder / "case.toml").write_text(case)
     return folder
 
@@ -37,7 +39,7 @@ def start(mpiexec, ranks, folder, *words):
 
 def test_the_how_to_runs_until_a_signal_stops_it_and_is_measured(mpiexec, alone, folder, monkeypatch):
     run = folder / "runs" / "rod"
-    job = start(mpiexec, 3, folder, "--run", run, "--set", "training.updates=1000000", "--set", "data.simulations=100000")
+    job = start(mpiexec, 3, folder, "--run", run, "--set", "training.updates=1000000", *MANY)
     deadline = time.monotonic() + 200
     while not list(run.glob("checkpoints/step-*/commit.json")):
         assert job.poll() is None and time.monotonic() < deadline, job.communicate()

@@ -111,7 +111,7 @@ def serial_states(mine, case):
     from hpcml.online.parameters import choose_parameters
 
     domain = decompose(Grid(SHAPE), MPI.COMM_SELF)
-    rates = choose_parameters(case.data.parameters, range(SIMULATIONS), case.data.sampler, case.data.seed)[:, 0]
+    rates = choose_parameters(case.data.parameters, range(SIMULATIONS), case.data.seed)[:, 0]
     found = {}
     for number, rate in enumerate(rates):
         solver = mine.Diffusion(domain, {"rate": float(rate)}, number)
@@ -280,6 +280,7 @@ def test_an_equation_simulates_with_its_own_options_as_parameters(world, mine, s
     data = case.data.model_copy(update={"simulation": None, "parameters": {"diffusivity": (0.01, 0.02)}, "interval": 0.01})
     tables = case.model_dump(mode="json")
     tables |= {"equation": {"name": "heat"}, "data": data.model_dump(mode="json")}
+    tables["data"]["sampler"] = {"name": "residual", "every": 2, "pool": 3}
     whole = complete_config(_without_none(tables), Case, "case.toml")
     errors = online_case(whole, shared_path / "run", world)
     assert 0 < errors["held out"] < 1

@@ -2,10 +2,12 @@
 
 The heat of a plate from five temperatures and the time, as in L. Meyer et al., ICML 2023, arXiv:2306.16133. All trainings take as many
 updates of as many samples; the error is the mean square on 20 simulations that none of them has seen. Those named "melissa-style" have the
-published buffers, reimplemented here.
+published buffers and sampler, reimplemented here. Those named "steered" differ in the sampler alone: percentiles of their relative error on
+those 20 simulations are told over that of uniform sampling.
 """
 
 import csv
+import json
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -28,6 +30,7 @@ from hpcml.runs.online_case import online_case
 from hpcml.runs.online_simulations import make_simulations
 from hpcml.training.trainer import Trainer
 
+MEASURED = ("error", "p50", "p99", "idle", "stall", "steering")
 STEPS, BATCH, CAPACITY, WATERMARK = 100, 10, 3000, 500
 KINDS: dict[str, dict[str, Any]] = {
     "fifo, melissa-style": {"buffer": "fifo"},
@@ -36,6 +39,14 @@ KINDS: dict[str, dict[str, Any]] = {
     "own, 3 of 10 simulations": {"buffer": "balanced", "sampler": "sobol", "new_per_update": 3},
 }
 """By name, what a training has in its table of data."""
+STEERED: dict[str, dict[str, Any]] = {
+    "steered: uniform": {"sampler": "uniform"},
+    "steered: breed, melissa-style": {"sampler": "breed"},
+    "steered: residual": {"sampler": "residual"},
+    "steered: difficulty": {"sampler": "difficulty"},
+}
+"""The same of trainings that differ in their sampler alone, with a small budget of simulations."""
+SMALL_BUDGET = {"buffer": "balanced", "new_per_update": 3}
 
 
 def run(
@@ -52,8 +63,8 @@ def run(
         case = _case(seed, updates, side, width, {})
         with lenient():
             alone = world.comm.bcast(_stored(case, stored) if world.rank == 0 else None)
-        rows.append({"training": f"stored, {stored}", "seed": seed, "error": alone, "idle": 0.0, "stall": 0.0})
-        for kind, options in KINDS.items():
+        rows.append({"training": f"stored, {stored}", "seed": seed, "error": alone, **dict.fromkeys(MEASURED[1:], 0.0)})
+        for kind, options in (KINDS | {kind: SMALL_BUDGET | options for kind, options in STEERED.items()}).items():
             measured = _running(world, _case(seed, updates, side, width, options))
             rows.append({"training": kind, "seed": seed, **measured})
     figures = _figures(rows, f"stored, {stored}") | transport(world, messages)
@@ -92,13 +103,19 @@ def _case(seed: int, updates: int, side: int, width: int, options: dict[str, Any
 
 
 def _running(world: World, case: Case) -> dict[str, float]:
-    """Error after training, and shares of the time that a trainer and simulations have waited."""
+    """Errors after training, and shares of the time that a trainer and simulations have waited and that a sampler has taken."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(world.comm.bcast(folder)) / "run"
         online_case(case, run, world)
-        rows = list(csv.DictReader((run / "metrics.csv").open(encoding="utf-8"))) if world.rank == 0 else []
-        last = world.comm.bcast(rows[-1] if rows else None)
-    return {"error": float(last["valid_loss"]), "idle": float(last["trainer_idle"]), "stall": float(last["solver_stall"])}
+        return world.comm.bcast(_measured(run) if world.rank == 0 else None)
+
+
+def _measured(run: Path) -> dict[str, float]:
+    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    spread = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["percentiles"]["held out"]
+    columns = last["valid_loss"], spread["p50"], spread["p99"], last["trainer_idle"], last["solver_stall"], last["steering"]
+    return {name: float(value) for name, value in zip(MEASURED, columns, strict=True)}
 
 
 def _stored(case: Case, count: int) -> float:
@@ -111,7 +128,7 @@ def _stored(case: Case, count: int) -> float:
         make = make_simulations(case, domain, torch.float32)
 
         def pairs(numbers: range) -> Pairs:
-            parameters = choose_parameters(spec.parameters, numbers, "uniform", spec.seed)
+            parameters = choose_parameters(spec.parameters, numbers, spec.seed)
             states = [state.clone() for n, p in zip(numbers, parameters, strict=True) for state in make(n, tuple(p.tolist()))]
             times = spec.interval * torch.arange(STEPS, dtype=torch.float64).repeat(len(numbers))
             known = torch.from_numpy(parameters).repeat_interleave(STEPS, 0)
@@ -141,4 +158,19 @@ def _figures(rows: list[dict[str, Any]], stored: str) -> dict[str, Any]:
         "own_600_vs_reservoir_2000_range": [round(min(against), 3), round(max(against), 3)],
         "trainer_idle": round(median(row["idle"] for row in reservoir), 4),
         "solver_stall": round(median(row["stall"] for row in reservoir), 4),
+        **_steered(by_kind),
     }
+
+
+def _steered(by_kind: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Percentiles of the relative error over those with uniform sampling, at as many simulations, by sampler and of ours."""
+    plain, *others = STEERED
+    figures: dict[str, Any] = {}
+    for kind in others:
+        name = kind.split(": ")[1].split(",")[0]
+        for key in ("p99", "p50"):
+            ratios = [row[key] / base[key] for row, base in zip(by_kind[kind], by_kind[plain], strict=True)]
+            figures[f"{key}_vs_uniform_{name}"] = round(median(ratios), 3)
+            figures[f"{key}_vs_uniform_{name}_range"] = [round(min(ratios), 3), round(max(ratios), 3)]
+        figures[f"steering_{name}"] = round(median(row["steering"] for row in by_kind[kind]), 4)
+    return {"p99_vs_uniform": figures["p99_vs_uniform_difficulty"], "p50_vs_uniform": figures["p50_vs_uniform_difficulty"], **figures}

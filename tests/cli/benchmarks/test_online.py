@@ -22,6 +22,8 @@ def test_it_gives_its_figures(comm, capsys):
         assert wanted | {"messages_vs_zmq", "fifo_over_reservoir", "firo_over_reservoir"} <= set(figures)
         assert 0 <= figures["trainer_idle"] <= 1 and 0 <= figures["solver_stall"] <= 1 and figures["fifo_over_reservoir"] > 0
         assert math.isfinite(figures["reservoir_vs_offline50"]) and figures["vs_files"] > 0
+        assert {"p99_vs_uniform", "p50_vs_uniform", "p99_vs_uniform_breed_range", "p50_vs_uniform_residual"} <= set(figures)
+        assert figures["p99_vs_uniform"] > 0 and 0 <= figures["steering_difficulty"] < 1
         assert sum("reservoir, melissa-style" in line for line in lines) == 1
 
 

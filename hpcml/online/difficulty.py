@@ -1,0 +1,136 @@
+"""Choice of simulations where the model is expected to be wrong, by a fit to how wrong it was."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+
+from hpcml.core.config import Count, NonNegative, Share
+from hpcml.mpi.seeds import uniform
+from hpcml.online.parameters import design
+from hpcml.online.sampler import Sampler
+
+_MOST_CROSSED = 12
+"""Parameters whose products are terms of the fit; of more, squares alone."""
+_RIDGE = 1.0
+"""Weight of the fit's coefficients beside the observations: one sample each."""
+_LEARNING = 0.05
+"""Weight of a new loss in the mean of its step."""
+
+
+class Difficulty(Sampler):
+    """Draws simulations in proportion to the loss that is expected of them.
+
+        difficulty of a sample      log of its loss - mean of that at the same step of all simulations
+        difficulty of a simulation  mean over its samples, older ones forgotten
+        fit                         quadratic in the parameters, by least squares
+        choice                      of some candidates, each with a weight of exp(sharpness fit), for a share of the simulations
+
+    The step is taken out because some times are hard for all parameters, and no choice of parameters changes that. The loss of samples that
+    are drawn often is smaller; a fit of few coefficients does not follow single simulations.
+
+    Parameters
+    ----------
+    simulations, dims : int
+        Simulations, and parameters of each.
+    seed : int
+        Of the run.
+    base : str
+        Design, which the first candidate of every simulation is from.
+    every : int
+        Updates from one choice to the next.
+    share : float
+        Of the simulations that are chosen; the others keep to the design.
+    sharpness : float
+        0 for the design's density; 1 for one that is proportional to the loss.
+    forget : float
+        Weight that what was seen before a choice keeps at the next.
+    candidates : int
+        For each simulation.
+    ahead : int
+        Simulations that are chosen at a time.
+
+    Examples
+    --------
+    >>> Difficulty(4, 2, 0, base="uniform").choose(np.arange(4), None).shape
+    (4, 2)
+    """
+
+    def __init__(
+        self,
+        simulations: int,
+        dims: int,
+        seed: int,
+        base: Literal["uniform", "halton", "sobol", "latin_hypercube"] = "sobol",
+        every: Count = 100,
+        share: Share = 0.75,
+        sharpness: NonNegative = 1.0,
+        forget: Share = 0.8,
+        candidates: Count = 8,
+        ahead: Count = 64,
+    ) -> None:
+        super().__init__(design(base, dims, range(simulations), seed))
+        self.every, self._seed, self._share, self._sharpness = every, seed, share, sharpness
+        self._forget, self._candidates, self._ahead = forget, candidates, ahead
+        self._generation = 0
+        self._weight, self._sum = np.zeros(simulations), np.zeros(simulations)
+        self._usual, self._known = np.zeros(0), np.zeros(0, np.bool_)
+
+    def observe(self, simulations: np.ndarray, steps: np.ndarray, errors: np.ndarray) -> None:
+        logs = np.log(np.maximum(errors, np.finfo(np.float64).tiny))
+        if (more := int(steps.max()) + 1 - len(self._usual)) > 0:
+            self._usual, self._known = np.append(self._usual, np.zeros(more)), np.append(self._known, np.zeros(more, np.bool_))
+        new = steps[~self._known[steps]]
+        self._usual[new], self._known[new] = logs[~self._known[steps]], True
+        off = logs - self._usual[steps]
+        self._usual[steps] += _LEARNING * off
+        np.add.at(self._weight, simulations, 1.0)
+        np.add.at(self._sum, simulations, off)
+
+    def choose(self, numbers: np.ndarray, scores: np.ndarray | None) -> np.ndarray:
+        generation, self._generation = self._generation, self._generation + 1
+        numbers = numbers[: self._ahead]
+        known = np.flatnonzero(self._weight > 0)
+        chosen, dims = self.design[numbers].copy(), self.design.shape[1]
+        if len(known) and len(numbers):
+            fit = self._fit(known)
+            index, stream = torch.from_numpy(numbers), ("difficulty", generation)
+            cells = (index[:, None] * (self._candidates - 1) + torch.arange(self._candidates - 1))[..., None] * dims + torch.arange(dims)
+            others = uniform(self._seed, (*stream, "candidates"), cells, torch.float64).numpy()
+            points = np.concatenate([chosen[:, None], others], 1)
+            weights = np.exp(np.clip(self._sharpness * (_terms(points.reshape(-1, dims)) @ fit), -30, 30)).reshape(len(numbers), -1)
+            rolls = uniform(self._seed, (*stream, "roll"), index, torch.float64).numpy()
+            picks = (np.cumsum(weights, 1) <= (rolls * weights.sum(1))[:, None]).sum(1).clip(max=self._candidates - 1)
+            steered = uniform(self._seed, (*stream, "share"), index, torch.float64).numpy() < self._share
+            chosen[steered] = points[np.arange(len(numbers)), picks][steered]
+        self._weight *= self._forget
+        self._sum *= self._forget
+        return chosen
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {
+            "generation": np.array([self._generation]),
+            "weight": self._weight.copy(),
+            "sum": self._sum.copy(),
+            "usual": self._usual.copy(),
+            "known": self._known.astype(np.uint8),
+        }
+
+    def go_on(self, state: Mapping[str, np.ndarray]) -> None:
+        self._generation = int(state["generation"][0])
+        self._weight[:], self._sum[:] = state["weight"], state["sum"]
+        self._usual, self._known = np.array(state["usual"]), np.array(state["known"], np.bool_)
+
+    def _fit(self, known: np.ndarray) -> np.ndarray:
+        terms, weight = _terms(self.table[known]), self._weight[known]
+        left = terms.T @ (weight[:, None] * terms) + _RIDGE * np.eye(terms.shape[1])
+        return np.asarray(np.linalg.solve(left, terms.T @ self._sum[known]))
+
+
+def _terms(points: np.ndarray) -> np.ndarray:
+    """Of a quadratic, from -1 to 1 on the cube."""
+    t = 2 * points - 1
+    dims = t.shape[1]
+    first, second = np.triu_indices(dims) if dims <= _MOST_CROSSED else (np.arange(dims),) * 2
+    return np.concatenate([np.ones((len(t), 1)), t, t[:, first] * t[:, second]], 1)
