@@ -35,6 +35,11 @@ class GhostPlan:
     tag : int
         Number of the plan, the same on all ranks; it has the next one too.
 
+    Attributes
+    ----------
+    num_ghosts : int
+        Rows that others own.
+
     Communication
     -------------
     `ghosts` and its gradients: one message to each neighbor, of its ghosts' bytes and no more.
@@ -43,13 +48,9 @@ class GhostPlan:
     def __init__(self, comm: MPI.Intracomm, send: Mapping[int, Tensor], recv: Mapping[int, int], num_nodes: int, tag: int = 0) -> None:
         self.comm, self.num_nodes, self._tag = comm, num_nodes, tag
         self.send, self.recv = dict(sorted(send.items())), dict(sorted(recv.items()))
+        self.num_ghosts = sum(self.recv.values())
         self._exchanges: Recent[RowExchange] = Recent()
         self.under_way: dict[Exchange, Callable[[], None]] = {}
-
-    @property
-    def num_ghosts(self) -> int:
-        """Rows that others own."""
-        return sum(self.recv.values())
 
     @uncompiled
     def ghosts(self, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from hpcml.core.errors import CommunicationError, DeviceError
 from hpcml.mpi.call import call_number, call_of, compared_call, user_line
 from hpcml.parallel.transport.connect import Transport, connect
 from hpcml.parallel.transport.datatypes import DatatypeTransport
-from hpcml.parallel.transport.moves import Moves
+from hpcml.parallel.transport.moves import NO_CALL, Moves
 from hpcml.parallel.transport.shared import SharedTransport
 
 GIVE_UP_S = 1.0
@@ -133,7 +133,7 @@ class Exchange:
         self.halves = tuple(self._buffers(half, own, dtype) for half in range(max((len(t.send) for t in self._transports), default=1)))
         self._messages, self._bytes = len(sizes[0]), sum(sizes[0].values())
         self._in_flight = self._closed = False
-        self._number = 0 if shared_by_calls else None
+        self._compares, self._call = shared_by_calls, NO_CALL
 
     @property
     def half(self) -> int:
@@ -175,7 +175,7 @@ class Exchange:
                 self.shared.wait(self.steps, unpack)
             elif unpack is not None:
                 unpack(self.steps)
-            if self._number is not None:
+            if self._compares:
                 self._check_calls()
         except BaseException:
             self.cancel()
@@ -195,13 +195,13 @@ class Exchange:
         whole : sequence of Moves
             For each half of the buffers: packs, raises this rank's flag, waits for those of the neighbors, and unpacks. All of it native.
         """
-        step = self._set_out()
+        step = self._set_out(sign=False)  # moves do that
         moves = whole[step % len(whole)]
         try:
-            late = moves.turn(step)
-            if late and self.shared is not None:
-                self.shared.look_after(step, moves, late)
-            if self._number is not None:
+            left = moves.turn(step, self._call)
+            if left > 0 and self.shared is not None:
+                left = self.shared.look_after(step, moves, left)
+            if left:
                 self._check_calls()
         except BaseException:
             self.cancel()
@@ -229,8 +229,8 @@ class Exchange:
                 transport.close()
             self._free()
 
-    def _set_out(self) -> int:
-        """Number of the step that begins."""
+    def _set_out(self, sign: bool = True) -> int:
+        """Number of the step that begins; what it sends bears the number of the call, if calls are compared."""
         if self._in_flight:
             raise CommunicationError("an exchange was started again before it was waited for: call wait() first")
         if self._closed:
@@ -239,17 +239,17 @@ class Exchange:
         traffic.bytes += self._bytes
         self.steps += 1
         self._in_flight = True
-        if self._number is not None:
-            self._number = call_number(compared_call())
-            for transport in self._transports:
-                transport.sign(self.steps, self._number)
+        if self._compares:
+            self._call = call_number(compared_call())
+            for transport in self._transports if sign else ():
+                transport.sign(self.steps, self._call)
         return self.steps
 
     def _check_calls(self) -> None:
         for transport in self._transports:
             for peer, number in transport.signed(self.steps).items():
-                if number != self._number:
-                    mine, theirs = (call_of(known) or "no layer" for known in (self._number or 0, number))
+                if number != self._call:
+                    mine, theirs = (call_of(known) or "no layer" for known in (self._call, number))
                     raise CommunicationError(
                         f"ranks disagree about what they exchange: rank {self.rank} is in {mine}{user_line()}, rank {peer} in {theirs}. "
                         "See that all ranks make the same calls in one order"

@@ -1,7 +1,7 @@
 // Packs, unpacks or both of one step of an exchange, each unpack after its flag: what lies between two calls from Python.
 //
 // A flag is the number of the last step that a rank has packed. Its owner alone writes it, with release order after the bytes; a reader
-// loads it with acquire order before it reads them.
+// loads it with acquire order before it reads them. Behind each flag lie the numbers of the calls that even and odd steps belong to.
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -17,6 +17,8 @@ struct Moves {
     long long count, spins;
     long long* ready;            // flag to raise after the first so many moves, or null
     long long first, step;
+    long long call;              // number of the call, which the neighbors' must equal, or negative
+    long long differs;           // whether a neighbor's did not
     Move move[];
 };
 
@@ -84,18 +86,26 @@ static bool wait_for(const long long* flag, long long step, long long spins)
     return came;
 }
 
-// Run moves from a number on; 0 when all are done, else the number, counted from 1, of the one whose flag has not come.
-extern "C" long long hpcml_move_from(const Moves* moves, long long from)
+// Run moves from a number on; 0 when all are done, -1 when they are and a neighbor was in another call, else the number, counted from 1, of
+// the one whose flag has not come.
+extern "C" long long hpcml_move_from(Moves* moves, long long from)
 {
-    const long long step = moves->step;
+    const long long step = moves->step, call = moves->call, turn = 1 + step % 2;
+    if (from == 0) moves->differs = 0;
     for (long long i = from;; ++i) {
-        if (moves->ready && i == moves->first) __atomic_store_n(moves->ready, step, __ATOMIC_RELEASE);
-        if (i == moves->count) return 0;
+        if (moves->ready && i == moves->first) {
+            if (call >= 0) moves->ready[turn] = call;
+            __atomic_store_n(moves->ready, step, __ATOMIC_RELEASE);
+        }
+        if (i == moves->count) return -moves->differs;
         const Move& move = moves->move[i];
-        if (move.flag && !wait_for(move.flag, step, moves->spins)) return i + 1;
+        if (move.flag) {
+            if (!wait_for(move.flag, step, moves->spins)) return i + 1;
+            if (call >= 0 && move.flag[turn] != call) moves->differs = 1;
+        }
         if (move.run) move.run(move.arguments);
     }
 }
 
 // All of them: one argument, since each takes the caller longer than a cache line takes from core to core.
-extern "C" long long hpcml_move(const Moves* moves) { return hpcml_move_from(moves, 0); }
+extern "C" long long hpcml_move(Moves* moves) { return hpcml_move_from(moves, 0); }

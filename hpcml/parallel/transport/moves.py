@@ -14,8 +14,10 @@ from hpcml.mpi.waited import count_elsewhere
 
 SPINS = 500
 """Looks at a flag before the core is offered to others: some 20 us, longer than packing a face takes."""
-STEP = 4
-"""Word of a plan that holds the number of the step."""
+STEP, CALL = 4, 5
+"""Words of a plan that hold the numbers of the step and of the call."""
+NO_CALL = -1
+"""Instead of the number of a call, where calls are not compared."""
 
 Move = tuple[int, Launch | None]
 """Address of a flag to wait for, or 0, and what to run then."""
@@ -59,10 +61,10 @@ class Moves:
             raise DeviceError("flags in shared memory need a C++ compiler: install g++ or set HPCML_CXX, or set HPCML_HALO_BACKEND=mpi")
         self._functions = functions if native or waits else None
         self._every = self._functions[0] if self._functions else lambda address: 0
-        words = [len(moves), SPINS if spin else 0, ready, num_before, 0]
+        words = [len(moves), SPINS if spin else 0, ready, num_before, 0, NO_CALL, 0]
         for flag, launch in moves:
             words += [*(launch.native if native and launch is not None and launch.native else (0, 0)), flag]
-        self._plan = (ctypes.c_uint64 * len(words))(*words)
+        self._plan = (ctypes.c_int64 * len(words))(*words)
         self._address = ctypes.addressof(self._plan)
 
     def __call__(self, step: int, watch: Callable[[int, float], None] = lambda flag, since: None) -> None:
@@ -77,24 +79,32 @@ class Moves:
         for launch in self._after:
             launch()
 
-    def turn(self, step: int) -> int:
+    def turn(self, step: int, call: int = NO_CALL) -> int:
         """Run all of them, which are native, in as few steps of the interpreter as there can be: they find its caches cold.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step.
+        call : int
+            Number of the call, which is signed and compared with the neighbors', see `hpcml.parallel.transport.shared`.
 
         Returns
         -------
         int
-            0, or what `wait_long` is to wait for.
+            0; -1 if a neighbor was in another call; or else what `wait_long` is to wait for.
         """
-        self._plan[STEP] = step
+        self._plan[STEP], self._plan[CALL] = step, call
         return self._every(self._address)
 
-    def wait_long(self, late: int, watch: Callable[[int, float], None]) -> None:
-        """Wait for a flag that has not come, and run it and what follows; ``watch`` as in a call."""
+    def wait_long(self, late: int, watch: Callable[[int, float], None]) -> int:
+        """Wait for a flag that has not come, run what follows, and give the end as `turn` does; ``watch`` as in a call."""
         assert self._functions is not None
         since = time.monotonic()
-        while late:
+        while late > 0:
             watch(self._moves[late - 1][0], since)
             late = self._functions[1](self._address, late - 1)
+        return late
 
 
 def may_spin(num_ranks: int) -> bool:

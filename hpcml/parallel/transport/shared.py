@@ -115,10 +115,10 @@ class SharedTransport:
             time.sleep(1e-4)
         return True
 
-    def look_after(self, step: int, moves: Moves, late: int) -> None:
-        """Go on with moves that found a flag not raised; raises as `wait` does."""
+    def look_after(self, step: int, moves: Moves, late: int) -> int:
+        """Go on with moves that found a flag not raised; gives what they give, and raises as `wait` does."""
         self._step = step
-        moves.wait_long(late, self.watch)
+        return moves.wait_long(late, self.watch)
 
     def watch(self, flag: int, since: float) -> None:
         """Look after the neighbor whose flag has not come ``since`` a time.
