@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcml.cli import preflight
 from hpcml.cli.job_script import add_script_arguments, read_job
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ _WHICH = "run directory, or number of the job"
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add ``job render``, ``submit``, ``status``, ``why``, ``resume``, ``cancel``, ``results`` and ``sites``."""
+    """Add ``job render``, ``submit``, ``status``, ``why``, ``resume``, ``cancel``, ``results``, ``preflight`` and ``sites``."""
     parser = subparsers.add_parser("job", help="write and submit batch jobs, see how they stand and why they ended")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     render = actions.add_parser("render", help="print a batch script; save it, look at it, submit it")
@@ -42,6 +43,7 @@ def add_parser(subparsers: Any) -> None:
     results.add_argument("--csv", metavar="FILE", type=Path, help="write the table there, in place of printing it")
     results.add_argument("--png", metavar="FILE", type=Path, help="draw the errors")
     results.set_defaults(run=_results)
+    preflight.add_action(actions)
     actions.add_parser("sites", help="list the sites that hpcml knows").set_defaults(run=_sites)
 
 

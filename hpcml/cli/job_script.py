@@ -31,6 +31,7 @@ def add_script_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="folder of the dataset of generate, default as for `hpcml data generate`")
     parser.add_argument("--params", metavar="CSV", help="tasks of an array: a line per run, a column per dotted key of the case")
     parser.add_argument("--image", metavar="FILE", default="", help="Apptainer image of a container, default hpcml.sif")
+    parser.add_argument("--preflight", action="store_true", help="look at the nodes first, and do not begin if something is wrong")
     parser.add_argument("--environment", metavar="DIR", help="Python environment to activate, or none; default the one of this command")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change one value, as in training.epochs=10"
@@ -75,6 +76,7 @@ def read_job(args: argparse.Namespace) -> "Job":
     return Job(
         *(kind, case, run, out, args.nodes, args.time, args.account, args.partition, args.qos, tuple(args.option), args.grace),
         *(args.restarts, tuple(args.overrides), args.image or ("hpcml.sif" if kind == "container" else ""), rows),
+        args.preflight,
     )
 
 

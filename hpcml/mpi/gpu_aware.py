@@ -37,10 +37,20 @@ def gpu_aware() -> bool:
     -------------
     Local: the ranks agreed when `hpcml.mpi.world` was first called. Before that the answer is no, unless the variable says otherwise.
     """
-    decision = _decided[-1] if _decided else _from_variable() or Claim(False, "hpcml.mpi.world() was not called yet")
+    decision = decided()
     if not decision.answer:
         _warn(decision.reason)
     return decision.answer
+
+
+def decided() -> Claim:
+    """The answer and its reason.
+
+    Communication
+    -------------
+    Local, as `gpu_aware`.
+    """
+    return _decided[-1] if _decided else _from_variable() or Claim(False, "hpcml.mpi.world() was not called yet")
 
 
 def decide(comm: MPI.Intracomm) -> Claim:

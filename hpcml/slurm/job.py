@@ -55,6 +55,8 @@ class Job:
         Apptainer image of a container.
     rows : tuple of Row
         Tasks of an array.
+    preflight : bool
+        Whether the nodes are looked at first, see `hpcml.runs.preflight`.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class Job:
     overrides: tuple[str, ...] = ()
     image: str = ""
     rows: tuple[Row, ...] = ()
+    preflight: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -10,6 +10,8 @@ INSIDE = {
     "mpi.meeting": "the meeting itself, in every case",
     "mpi.patience": "the waiting itself, in every case",
     "mpi.roll_call": "the roll-call itself, in every case of a rank that does not come",
+    "runs.node_speeds": "within `hpcml job preflight`, a command of its own",
+    "runs.preflight": "`hpcml job preflight`, a command of its own",
     "mpi.at_work": "answers a roll-call: tests/mpi/test_at_work.py",
     "Monitor": "within Trainer",
     "mpi.waited": "counts what patience waits",

@@ -30,9 +30,25 @@ def test_every_kind_and_every_site_passes_shellcheck(tmp_path):
     assert shellcheck, "the tests need shellcheck, which the extra dev brings"
     for name, site in known_sites().items():
         for kind in KINDS if name in ("generic", "generic-pbs", "laptop") else ("array",):
-            (tmp_path / f"{kind}-{name}.sh").write_text(render_job(golden.job(kind), site, ("source /opt/hpcml/bin/activate",)))
+            (tmp_path / f"{kind}-{name}.sh").write_text(
+                render_job(golden.job(kind, preflight=True), site, ("source /opt/hpcml/bin/activate",))
+            )
     done = subprocess.run([shellcheck, "--exclude=SC1091", *tmp_path.glob("*.sh")], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")  # SC1091: what is sourced is not here
+
+
+@pytest.mark.parametrize("kind", ["train", "container", "rollout"])
+@pytest.mark.parametrize("status", [0, 2])
+def test_a_job_begins_after_its_preflight_and_not_if_something_is_wrong(kind, status, tmp_path):
+    site = Site(description="x", ranks_per_node=1, launch="launch", scheduler="local")
+    stand_in(tmp_path, launch=f'printf "%s " "$@" >> asked; echo >> asked; [[ "$*" != *preflight* ]] || exit {status}', apptainer="true")
+    (tmp_path / "job.sh").write_text(render_job(golden.job(kind, preflight=True, time="UNLIMITED"), site))
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(["bash", "job.sh"], cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert done.returncode == status and len(asked) == 1 + (status == 0), done.stderr
+    assert asked[0].endswith("hpcml job preflight --folder runs/case ") and asked[0].startswith("apptainer") == (kind == "container")
+    assert status == 0 or "not begun: the preflight ended with status 2" in done.stderr
 
 
 HOSTILE = "x\n#SBATCH --comment=in\nrm -rf ~"
