@@ -30,5 +30,19 @@ def run(args: argparse.Namespace) -> int:
     from hpcml.core.exit_status import PREEMPTED
     from hpcml.runs.online_case import online_case
 
-    errors = online_case(case, args.directory or Path(case.output.folder) / name_of_case(args.case), world, args.wait)
+    directory = args.directory or Path(case.output.folder) / name_of_case(args.case)
+    errors = online_case(case, directory, world, args.wait)
+    if errors is not None and world.rank == 0:
+        _report(directory)
     return PREEMPTED if errors is None else 0
+
+
+def _report(directory: Path) -> None:
+    """Draw how it went; what cannot be drawn is no reason for a run that has ended well to fail."""
+    from hpcml.cli.online_report import draw_report
+    from hpcml.core.errors import HpcmlError
+
+    try:
+        print(draw_report(directory))
+    except (HpcmlError, OSError) as error:
+        print(f"no report was drawn: {error}")

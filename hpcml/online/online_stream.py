@@ -170,6 +170,7 @@ class OnlineStream(Stream):
             "buffered": round(there),
             "fresh_share": fresh / max(drawn, 1),
             "trainer_idle": idle / max(since, 1e-9),
+            "solver_seconds": busy,
             "solver_stall": stalled / max(busy + stalled, 1e-9),
             "steering": steering / since if since else 0.0,
         }

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -51,7 +52,8 @@ def evaluate(
     state : mapping
         State dict of the model.
     folder : Path
-        Gets ``evaluation.json``: means, and percentiles of the samples' errors.
+        Gets ``evaluation.json``: means, and percentiles of the samples' errors; of simulations that were held out also the errors, and the
+        seconds that predicting all of a set took.
     comm : MPI.Intracomm
         All ranks.
     keep : bool
@@ -68,7 +70,7 @@ def evaluate(
     """
     errors: dict[str, float] = {}
     spread: dict[str, dict[str, float]] = {}
-    found = _errors(case, held_out, state, folder)
+    found, seconds = _errors(case, held_out, state, folder)
     for name, pairs in held_out.items():
         errors[name], undefined = mean_of_defined(found[name])
         if undefined:
@@ -84,6 +86,9 @@ def evaluate(
         if comm.rank == 0:
             means = {name: None if math.isnan(error) else error for name, error in errors.items()}
             told: dict[str, dict[str, Any]] = {"relative_l2": dict(means), "percentiles": dict(spread)}
+            if isinstance(case.data, Online):
+                each = {name: [None if math.isnan(error) else error for error in found[name].tolist()] for name in found}
+                told |= {"errors": each, "seconds": dict(seconds)}
             kept = {key: (_written(path, key) if keep else {}) | value for key, value in told.items()}
             write_file(path, (json.dumps(kept, indent=2) + "\n").encode())
     return errors
@@ -163,20 +168,25 @@ def trained(directory: RunDirectory, comm: MPI.Intracomm) -> tuple[Mapping[str, 
     return {**restored.state["model"], **({} if mean is None else mean["values"])}, None if saved is None else Meaning.from_state(saved)
 
 
-def _errors(case: Case, held_out: Mapping[str, Samples], state: Mapping[str, Any], folder: Path) -> dict[str, torch.Tensor]:
-    """Of each sample of each set; what was predicted goes to the post-processing of the case on its way."""
+def _errors(
+    case: Case, held_out: Mapping[str, Samples], state: Mapping[str, Any], folder: Path
+) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """Of each sample of each set, and seconds to predict a set; predictions go to the post-processing of the case on their way."""
     errors: dict[str, torch.Tensor] = {}
+    seconds: dict[str, float] = {}
     with torch.no_grad(), PostProcessing(case.output.evaluation) as process:
         for name, pairs in held_out.items():
             model, channels = load_surrogate(case, pairs.space, state), _channels(pairs)
-            found = [torch.zeros(0, dtype=torch.float64)]
+            found, seconds[name] = [torch.zeros(0, dtype=torch.float64)], 0.0
             for samples in torch.arange(pairs.num_samples).split(case.training.batch_size):
                 x, y = pairs.take(samples)
+                start = time.monotonic()
                 prediction = model(x)
+                seconds[name] += time.monotonic() - start
                 found.append(relative_errors(pairs.space, prediction, y).cpu())
                 process(Outcome(pairs.space, folder, name, int(samples[0]), None, channels, y, prediction))
             errors[name] = torch.cat(found)
-    return errors
+    return errors, seconds
 
 
 def _simulated(case: Case, comm: MPI.Intracomm) -> Meaning:

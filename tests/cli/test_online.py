@@ -1,5 +1,6 @@
 """Training while simulations run as a user does it, on real ranks, from the how-to: one command, one run directory, one error."""
 
+import json
 import re
 import signal
 import subprocess
@@ -58,3 +59,21 @@ def test_a_solver_that_raises_ends_the_job_with_one_error(mpiexec, folder):
     out, err = job.communicate(timeout=300)
     assert job.returncode == 2, (out, err)
     assert err.count("hpcml: error:") == 1 and "RuntimeError: the mesh is tangled" in err and "Traceback" not in err, err
+
+
+def test_a_run_ends_with_a_report_that_can_be_drawn_again(mpiexec, alone, folder):
+    pytest.importorskip("matplotlib")
+    run = folder / "runs" / "short"
+    job = start(mpiexec, 2, folder, "--run", run, "--set", "training.validate_every=20")
+    out, err = job.communicate(timeout=300)
+    picture = run / "report.png"
+    assert job.returncode == 0 and f"{picture}" in out, (out, err)
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 20_000
+    picture.unlink()
+    again = alone("export", run, "--report")
+    assert again.returncode == 0 and picture.exists(), again.stderr
+    errors = json.loads((run / "evaluation.json").read_text())["errors"]["held out"]
+    assert len(errors) == 4 * 20 and all(0 < error < 2 for error in errors)
+    (run / "evaluation.json").unlink()
+    missing = alone("export", run, "--report")
+    assert missing.returncode == 2 and "a report is made once a run has ended" in missing.stderr
