@@ -45,6 +45,8 @@ class Breed(Sampler):
         Of the covariance, at each further trial.
     max_oob_count : int
         Further trials.
+    ahead : int
+        Simulations that are chosen at a time, the next ones.
 
     Notes
     -----
@@ -76,11 +78,12 @@ class Breed(Sampler):
         breakpoint: Count = 10,
         oob_factor: Positive = 0.3,
         max_oob_count: Count = 10,
+        ahead: Count = 64,
     ) -> None:
         super().__init__(design(base, dims, range(simulations), seed))
         self.every, self._seed, self._sigma = every, seed, sigma
         self._start, self._end, self._breakpoint = start, end, breakpoint
-        self._factor, self._trials = oob_factor, max_oob_count
+        self._factor, self._trials, self._ahead = oob_factor, max_oob_count, ahead
         self._generation = 0
         self._recent: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=window)
 
@@ -90,6 +93,7 @@ class Breed(Sampler):
 
     def choose(self, numbers: np.ndarray, scores: np.ndarray | None) -> np.ndarray:
         generation, self._generation = self._generation, self._generation + 1
+        numbers = numbers[: self._ahead]
         chosen, dims = self.design[numbers].copy(), self.design.shape[1]
         known, fitness = self.fitness()
         if not fitness.sum() > 0:
@@ -100,13 +104,13 @@ class Breed(Sampler):
         rolls = uniform(self._seed, (*stream, "parent"), index[bred], torch.float64).numpy()
         parents = self.table[known[np.searchsorted(np.cumsum(fitness) / fitness.sum(), rolls, side="right").clip(max=len(known) - 1)]]
         chosen[bred] = parents
-        open_, deviation = np.arange(len(bred)), self._sigma**0.5
-        for trial in range(1 + self._trials):
-            cells = index[bred[open_], None] * dims + torch.arange(dims)
-            children = parents[open_] + deviation * normal(self._seed, (*stream, "child", trial), cells, torch.float64).numpy()
-            inside = ((children >= 0) & (children <= 1)).all(1)
-            chosen[bred[open_[inside]]] = children[inside]
-            open_, deviation = open_[~inside], deviation * self._factor**0.5
+        trials = torch.arange(1 + self._trials)[:, None, None]
+        cells = (index[bred, None] * (1 + self._trials) + trials) * dims + torch.arange(dims)
+        steps = self._sigma**0.5 * normal(self._seed, (*stream, "child"), cells, torch.float64).numpy()
+        children = parents + steps * self._factor ** (0.5 * np.arange(1 + self._trials)[:, None, None])
+        inside = ((children >= 0) & (children <= 1)).all(2)
+        found = inside.any(0)
+        chosen[bred[found]] = children[inside.argmax(0)[found], np.flatnonzero(found)]
         return chosen
 
     def fitness(self) -> tuple[np.ndarray, np.ndarray]:

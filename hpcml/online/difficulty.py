@@ -50,6 +50,8 @@ class Difficulty(Sampler):
         For each simulation.
     ahead : int
         Simulations that are chosen at a time.
+    look : int
+        Of so many updates the losses of one are looked at.
 
     Examples
     --------
@@ -69,8 +71,10 @@ class Difficulty(Sampler):
         forget: Share = 0.8,
         candidates: Count = 8,
         ahead: Count = 64,
+        look: Count = 4,
     ) -> None:
         super().__init__(design(base, dims, range(simulations), seed))
+        self.look = look
         self.every, self._seed, self._share, self._sharpness = every, seed, share, sharpness
         self._forget, self._candidates, self._ahead = forget, candidates, ahead
         self._generation = 0

@@ -54,6 +54,7 @@ class ResidualSampler(Sampler):
     (2, 2)
     """
 
+    look = None
     scores: ClassVar[bool] = True
 
     def __init__(

@@ -28,6 +28,8 @@ class Sampler(ABC):
         What was chosen first, and what is chosen now.
     every : int or None
         Updates from one choice to the next; None for a sampler that keeps to its design.
+    look : int or None
+        Of so many updates it hears of one; None for a sampler that needs no losses.
     scores : bool
         Whether it wants candidates to be scored by the residual of what the model makes of them.
 
@@ -37,6 +39,7 @@ class Sampler(ABC):
     """
 
     every: int | None = None
+    look: int | None = 1
     scores: ClassVar[bool] = False
 
     def __init__(self, design: np.ndarray) -> None:

@@ -84,10 +84,13 @@ class Steering:
         -------------
         When it is called: that of the loss and of `sample_losses`.
         """
-        if not self.learns:
+        if not self.learns or self.sampler.look is None:
             return loss
+        every = self.sampler.look
 
         def look(space: Any, prediction: Tensor, target: Tensor) -> Tensor:
+            if self.updates % every:
+                return loss(space, prediction, target)
             start = time.monotonic()
             simulations, steps = np.array(given(), np.int64).T
             self.observe(simulations, steps, sample_losses(space, prediction.detach(), target, relative))

@@ -71,7 +71,7 @@ def test_a_design_stays_as_it_is(kind):
 
 
 def test_breed_takes_parents_in_proportion_to_fitness_and_children_stay_near_them_or_inside():
-    sampler = Breed(1000, 2, 0, start=1.0, end=1.0, sigma=1e-4)
+    sampler = Breed(1000, 2, 0, start=1.0, end=1.0, sigma=1e-4, ahead=1000)
     assert (sampler.choose(np.arange(1000), None) == sampler.design).all(), "the first generation is the design's"
     sampler.table[:3] = [[0.0, 0.0], [0.5, 0.5], [1.0, 0.2]]
     sampler.observe(np.array([0, 1, 2]), np.zeros(3, np.int64), np.array([4.0, 0.0, 2.5]))

@@ -18,7 +18,7 @@ from hpcml.runs.online_sampler import make_sampler
 SAMPLERS = {
     "breed": {"name": "breed", "every": 2, "start": 1.0, "end": 1.0},
     "residual": {"name": "residual", "every": 2, "pool": 5, "chosen": 3},
-    "difficulty": {"name": "difficulty", "every": 2, "base": "uniform", "share": 1.0, "candidates": 3},
+    "difficulty": {"name": "difficulty", "every": 2, "look": 1, "base": "uniform", "share": 1.0, "candidates": 3},
 }
 
 FAILING = """
