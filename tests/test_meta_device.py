@@ -132,6 +132,7 @@ EQUATIONS = {
     "Darcy": 2,
     "GrayScott": 2,
     "Heat": 3,
+    "KuramotoSivashinsky": 1,
     "NavierStokes": 2,
     "ShallowWater": 2,
     "Wave": 1,

@@ -36,6 +36,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "navier_stokes": "hpcml.equations.navier_stokes:NavierStokes",
         "shallow_water": "hpcml.equations.shallow_water:ShallowWater",
         "gray_scott": "hpcml.equations.gray_scott:GrayScott",
+        "kuramoto_sivashinsky": "hpcml.equations.kuramoto_sivashinsky:KuramotoSivashinsky",
         "wave": "hpcml.equations.wave:Wave",
         "darcy": "hpcml.equations.darcy:Darcy",
         "cylinder_wake": "hpcml.equations.cylinder_wake:CylinderWake",

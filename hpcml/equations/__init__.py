@@ -11,6 +11,7 @@ from hpcml.equations.falling_block import FallingBlock
 from hpcml.equations.gray_scott import GrayScott
 from hpcml.equations.heat import Heat
 from hpcml.equations.incompressible_flow import IncompressibleFlow
+from hpcml.equations.kuramoto_sivashinsky import KuramotoSivashinsky
 from hpcml.equations.navier_stokes import NavierStokes
 from hpcml.equations.particles import Particles
 from hpcml.equations.shallow_water import ShallowWater
@@ -29,6 +30,7 @@ __all__ = [
     "GrayScott",
     "Heat",
     "IncompressibleFlow",
+    "KuramotoSivashinsky",
     "NavierStokes",
     "Particles",
     "ShallowWater",

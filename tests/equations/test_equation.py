@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hpcml.core.errors import ConfigError
-from hpcml.equations import AdvectionDiffusion, Burgers, Darcy, GrayScott, Heat, NavierStokes, ShallowWater, Wave
+from hpcml.equations import AdvectionDiffusion, Burgers, Darcy, GrayScott, Heat, KuramotoSivashinsky, NavierStokes, ShallowWater, Wave
 from hpcml.fields import Grid, decompose
 
 PULSE = GrayScott(diffusivity_u=1e-3, diffusivity_v=1.6e-3, feed=0.05, kill=0.03)
@@ -19,6 +19,7 @@ CASES = [
     pytest.param(Wave(2.0), Grid((21,), periodic=False), id="wave-1d"),
     pytest.param(Wave(), Grid((16, 13)), id="wave-2d"),
     pytest.param(GrayScott(), Grid((17, 12), 0.5, False), id="gray-scott-2d"),
+    pytest.param(KuramotoSivashinsky(), Grid((26,), 12.0), id="kuramoto-sivashinsky"),
     pytest.param(ShallowWater(), Grid((19,)), id="shallow-water-1d"),
     pytest.param(ShallowWater(coriolis=5.0), Grid((13, 18)), id="shallow-water-2d"),
     pytest.param(Darcy(), Grid((12, 15), periodic=False), id="darcy-2d"),

@@ -79,9 +79,9 @@ def layer(name, *args, dims=2, channels=2, local=(), **options):
     return Call(make, (f"{name} ",), True, local)
 
 
-def function(act, *words, channels=2, local=()):
+def function(act, *words, channels=2, local=(), dims=2):
     """A differentiable function of a domain and a field."""
-    return Call(lambda s: lambda: act(s.domain(), s.field(channels)), words, True, local)
+    return Call(lambda s: lambda: act(s.domain(dims), s.field(channels, dims)), words, True, local)
 
 
 def plain(act, *words, local=()):
@@ -372,6 +372,7 @@ FUNCTIONS = {
     "Burgers": tendency(equations.Burgers(), 2),
     "GrayScott": tendency(equations.GrayScott(), 2),
     "Heat": tendency(equations.Heat(), 1),
+    "KuramotoSivashinsky": function(lambda d, x: equations.KuramotoSivashinsky().tendency(x, d), "KuramotoSivashinsky.tendency", dims=1),
     "NavierStokes.tendency": tendency(equations.NavierStokes(), 1),
     "ShallowWater": tendency(equations.ShallowWater(), 3),
     "Wave": tendency(equations.Wave(), 2),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hpcml.core.errors import ConfigError, SolverError
-from hpcml.equations import AdvectionDiffusion, Burgers, GrayScott, Heat, ShallowWater, Wave
+from hpcml.equations import AdvectionDiffusion, Burgers, GrayScott, Heat, KuramotoSivashinsky, ShallowWater, Wave
 from hpcml.fields import Grid, decompose
 from hpcml.solvers import RK4, SSP_RK3, RungeKutta
 from hpcml.solvers.solver import TOLERATED
@@ -17,6 +17,7 @@ CASES = [
     pytest.param(Burgers(0.02), Grid((14, 13)), RK4, id="burgers"),
     pytest.param(Wave(), Grid((17,), periodic=False), RK4, id="wave"),
     pytest.param(GrayScott(), Grid((12, 12), 0.5), RK4, id="gray-scott"),
+    pytest.param(KuramotoSivashinsky(), Grid((22,), 11.0), RK4, id="kuramoto-sivashinsky"),
     pytest.param(ShallowWater(coriolis=5.0), Grid((12, 11)), SSP_RK3, id="shallow-water"),
 ]
 
