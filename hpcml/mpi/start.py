@@ -6,6 +6,7 @@ Importing this module is what starts MPI, unless something else has imported ``m
 import os
 import pwd
 import sys
+from ctypes import CDLL
 from ctypes.util import find_library
 
 import mpi4py
@@ -14,6 +15,8 @@ from hpcml.core.errors import LaunchError
 from hpcml.mpi.abort import speak_once
 from hpcml.mpi.launcher import check_family, detect
 from hpcml.mpi.launcher_watch import watch_launcher
+
+OPEN_MPI = "libmpi.so.40"
 
 
 def no_library(error: Exception) -> LaunchError:
@@ -29,7 +32,17 @@ def no_library(error: Exception) -> LaunchError:
     )
     if here := find_library("mpich"):
         text += f". This system's MPICH is called {here}, which mpi4py does not look for: give it the usual name: docs/howto/site_mpi.md"
+    if _loads(OPEN_MPI):  # mpi4py takes libmpi.so first, which may be a link to MPICH
+        text += f". Open MPI is here as {OPEN_MPI}: to run on it set MPI4PY_LIBMPI={OPEN_MPI}"
     return LaunchError(text)
+
+
+def _loads(library: str) -> bool:
+    try:
+        CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _home() -> str:

@@ -99,6 +99,15 @@ def test_the_library_of_debians_mpich_is_named_where_it_is_the_only_one(monkeypa
     ) == bool(name)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_open_mpi_is_named_where_libmpi_is_a_link_to_mpich(monkeypatch, there):
+    from hpcml.mpi import start
+
+    monkeypatch.setattr(start, "_loads", lambda library: there)
+    said = str(start.no_library(ImportError("libmpi.so.12: cannot open shared object file: No such file or directory")))
+    assert ("set MPI4PY_LIBMPI=libmpi.so.40" in said) == there
+
+
 def test_mpi_starts_without_a_home():
     environ = {key: value for key, value in os.environ.items() if key != "HOME"}
     script = "import hpcml.mpi; print(hpcml.mpi.world().size)"
