@@ -82,8 +82,8 @@ class Lateness:
         self._medians = np.zeros(HISTORY)
         self._known, self._count, self._typical = 0, 0, 0.0
 
-    def add(self, own: np.ndarray | list[float]) -> list[Late]:
-        """Take the ranks' own times of a step, in seconds; the ranks that are late by now.
+    def add(self, own: np.ndarray | list[float], doubt: np.ndarray | float = 0.0) -> list[Late]:
+        """Take the ranks' own times of a step, in seconds, and by how much each may be too long; the ranks that are late by now.
 
         Communication
         -------------
@@ -94,7 +94,7 @@ class Lateness:
         median = np.partition(times, middle)[middle]
         for history in (self._excess, self._learned, self._medians):
             history[:-1] = history[1:]
-        self._excess[-1] = self._learned[-1] = times - median
+        self._excess[-1] = self._learned[-1] = times - median - doubt
         self._medians[-1] = median
         self._known, self._count = min(self._known + 1, HISTORY), self._count + 1
         if self._count <= WINDOWS[0].first or self._count % EVERY == 0:

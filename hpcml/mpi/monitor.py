@@ -24,6 +24,8 @@ from hpcml.mpi.waited import times
 _log = logging.getLogger(__name__)
 MOST_PENDING = 8
 """Gathers that may be under way."""
+DISPLACED_SHARE = 0.15
+"""Of the time in which another process has the core of this rank more than those of others: what it costs to come back to cold caches."""
 QUIET = 16
 """Steps in a row in which nobody is late before that is said."""
 
@@ -42,7 +44,7 @@ class Monitor:
 
     Communication
     -------------
-    Making it: collective. A step: a non-blocking gather of 24 bytes of each rank.
+    Making it: collective. A step: a non-blocking gather of 32 bytes of each rank.
 
     Notes
     -----
@@ -80,8 +82,8 @@ class Monitor:
         now = times()
         took = now.since(self._begun)
         self._begun = now
-        own = np.array((step, took.own, took.waited))
-        every = np.empty((self._comm.size, 3)) if self._comm.rank == 0 else None
+        own = np.array((step, took.own, took.waited, took.displaced))
+        every = np.empty((self._comm.size, 4)) if self._comm.rank == 0 else None
         self._pending.append((self._comm.Igather(own, every, 0), own, every))
 
     def look(self) -> None:
@@ -94,7 +96,7 @@ class Monitor:
                 self._wait(request)
             self._pending.popleft()
             if every is not None:
-                self._judge(int(every[0, 0]), every[:, 1], every[:, 2])
+                self._judge(int(every[0, 0]), every[:, 1], every[:, 2], every[:, 3])
         self.resume()
 
     def close(self) -> None:
@@ -120,8 +122,8 @@ class Monitor:
             give_up(*self._pending)
             raise
 
-    def _judge(self, step: int, own: np.ndarray, waited: np.ndarray) -> None:
-        found = self._lateness.add(own)
+    def _judge(self, step: int, own: np.ndarray, waited: np.ndarray, displaced: np.ndarray) -> None:
+        found = self._lateness.add(own, DISPLACED_SHARE * np.maximum(displaced - np.median(displaced), 0.0))
         self._quiet = 0 if found else self._quiet + 1
         if found and not self._named:
             self._named = self._describe(found, step, waited)

@@ -40,9 +40,14 @@ class Times(NamedTuple):
         return Times(*(now - then for now, then in zip(self, before, strict=True)))
 
     @property
+    def displaced(self) -> float:
+        """What another process had its core for, outside of waits."""
+        return max(0.0, self.queued - self.queued_waiting)
+
+    @property
     def own(self) -> float:
         """What the rank took itself."""
-        return self.elapsed - self.waited - max(0.0, self.queued - self.queued_waiting)
+        return self.elapsed - self.waited - self.displaced
 
 
 _waited = _queued_waiting = 0.0

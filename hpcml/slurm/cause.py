@@ -63,8 +63,17 @@ _BY_TEXT = (
     ),
     ("user's error", r"^hpcml: error: .*", "correct what it names, then: hpcml job resume"),
     ("time limit", r"DUE TO TIME LIMIT", _BY_STATE["TIMEOUT"][1]),
-    ("signal", r"Segmentation fault|Bus error|Illegal instruction|signal (?:9|11)\b|Killed\b", f"see the lines before it; {SAVE}"),
-    ("exception", r"^Traceback \(most recent call last\)", "the last lines of the output name the place"),
+    (
+        "signal",
+        r"Segmentation fault|Bus error|Illegal instruction|Fatal Python error: |exited on signal \d+|signal (?:6|9|11)\b|Killed\b",
+        f"see the lines before it; {SAVE}",
+    ),
+    (
+        "exception",
+        r"\bTraceback \(most recent call last\)(?:[^\n]*(?:\n[ \t][^\n]*)*\n(\w[^\n]*))?",
+        "the last lines of the output name the place",
+    ),
+    ("lost rank", r"ranks were lost", SAVE),
 )
 _WAITS = {
     "Resources": "the nodes are taken",
@@ -115,10 +124,10 @@ def find_cause(job: QueuedJob | None, status: Mapping[str, Any] | None, output: 
         return Cause(kind, f"Slurm says {job.state}", remedy)
     if before is not None:
         return before
-    if state == "stopped" or (job is not None and job.exit_status == 85):
-        return Cause("stopped as asked", said or "exit status 85", SAVE)
     if job is not None and job.state == "CANCELLED":
         return Cause("cancelled", "Slurm says CANCELLED", SAVE)
+    if state == "stopped" or (job is not None and job.exit_status == 85 and state != "killed"):
+        return Cause("stopped as asked", said or "exit status 85", SAVE)
     if job is not None and (signal := job.signal or (job.exit_status or 0) - 128) > 0:
         return Cause("signal", f"signal {signal}", SAVE)
     if state == "failed":
@@ -135,7 +144,8 @@ def _of_output(part: str, said: str) -> Cause | None:
         found = re.search(pattern, f"{part}\n{said}", re.IGNORECASE | re.MULTILINE)
         if found:
             text = f"{part}\n{said}"
-            line = text[text.rfind("\n", 0, found.start()) + 1 :].partition("\n")[0].strip()
+            at = found.start(found.re.groups if found.re.groups and found[found.re.groups] else 0)
+            line = text[text.rfind("\n", 0, at) + 1 :].partition("\n")[0].strip()
             return Cause(kind, line[:300], remedy)
     return None
 

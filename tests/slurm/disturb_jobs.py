@@ -158,7 +158,7 @@ def flat(tree, name=""):
 
 def ranks_on(node, run):
     """Process ids of the ranks of a run on a node."""
-    for process in subprocess.run(["ip", "netns", "pids", node], capture_output=True, text=True).stdout.split():
+    for process in subprocess.run(["ip", "netns", "pids", f"hpcml-{node}"], capture_output=True, text=True).stdout.split():
         try:
             words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
         except OSError:

@@ -25,6 +25,8 @@ FAILED = {"state": "failed", "message": ""}
         ("signal", JOB, None, "srun: error: n2: task 1: Segmentation fault"),
         ("signal", replace(JOB, exit_status=139), None, ""),
         ("signal", replace(JOB, exit_status=0, signal=9), None, ""),
+        ("signal", replace(JOB, exit_status=85), {"state": "killed"}, "Fatal Python error: Aborted\nranks were lost: not started again"),
+        ("lost rank", replace(JOB, exit_status=85), {"state": "killed"}, "ranks were lost before the first checkpoint of this start"),
         ("disk full", JOB, FAILED, "hpcml: error: no: [Errno 28] No space left on device"),
         ("disk full", JOB, {"state": "failed", "message": "cannot save: [Errno 122] Disk quota exceeded"}, ""),
         ("NaN", JOB, FAILED, "hpcml: error: training diverged at step 12: loss nan, gradient norm nan; the last checkpoint is of step 8."),
@@ -37,6 +39,7 @@ FAILED = {"state": "failed", "message": ""}
         ("exception", JOB, FAILED, "Traceback (most recent call last):\n  File \"mine.py\", line 3\nZeroDivisionError: division by zero"),
         ("exception", JOB, {"state": "failed", "message": "rank 1: ZeroDivisionError: division by zero"}, ""),
         ("cancelled", replace(JOB, state="CANCELLED"), None, ""),
+        ("cancelled", replace(JOB, state="CANCELLED", exit_status=85), {"state": "killed"}, ""),
         ("stopped as asked", replace(JOB, exit_status=85), {"state": "stopped", "message": "as asked"}, ""),
         ("it finished", replace(JOB, state="COMPLETED", exit_status=0), {"state": "finished"}, "a warning: out of memory soon"),
         ("it finished", replace(JOB, state="COMPLETED", exit_status=0), None, ""),
@@ -69,3 +72,10 @@ def test_every_cause_is_explained_in_the_how_to():
     page = (Path(__file__).parents[2] / "docs" / "howto" / "job_was_killed.md").read_text()
     explained = {name for line in page.splitlines() if line.startswith("| ") for name in line.split("|")[1].strip().split(", ")}
     assert {kind for kind, *_ in cause._BY_TEXT} | {kind for kind, _ in cause._BY_STATE.values()} <= explained
+
+
+@pytest.mark.parametrize("who", ["", "[rank 1 of 2 on n1, alone] "])
+def test_of_an_exception_its_own_line_is_told(who):
+    text = f'{who}Traceback (most recent call last):\n  File "a.py", line 3, in f\n    g()\n    ~^^\nKeyError: "x"\nafterwards\n'
+    assert find_cause(None, None, f"job 7, start 1, on n1\n{text}").evidence == 'KeyError: "x"'
+    assert find_cause(None, None, text[: len(who) + 40]).kind == "exception"

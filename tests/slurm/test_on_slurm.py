@@ -12,9 +12,10 @@ import pytest
 from hpcml.slurm.cause import end_of, find_cause
 from hpcml.slurm.queued_job import parse_jobs
 
-_spec = importlib.util.spec_from_file_location("disturb_jobs", Path(__file__).with_name("disturb_jobs.py"))
-jobs = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(jobs)
+_spec = importlib.util.spec_from_file_location("end_jobs", Path(__file__).with_name("end_jobs.py"))
+ends = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(ends)
+jobs = ends.jobs
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("slurm")]
 
@@ -91,6 +92,23 @@ def test_a_job_that_is_disturbed_goes_on_by_itself_and_ends_as_if_it_was_not(fau
     said = output(folder, run.name, job)
     assert ended == "COMPLETED" and jobs.result(run) == whole, said
     assert len(re.findall(r"^job \d+, start", said, re.MULTILINE)) >= 2, said
+
+
+@pytest.mark.parametrize("end", ["NaN", "wrong launcher"])
+def test_why_a_job_ended_is_told(end, folder):
+    """Two ways of `end_jobs`, whose whole campaign is run by hand."""
+    (folder / "parts.py").write_text(ends.PARTS)
+    run = f"end-{end.replace(' ', '-')}"
+    job = ends.ENDS[end](folder, run)
+    assert jobs.wait_for_end(job) == "FAILED"
+    assert jobs.hpcml(folder, "job", "why", f"runs/{run}").startswith(f"{end}: "), output(folder, run, job)
+
+
+def test_a_job_looks_at_its_nodes_first(folder):
+    words = ["--run", "runs/looked", "--set", "training.epochs=1", "--preflight"]
+    job = jobs.submit(folder, "train", "case.toml", *words)
+    said = (jobs.wait_for_end(job), output(folder, "looked", job))
+    assert said[0] == "COMPLETED" and "preflight: 1 MB between nodes: n1 - n2 " in said[1], said
 
 
 def test_a_hostile_name_reaches_slurm_as_it_is(folder):
