@@ -7,6 +7,7 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import HpcmlError, TrainingError
+from hpcml.online.ask import MOST_BYTES, Ask
 from hpcml.online.steering import Steering
 from hpcml.online.tags import Tag
 from hpcml.online.work import Work
@@ -57,7 +58,7 @@ class Desk:
         self.failed: dict[int, str] = {}
         self.error: HpcmlError | None = None
         self._halted = False
-        self._sent: list[MPI.Request] = []
+        self._sent: list[tuple[MPI.Request, np.ndarray]] = []
 
     def begin(self, wanted: np.ndarray) -> None:
         """Say which samples, (simulation, sample), are to be made; until then nobody gets work."""
@@ -73,19 +74,21 @@ class Desk:
         """Answer whoever has asked since the last call, and whoever had to wait."""
         status = MPI.Status()
         while self._comm.iprobe(source=MPI.ANY_SOURCE, tag=Tag.ASK, status=status):
-            group, simulation, failure = self._comm.recv(source=status.source, tag=Tag.ASK)
-            if simulation is None:
-                self._asking.append((group, status.source))
+            message = np.zeros(MOST_BYTES, np.uint8)
+            self._comm.Recv([message, MPI.BYTE], source=status.source, tag=Tag.ASK)
+            ask = Ask.read(message)
+            if ask.simulation is None:
+                self._asking.append((ask.group, status.source))
             else:
-                self._fail(simulation, *failure)
+                self._fail(ask.simulation, ask.text, ask.sent)
         asking, self._asking = self._asking, []
         for group, source in asking:
             number = None if self._halted else next(self._of(group), None)
             if number is not None and self._holds and not self._steering.settled[number]:
                 self._asking.append((group, source))
             else:
-                self._sent.append(self._comm.isend(None if number is None else self._work(number), source, Tag.WORK))
-        self._sent = [request for request in self._sent if not request.Test()]
+                self._send(Work.none() if number is None else self._work(number).written(), source, Tag.WORK)
+        self._sent = [(request, message) for request, message in self._sent if not request.Test()]
 
     def came(self, simulation: int, as_designed: bool = False) -> None:
         """Hear that a state of a simulation has come, or will never: the next one of its group may begin."""
@@ -98,12 +101,16 @@ class Desk:
     def halt(self) -> None:
         """Tell all ranks that simulate that nothing more is wanted."""
         self._halted = True
-        self._sent += [self._comm.isend(None, rank, Tag.HALT) for rank in self._simulating]
+        for rank in self._simulating:
+            self._send(np.zeros(0, np.uint8), rank, Tag.HALT)
 
     @property
     def settled(self) -> bool:
         """Whether all that was said has gone."""
         return not self._sent
+
+    def _send(self, message: np.ndarray, rank: int, tag: Tag) -> None:
+        self._sent.append((self._comm.Isend([message, MPI.BYTE], rank, tag), message))  # which stays until it has gone
 
     def _of(self, group: int) -> Iterator[int]:
         """Simulations that a group may be given; those that are settled come first."""

@@ -4,11 +4,13 @@ import time
 
 import numpy as np
 import torch
+from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.errors import HpcmlError
 from hpcml.mpi.patience import lenient, wait
 from hpcml.mpi.reductions import all_max
+from hpcml.online.ask import Ask
 from hpcml.online.outlet import Outlet
 from hpcml.online.roles import Roles
 from hpcml.online.simulations import Make
@@ -41,8 +43,9 @@ class Simulating:
     """
 
     def __init__(self, roles: Roles, outlet: Outlet, make: Make, pairs: bool, num_groups: int) -> None:
-        self._roles, self._outlet, self._make, self._pairs, self._num_groups = roles, outlet, make, pairs, num_groups
-        self._comm, self._group = roles.comm, roles.own.comm
+        self._outlet, self._make, self._pairs, self._num_groups = outlet, make, pairs, num_groups
+        assert roles.group is not None
+        self._comm, self._group, self._number = roles.comm, roles.own.comm, roles.group
         self._leads = roles.own.rank == 0
         self._halted = self._asked = False
         self._busy, self._listened = 0.0, 0.0
@@ -63,7 +66,7 @@ class Simulating:
             sent = self._outlet.sent
             failure = self._simulate(work)
             if failure is not None and self._leads:
-                self._comm.send((self._roles.group, work.simulation, (failure, self._outlet.sent - sent)), 0, Tag.ASK)
+                self._say(Ask(self._number, work.simulation, self._outlet.sent - sent, failure))
         self._outlet.end()
         if not self._halted:
             with lenient():  # the trainers may learn on for hours from what they have
@@ -72,15 +75,22 @@ class Simulating:
 
     def _ask(self) -> None:
         if self._leads and not self._asked:
-            self._comm.send((self._roles.group, None, None), 0, Tag.ASK)
+            self._say(Ask(self._number))
             self._asked = True
+
+    def _say(self, ask: Ask) -> None:
+        self._comm.Send([ask.written(), MPI.BYTE], 0, Tag.ASK)
 
     def _next(self) -> Work | None:
         work: Work | None = None
         if self._leads and self._asked:
             with lenient():  # trainers begin when they have read their checkpoint, and answer between two updates
                 wait(lambda: self._comm.iprobe(source=0, tag=Tag.WORK), lambda: "work from rank 0, which trains", self._comm, lambda: [0])
-            work, self._asked = self._comm.recv(source=0, tag=Tag.WORK), False
+            status = MPI.Status()
+            self._comm.Probe(source=0, tag=Tag.WORK, status=status)
+            message = np.zeros(status.Get_count(MPI.BYTE), np.uint8)
+            self._comm.Recv([message, MPI.BYTE], source=0, tag=Tag.WORK)
+            work, self._asked = Work.read(message), False
         if self._agreed(False)[0]:
             return None
         with lenient():
@@ -132,6 +142,6 @@ class Simulating:
         if not self._halted and now - self._listened > LISTEN_S:
             self._listened = now
             if self._comm.iprobe(source=0, tag=Tag.HALT):
-                self._comm.recv(source=0, tag=Tag.HALT)
+                self._comm.Recv([np.zeros(0, np.uint8), MPI.BYTE], source=0, tag=Tag.HALT)
                 self._halted = True
         return self._halted
