@@ -126,6 +126,8 @@ GRAPH_MODELS = {
     **{f"PhysicsAttentionNet {k}": make for k, make in enumerate(MODELS["PhysicsAttentionNet"])},
 }
 ON_THE_HOST = {"ParticleNet"}  # finds by numbers who is near
+WITHOUT_EXACT = {"KuramotoSivashinsky"}
+"""Equations of which no solution is known in closed form."""
 EQUATIONS = {
     "AdvectionDiffusion": 2,
     "Burgers": 2,
@@ -201,7 +203,9 @@ def test_every_equation_and_its_solver(gradient):
     for name, num_dims in EQUATIONS.items():
         equation = getattr(equations, name)(*ARGUMENTS.get(name, ()))
         with domain_on_meta(num_dims, periodic=name != "Darcy") as domain, torch.set_grad_enabled(gradient):
-            states = [equation.initial_state(domain, range(2)), equation.exact(domain, 0.1)]
+            states = [equation.initial_state(domain, range(2))]
+            if name not in WITHOUT_EXACT:
+                states.append(equation.exact(domain, 0.1))
             for state in states:
                 assert state.device == META
                 with AllOnMeta():

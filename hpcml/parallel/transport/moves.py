@@ -94,7 +94,9 @@ class Moves:
         int
             0; -1 if a neighbor was in another call; or else what `wait_long` is to wait for.
         """
-        self._plan[STEP], self._plan[CALL] = step, call
+        self._plan[STEP] = step
+        if call != NO_CALL:
+            self._plan[CALL] = call
         return self._every(self._address)
 
     def wait_long(self, late: int, watch: Callable[[int, float], None]) -> int:
