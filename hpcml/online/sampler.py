@@ -49,8 +49,8 @@ class Sampler(ABC):
         """Hear of one update: simulation, step and loss of each of its samples, in the order in which they were drawn."""
 
     def candidates(self) -> np.ndarray:
-        """Points to be scored for the next choice, (candidate, parameter); asked for where ``scores``."""
-        raise NotImplementedError
+        """Points to be scored for the next choice, (candidate, parameter); asked for where ``scores``, else there are none."""
+        return self.table[:0]
 
     @abstractmethod
     def choose(self, numbers: np.ndarray, scores: np.ndarray | None) -> np.ndarray:

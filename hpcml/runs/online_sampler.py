@@ -43,5 +43,9 @@ def make_sampler(case: Case) -> tuple[Sampler, StepResidual | None]:
         )
     if not made.scores:
         return made, None
+    if not len(made.candidates()):
+        raise ConfigError(
+            f"data.sampler = {name!r} asks for scores and has no candidates: write its method candidates, or set scores to False"
+        )
     equation = None if case.equation is None else partial(equation_of, case)
     return made, step_residual(spec, getattr(made, "residual", None), equation)

@@ -10,6 +10,7 @@ from hpcml.core.case import Case
 from hpcml.core.errors import ConfigError
 from hpcml.core.named import complete_config
 from hpcml.io import restore
+from hpcml.online.fixed import Uniform as Fixed
 from hpcml.online.heat_plate import TEMPERATURES
 from hpcml.online.parameters import choose_parameters
 from hpcml.runs.online_case import online_case
@@ -112,11 +113,22 @@ def test_groups_of_trainers_tell_one_sampler(world, shared_path):
     assert set(np.frombuffer(sizes, np.int64).tolist()) == {4}, "samples of both groups are one batch"
 
 
+class Scored(Fixed):
+    """Asks for scores of nothing."""
+
+    scores = True
+
+    def __init__(self, simulations: int, dims: int, seed: int) -> None:
+        super().__init__(simulations, dims, seed)
+        self.every = 2
+
+
 WRONG = [
     ({"sampler": "breed", "parameters": {}}, "data.parameters names none"),
     ({"sampler": "breed", "data": 2, "trainers": 2}, "ranks.data = 2: set it to 1, or leave data.ordered out"),
     ({"sampler": {"name": "residual"}, "simulation": "hpcml.online.heat_plate:heat_plate"}, "data.sampler.residual = 'module:name'"),
     ({"sampler": {"name": "hpcml.online.draws:Draws", "stream": "x"}}, "unexpected|no hpcml.online.Sampler"),
+    ({"sampler": "tests.runs.test_online_sampler:Scored"}, "asks for scores and has no candidates"),
 ]
 
 
