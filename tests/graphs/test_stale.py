@@ -154,6 +154,6 @@ def test_a_rank_that_goes_backward_once_more_is_noticed_in_the_next_visit(comm, 
         x = torch.ones(1, len(graph.nodes), 2, requires_grad=True)
         learn(1)
         learn(1 + (comm.rank == comm.size - 1))
-        with pytest.raises(CommunicationError, match=r"has waited 5 s in .*ghosts of a graph, plan \d .*rank \d"):
+        with pytest.raises(CommunicationError, match=r"has waited \d+ s in .*ghosts of a graph, plan \d .*rank \d"):
             for _ in range(3):
                 learn(1)
