@@ -45,7 +45,7 @@ class RowMoves:
         shared = exchange.shared
         ready, spin = (shared.ready, shared.spin) if shared else (0, True)
         self._given, self._taken = given, taken
-        self._moves = [Moves(before, ready, spin, after) for before, after in zip(pack, unpack, strict=True)]
+        self._turns = exchange.turns([Moves(before, ready, spin, after) for before, after in zip(pack, unpack, strict=True)])
 
     def __call__(self, exchange: Exchange, x: Tensor, out: Tensor) -> Tensor:
         """Send rows of a contiguous tensor, and fill a contiguous one."""
@@ -54,7 +54,7 @@ class RowMoves:
             launch.point(1, given + start)
         for launch, start in self._taken:
             launch.point(0, taken + start)
-        exchange.run(self._moves)
+        exchange.run(self._turns)
         return out
 
 

@@ -4,6 +4,7 @@ A plan (halo, repartition, graph ghosts, stream) packs into ``send``, starts, co
 nothing of how the bytes travel, and an exchange knows nothing of grids.
 """
 
+import ctypes
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,23 +18,38 @@ from hpcml.core.errors import CommunicationError, DeviceError
 from hpcml.mpi.call import call_number, call_of, compared_call, user_line
 from hpcml.parallel.transport.connect import Transport, connect
 from hpcml.parallel.transport.datatypes import DatatypeTransport
-from hpcml.parallel.transport.moves import NO_CALL, Moves
+from hpcml.parallel.transport.moves import CLOSED, IDLE, IN_FLIGHT, NO_CALL, REFUSED, Moves, State, Turns
 from hpcml.parallel.transport.shared import SharedTransport
 
 GIVE_UP_S = 1.0
 """How long an interrupted exchange waits for its peers: far above a message's time, far below the five seconds a job may take to end."""
 
 
-@dataclass(slots=True)
 class Traffic:
     """What this process has sent point to point since its start, or since `reset`."""
 
-    messages: int = 0
-    bytes: int = 0
+    def __init__(self) -> None:
+        self._counts = (ctypes.c_int64 * 2)()
+        self.address = ctypes.addressof(self._counts)
+
+    @property
+    def messages(self) -> int:
+        """Their number."""
+        return self._counts[0]
+
+    @property
+    def bytes(self) -> int:
+        """What they held."""
+        return self._counts[1]
+
+    def count(self, messages: int, nbytes: int) -> None:
+        """Add to both."""
+        self._counts[0] += messages
+        self._counts[1] += nbytes
 
     def reset(self) -> None:
         """Start counting again."""
-        self.messages = self.bytes = 0
+        self._counts[:] = [0, 0]
 
 
 traffic = Traffic()
@@ -119,7 +135,7 @@ class Exchange:
     ) -> None:
         if device.type not in ("cpu", "cuda") and {*send, *recv} > {comm.rank}:
             raise DeviceError(f"an exchange moves memory of the host or of a GPU, got a tensor on {device}: move the field to the CPU")
-        self.rank, self.steps = comm.rank, 0
+        self.rank = comm.rank
         sizes = [{peer: n * dtype.itemsize for peer, n in sorted(counts.items()) if n} for counts in (send, recv)]
         own = torch.empty(sizes[0].pop(self.rank, 0), dtype=torch.uint8, device=device)
         sizes[1].pop(self.rank, None)
@@ -131,14 +147,13 @@ class Exchange:
         self.routes = {peer: t.way for t in self._transports for peer in {**t.send[0], **t.recv[0]}}
         self.routes |= dict.fromkeys(self.in_place.peers, self.in_place.way) if self.in_place else {}
         self.halves = tuple(self._buffers(half, own, dtype) for half in range(max((len(t.send) for t in self._transports), default=1)))
-        self._messages, self._bytes = len(sizes[0]), sum(sizes[0].values())
-        self._in_flight = self._closed = False
-        self._compares, self._call = shared_by_calls, NO_CALL
+        self._state = State(call=NO_CALL, messages=len(sizes[0]), nbytes=sum(sizes[0].values()), traffic=traffic.address)
+        self._compares = shared_by_calls
 
     @property
     def half(self) -> int:
         """See the class."""
-        return (self.steps if self._in_flight else self.steps + 1) % len(self.halves)
+        return (self._state.step + (self._state.status != IN_FLIGHT)) % len(self.halves)
 
     def start(self, packs: Sequence[Moves] | None = None) -> None:
         """Begin to move the buffers.
@@ -165,91 +180,100 @@ class Exchange:
         unpacks : sequence of Moves, optional
             For each half, what waits for the flags of the neighbors in shared memory, and unpacks; by default that is left to the caller.
         """
-        if not self._in_flight:
+        if self._state.status != IN_FLIGHT:
             return
-        unpack = unpacks[self.steps % len(self.halves)] if unpacks else None
+        step = self._state.step
+        unpack = unpacks[step % len(self.halves)] if unpacks else None
         try:
             for transport in self._others:
-                transport.wait(self.steps)
+                transport.wait(step)
             if self.shared is not None:
-                self.shared.wait(self.steps, unpack)
+                self.shared.wait(step, unpack)
             elif unpack is not None:
-                unpack(self.steps)
+                unpack(step)
             if self._compares:
                 self._check_calls()
         except BaseException:
             self.cancel()
             raise
-        self._in_flight = False
+        self._state.status = IDLE
 
     @property
     def is_shared(self) -> bool:
         """Whether all peers are reached through shared memory, so that one call of C can do a whole exchange."""
         return not self._others
 
-    def run(self, whole: Sequence[Moves]) -> None:
-        """`start` and `wait` in one, where `is_shared`.
+    def turns(self, whole: Sequence[Moves]) -> Turns:
+        """What `run` runs, where `is_shared`; for each half of the buffers, native moves that do all of it."""
+        return Turns(self._state, whole)
 
-        Parameters
-        ----------
-        whole : sequence of Moves
-            For each half of the buffers: packs, raises this rank's flag, waits for those of the neighbors, and unpacks. All of it native.
-        """
-        step = self._set_out(sign=False)  # moves do that
-        moves = whole[step % len(whole)]
+    def run(self, turns: Turns) -> None:
+        """`start` and `wait` in one."""
+        if self._compares:
+            self._state.call = call_number(compared_call())
         try:
-            left = moves.turn(step, self._call)
-            if left > 0 and self.shared is not None:
-                left = self.shared.look_after(step, moves, left)
+            left = turns.run(turns.address)
             if left:
-                self._check_calls()
+                self.end(turns, left)
         except BaseException:
             self.cancel()
             raise
-        self._in_flight = False
+
+    def end(self, turns: Turns, left: int) -> None:
+        """Come to the end of a turn that gave something else than 0."""
+        if left == REFUSED:
+            raise self._refusal()
+        if left > 0 and self.shared is not None:
+            left = self.shared.look_after(self._state.step, turns.moves, left)
+        if left:
+            self._check_calls()
+        self._state.status = IDLE
 
     def cancel(self) -> None:
         """Come to rest because an exception unwinds: complete what the peers still take part in, give up the rest.
 
         If a peer does not answer within `GIVE_UP_S`, its data is lost and the exchange is closed.
         """
-        if self._in_flight:
+        if self._state.status == IN_FLIGHT:
             deadline = time.monotonic() + GIVE_UP_S
-            done = [transport.complete_by(self.steps, deadline) for transport in self._transports]
-            self._in_flight = False
+            done = [transport.complete_by(self._state.step, deadline) for transport in self._transports]
+            self._state.status = IDLE
             if not all(done):
                 self.close()
 
     def close(self) -> None:
         """Free the requests, leave the shared memory; the exchange cannot be started again."""
         self.cancel()
-        if not self._closed:
-            self._closed = True
+        if self._state.status != CLOSED:
+            self._state.status = CLOSED
             for transport in self._transports:
                 transport.close()
             self._free()
 
-    def _set_out(self, sign: bool = True) -> int:
+    def _set_out(self) -> int:
         """Number of the step that begins; what it sends bears the number of the call, if calls are compared."""
-        if self._in_flight:
-            raise CommunicationError("an exchange was started again before it was waited for: call wait() first")
-        if self._closed:
-            raise CommunicationError("this exchange was closed, or given up after an error: make a new plan")
-        traffic.messages += self._messages
-        traffic.bytes += self._bytes
-        self.steps += 1
-        self._in_flight = True
+        state = self._state
+        if state.status != IDLE:
+            raise self._refusal()
+        traffic.count(state.messages, state.nbytes)
+        state.step += 1
+        state.status = IN_FLIGHT
         if self._compares:
-            self._call = call_number(compared_call())
-            for transport in self._transports if sign else ():
-                transport.sign(self.steps, self._call)
-        return self.steps
+            state.call = call_number(compared_call())
+            for transport in self._transports:
+                transport.sign(state.step, state.call)
+        return state.step
+
+    def _refusal(self) -> CommunicationError:
+        if self._state.status == IN_FLIGHT:
+            return CommunicationError("an exchange was started again before it was waited for: call wait() first")
+        return CommunicationError("this exchange was closed, or given up after an error: make a new plan")
 
     def _check_calls(self) -> None:
         for transport in self._transports:
-            for peer, number in transport.signed(self.steps).items():
-                if number != self._call:
-                    mine, theirs = (call_of(known) or "no layer" for known in (self._call, number))
+            for peer, number in transport.signed(self._state.step).items():
+                if number != self._state.call:
+                    mine, theirs = (call_of(known) or "no layer" for known in (self._state.call, number))
                     raise CommunicationError(
                         f"ranks disagree about what they exchange: rank {self.rank} is in {mine}{user_line()}, rank {peer} in {theirs}. "
                         "See that all ranks make the same calls in one order"

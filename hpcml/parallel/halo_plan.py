@@ -121,13 +121,18 @@ class HaloPlan:
 
     def exchange(self, *fields: Array) -> None:
         """Fill the ghost cells."""
-        way = self._forward
-        field, where, address = way.first
+        field, where, address, run, turns = self._forward.first
         # One field that is where it was: as `_exchange` does, in fewer steps of the interpreter, which finds its caches cold.
-        if len(fields) == 1 and fields[0] is field and where() == address and way.whole is not None and self._in_flight is None:
-            way.run(way.whole)
+        if len(fields) == 1 and fields[0] is field and where() == address and self._in_flight is None:
+            try:
+                left = run(turns)
+                if left:
+                    self._forward.end(left)
+            except BaseException:
+                self._forward.exchange.exchange.cancel()
+                raise
         else:
-            self._exchange(way, fields)
+            self._exchange(self._forward, fields)
 
     def accumulate(self, *fields: Array) -> None:
         """Add every ghost cell to the cell that it is a copy of, and set it to zero: the adjoint of `exchange`."""
@@ -192,12 +197,12 @@ class HaloPlan:
         return self._adjoint
 
     def _exchange(self, way: "_Way", fields: tuple[Array, ...]) -> None:
-        if way.whole is None or self._in_flight is not None:
+        if way.turns is None or self._in_flight is not None:
             self._begin(way, fields)
             self.end()
             return
         way.point(fields)
-        way.run(way.whole)
+        way.exchange.exchange.run(way.turns)
 
     def _begin(self, way: "_Way", fields: tuple[Array, ...]) -> None:
         if self._in_flight is not None:
@@ -237,9 +242,9 @@ class _Way:
             zeros = torch.zeros(plan.nbytes, dtype=torch.uint8, device=array_info(fields[0]).device)
             first = plan, zeros
         self.landing = exchange.landing(fields, first)
-        self.whole, self.run = exchange.whole(self.packing, self.landing), exchange.exchange.run
+        self.turns = exchange.turns(self.packing, self.landing)
         self._known: list[tuple[Array, Callable[[], int], int]] = []
-        self.first: tuple[Array | None, Callable[[], int], int] = (None, int, 0)
+        self.first: tuple[Array | None, Callable[[], int], int, Callable[[int], int], int] = (None, int, 0, int, 0)
 
     def point(self, fields: tuple[Array, ...]) -> None:
         """Let both sides work on these fields; the same objects at the same addresses are not looked at again."""
@@ -254,9 +259,15 @@ class _Way:
         self.packing.point(fields)
         self.landing.point(fields)
         self._known = [(field, _where(field), address_of(field)) for field in fields]
-        self.first = self._known[0]
+        if self.turns is not None and len(fields) == 1:
+            self.first = *self._known[0], self.turns.run, self.turns.address
         if self.exchange.exchange.in_place is not None:
             self.exchange.exchange.in_place.point([address for *_, address in self._known])
+
+    def end(self, left: int) -> None:
+        """Come to the end of a turn that gave something else than 0."""
+        if self.turns is not None:
+            self.exchange.exchange.end(self.turns, left)
 
 
 def _where(field: Array) -> Callable[[], int]:

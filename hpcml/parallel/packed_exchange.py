@@ -13,7 +13,7 @@ from hpcml.kernels.box import BoxPlan
 from hpcml.kernels.field_layout import FieldLayout
 from hpcml.kernels.launch import DeviceLaunch, HostLaunch, Launch
 from hpcml.parallel.exchange import Exchange
-from hpcml.parallel.transport.moves import Move, Moves
+from hpcml.parallel.transport.moves import Move, Moves, Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +146,13 @@ class PackedExchange:
         """Receive, and unpack into the fields that the side points at."""
         self.exchange.wait(side.moves)
 
-    def whole(self, packing: "Side", landing: "Side") -> tuple[Moves, ...] | None:
+    def turns(self, packing: "Side", landing: "Side") -> Turns | None:
         """What packs, sends, receives and unpacks in one call of C; None where that takes more than C functions and shared memory."""
         moves = [move for half in (*packing.parts, *landing.parts) for move in half]
-        if not self.exchange.is_shared or not all(launch is None or launch.native for _, launch in moves):
+        if not moves or not self.exchange.is_shared or not all(launch is None or launch.native for _, launch in moves):
             return None
         pairs = zip(packing.parts, landing.parts, strict=True)
-        return tuple(Moves(before, packing.ready, landing.spin, after) for before, after in pairs)
+        return self.exchange.turns([Moves(before, packing.ready, landing.spin, after) for before, after in pairs])
 
     def close(self) -> None:
         """Free what the exchange holds."""

@@ -22,6 +22,17 @@ struct Moves {
     Move move[];
 };
 
+// What an exchange counts: see `State` in moves.py.
+struct State {
+    long long step, status, call, messages, bytes;
+    long long* traffic;
+};
+enum Status { IDLE, IN_FLIGHT };
+struct Turns {
+    State* state;
+    Moves* half[2];  // those of even and of odd steps
+};
+
 static inline void pause_core()
 {
 #if defined(__x86_64__)
@@ -109,3 +120,20 @@ extern "C" long long hpcml_move_from(Moves* moves, long long from)
 
 // All of them: one argument, since each takes the caller longer than a cache line takes from core to core.
 extern "C" long long hpcml_move(Moves* moves) { return hpcml_move_from(moves, 0); }
+
+// Begin a step and run its moves; what `hpcml_move_from` gives, or -2 where none may begin. The step is over if that is 0.
+extern "C" long long hpcml_turn(Turns* turns)
+{
+    State& state = *turns->state;
+    if (state.status != IDLE) return -2;
+    state.status = IN_FLIGHT;
+    ++state.step;
+    state.traffic[0] += state.messages;
+    state.traffic[1] += state.bytes;
+    Moves* moves = turns->half[state.step % 2];
+    moves->step = state.step;
+    moves->call = state.call;
+    const long long left = hpcml_move_from(moves, 0);
+    if (left == 0) state.status = IDLE;
+    return left;
+}

@@ -14,10 +14,14 @@ from hpcml.mpi.waited import count_elsewhere
 
 SPINS = 500
 """Looks at a flag before the core is offered to others: some 20 us, longer than packing a face takes."""
-STEP, CALL = 4, 5
-"""Words of a plan that hold the numbers of the step and of the call."""
+STEP = 4
+"""Word of a plan that holds the number of the step."""
 NO_CALL = -1
 """Instead of the number of a call, where calls are not compared."""
+IDLE, IN_FLIGHT, CLOSED = range(3)
+"""Status of an exchange."""
+REFUSED = -2
+"""What a turn gives that may not begin."""
 
 Move = tuple[int, Launch | None]
 """Address of a flag to wait for, or 0, and what to run then."""
@@ -60,12 +64,11 @@ class Moves:
         if waits and functions is None:
             raise DeviceError("flags in shared memory need a C++ compiler: install g++ or set HPCML_CXX, or set HPCML_HALO_BACKEND=mpi")
         self._functions = functions if native or waits else None
-        self._every = self._functions[0] if self._functions else lambda address: 0
         words = [len(moves), SPINS if spin else 0, ready, num_before, 0, NO_CALL, 0]
         for flag, launch in moves:
             words += [*(launch.native if native and launch is not None and launch.native else (0, 0)), flag]
         self._plan = (ctypes.c_int64 * len(words))(*words)
-        self._address = ctypes.addressof(self._plan)
+        self.address = ctypes.addressof(self._plan)
 
     def __call__(self, step: int, watch: Callable[[int, float], None] = lambda flag, since: None) -> None:
         """Run all of them; ``watch(flag, since)`` is called at times while a flag has not come, and may raise."""
@@ -73,40 +76,75 @@ class Moves:
             launch()
         if self._functions is not None:
             self._plan[STEP] = step
-            late = self._functions[0](self._address)
+            late = self._functions[0](self.address)
             if late:
                 self.wait_long(late, watch)
         for launch in self._after:
             launch()
 
-    def turn(self, step: int, call: int = NO_CALL) -> int:
-        """Run all of them, which are native, in as few steps of the interpreter as there can be: they find its caches cold.
-
-        Parameters
-        ----------
-        step : int
-            Number of the step.
-        call : int
-            Number of the call, which is signed and compared with the neighbors', see `hpcml.parallel.transport.shared`.
-
-        Returns
-        -------
-        int
-            0; -1 if a neighbor was in another call; or else what `wait_long` is to wait for.
-        """
-        self._plan[STEP] = step
-        if call != NO_CALL:
-            self._plan[CALL] = call
-        return self._every(self._address)
-
     def wait_long(self, late: int, watch: Callable[[int, float], None]) -> int:
-        """Wait for a flag that has not come, run what follows, and give the end as `turn` does; ``watch`` as in a call."""
+        """Wait for a flag that has not come, run what follows, and give the end as `Turns` does; ``watch`` as in a call."""
         assert self._functions is not None
         since = time.monotonic()
         while late > 0:
             watch(self._moves[late - 1][0], since)
-            late = self._functions[1](self._address, late - 1)
+            late = self._functions[1](self.address, late - 1)
         return late
+
+
+class State(ctypes.Structure):
+    """What an exchange counts, so that one call of C can begin a step.
+
+    Attributes
+    ----------
+    step : int
+        Number of the last step that began.
+    status : int
+        `IDLE`, `IN_FLIGHT` or `CLOSED`.
+    call : int
+        Number of the call that the step belongs to, which is signed and compared with the neighbors', or `NO_CALL`.
+    messages, nbytes : int
+        Of each step.
+    traffic : int
+        Address of the two numbers that these are added to.
+    """
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("step", "status", "call", "messages", "nbytes", "traffic"))
+
+    step: int
+    status: int
+    call: int
+    messages: int
+    nbytes: int
+    traffic: int
+
+
+class Turns:
+    """Steps of an exchange, each in one call of C: ``run(address)``, which gives 0 when the step is over.
+
+    Else it gives -1 if a neighbor was in another call, `REFUSED` if the exchange is not idle, or what `Moves.wait_long` is to wait for.
+    Whoever calls it for every step does so without a frame of Python between, since the interpreter finds its caches cold.
+
+    Parameters
+    ----------
+    state : State
+        Of the exchange.
+    moves : sequence of Moves
+        For each half of the buffers: packs, raises this rank's flag, waits for those of the neighbors, and unpacks. All of it native.
+    """
+
+    def __init__(self, state: State, moves: Sequence[Moves]) -> None:
+        functions = move_functions()
+        assert functions is not None, "native moves have been compiled"
+        self.run = functions[2]
+        self._state, self._moves = state, moves
+        self._halves = (ctypes.c_int64 * 3)(ctypes.addressof(state), *(moves[half % len(moves)].address for half in range(2)))
+        self.address = ctypes.addressof(self._halves)
+
+    @property
+    def moves(self) -> Moves:
+        """Those of the step that is in flight."""
+        return self._moves[self._state.step % len(self._moves)]
 
 
 def may_spin(num_ranks: int) -> bool:
@@ -115,14 +153,15 @@ def may_spin(num_ranks: int) -> bool:
 
 
 @lru_cache
-def move_functions() -> tuple[Callable[[int], int], Callable[[int, int], int]] | None:
-    """The C functions behind `Moves`, which run all moves and those from a number on, compiled once per node; None without a compiler."""
+def move_functions() -> tuple[Callable[[int], int], Callable[[int, int], int], Callable[[int], int]] | None:
+    """The C functions that run all moves, those from a number on, and a turn, compiled once per node; None without a compiler."""
     library = shared_library(Path(__file__).with_suffix(".cpp"))
     if library is None:
         return None
-    every, rest = library.hpcml_move, library.hpcml_move_from
+    every, rest, turn = library.hpcml_move, library.hpcml_move_from, library.hpcml_turn
     waited, queued = (ctypes.c_longlong.in_dll(library, name) for name in ("hpcml_waited", "hpcml_queued"))
     count_elsewhere(lambda: (waited.value * 1e-9, queued.value * 1e-9))
     every.argtypes, every.restype = [ctypes.c_void_p], ctypes.c_longlong
     rest.argtypes, rest.restype = [ctypes.c_void_p, ctypes.c_longlong], ctypes.c_longlong
-    return every, rest
+    turn.argtypes, turn.restype = [ctypes.c_void_p], ctypes.c_longlong
+    return every, rest, turn
