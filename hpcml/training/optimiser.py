@@ -10,6 +10,7 @@ from hpcml.core.config import NonNegative, Positive
 from hpcml.core.errors import ConfigError
 from hpcml.core.options import Choice
 from hpcml.core.registry import load
+from hpcml.training.compiler_import import without_compiler
 
 FUSED = ("cpu", "cuda")
 
@@ -44,7 +45,7 @@ def adamw(
     for parameter in params:
         kinds.setdefault(parameter.is_floating_point(), []).append(parameter)
     groups = [{"params": parameters, "fused": real and parameters[0].device.type in FUSED} for real, parameters in kinds.items()]
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
+    return without_compiler(torch.optim.AdamW)(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
 
 
 def lay_out(optimiser: torch.optim.Optimizer) -> None:
@@ -91,6 +92,8 @@ def build_optimiser(model: nn.Module, choice: Choice, learning_rate: float) -> t
     Local.
     """
     kind: Any = load("optimiser", choice.name)
+    if kind.__module__.startswith("torch.optim."):
+        kind = without_compiler(kind)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         optimiser = kind(params=learning, lr=learning_rate, **choice.options)
