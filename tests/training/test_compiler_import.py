@@ -11,17 +11,28 @@ from hpcml.training.compiler_import import without_compiler
 
 CODE = """
 import sys
+import numpy as np
 import torch
 from mpi4py import MPI
 from hpcml.data import Pairs
 from hpcml.fields import Grid, decompose
-from hpcml.models.layers import Conv1d
+from hpcml.graphs import Graph, triangulated
+from hpcml.models import FNO, MeshGraphNet, MeshTransformer, PhysicsAttentionNet, UNet
 from hpcml.training import Trainer
 
-domain = decompose(Grid((16,)), MPI.COMM_SELF)
-x = torch.randn(8, 1, 16)
-for name in ("adamw", "torch.optim:SGD"):
-    trainer = Trainer(Conv1d(domain, 1, 1, 3, padding=1), Pairs.of_whole(domain, x, x), optimiser=name)
+domain = decompose(Grid((16, 16)), MPI.COMM_SELF)
+mesh = triangulated(np.random.default_rng(0).random((30, 2)))
+graph = Graph.deal(mesh.points, mesh.edges(), MPI.COMM_SELF)
+grids, meshes = Pairs.of_whole(domain, *torch.randn(2, 2, 1, 16, 16)), Pairs.of_whole(graph, *torch.randn(2, 2, 30, 1))
+made = [
+    (FNO(domain, 1, 1, channels=4, modes=3), grids, "adamw"),
+    (UNet(domain, 1, 1, channels=4, levels=1), grids, "torch.optim:SGD"),
+    (MeshGraphNet(graph, 1, 1, channels=4, steps=1), meshes, "adamw"),
+    (MeshTransformer(graph, 1, 1, channels=4), meshes, "adamw"),
+    (PhysicsAttentionNet(graph, 1, 1, channels=8, heads=2), meshes, "adamw"),
+]
+for model, pairs, name in made:
+    trainer = Trainer(model, pairs, optimiser=name)
     trainer.fit(epochs=1)
     state = trainer.optimiser.state_dict()
     trainer.optimiser.load_state_dict(state)

@@ -19,8 +19,8 @@ from hpcml.kernels.segment import Edges, gather_sum
 from hpcml.models.layers.autocast import is_autocast
 from hpcml.parallel.linear import differentiated, transformed
 
-ROWS = 512
-"""Of a block: with 128 channels, some tensors of it in the cache of a core."""
+CELLS = 1 << 16
+"""Of a block, rows by channels: some tensors of it in the cache of a core."""
 BLOCKED = (torch.float32, torch.float64)
 
 
@@ -83,7 +83,7 @@ def row_mlp(
     norm = [layer for layer in mlp if isinstance(layer, nn.LayerNorm)]
     inputs, first = zip(*products, strict=True)
     values = [t.values if isinstance(t, Taken) else t for t in added]
-    lead = torch.broadcast_shapes(*(t.shape[:-2] for t in (*inputs, *values)))
+    lead = max((t.shape[:-2] for t in (*inputs, *values)), key=tuple)  # () < (1,) < (n,); torch.broadcast_shapes takes 2 s to import
     xs, ts = ([t if t.shape[:-2] == lead else t.expand(*lead, *t.shape[-2:]) for t in of] for of in (inputs, values))
     rows = tuple(t.rows if isinstance(t, Taken) else None for t in added)
     form = _Form(len(xs), rows, len(linear), norm[0].eps if norm else 0.0, residual)
@@ -127,11 +127,12 @@ class _RowMLP(torch.autograd.Function):
         return None, *(next(slopes) if want else None for want in wanted)
 
 
-def _blocks(x: Tensor) -> Iterator[tuple[Any, slice]]:
+def _blocks(x: Tensor, channels: int) -> Iterator[tuple[Any, slice]]:
     """Index of a sample, and rows of a block."""
+    rows = max(1, CELLS // channels)
     for sample in range(len(x)) if x.dim() == 3 else (...,):
-        for start in range(0, x.shape[-2], ROWS):
-            yield sample, slice(start, start + ROWS)
+        for start in range(0, x.shape[-2], rows):
+            yield sample, slice(start, start + rows)
 
 
 def _hidden(form: _Form, parts: tuple[Sequence[Any], ...], sample: Any, block: slice) -> tuple[list[Tensor], Tensor]:
@@ -153,7 +154,7 @@ def _forward(form: _Form, tensors: Sequence[Tensor]) -> Tensor:
     parts = form.split(tensors)
     x, biases, norm = parts[0][0], parts[3], parts[5]
     y = x.new_empty(*x.shape[:-1], len(biases[-1]))
-    for sample, block in _blocks(x):
+    for sample, block in _blocks(x, len(biases[0])):
         _, h = _hidden(form, parts, sample, block)
         if norm:
             h = _normed(form, h, norm)
@@ -168,7 +169,7 @@ def _backward(form: _Form, tensors: Sequence[Tensor], cotangent: Tensor, wanted:
     x_slopes = [x.new_empty(x.shape) if wants else None for x, wants in zip(xs, want[0], strict=True)]
     slope = xs[0].new_empty(*xs[0].shape[:-1], len(first[0])) if ts else None  # of what is added
     of_first, of_biases, of_weights, of_norm = ([torch.zeros_like(t) for t in parts[k]] for k in (1, 3, 4, 5))
-    for sample, block in _blocks(xs[0]):
+    for sample, block in _blocks(xs[0], len(first[0])):
         hidden, h = _hidden(form, parts, sample, block)
         of_block = cotangent[sample][block]
         g = of_block
