@@ -50,6 +50,8 @@ checkpoint_share = 0.5
 KINDS = ("kill a rank", "kill all", "kill the launcher", "ask to stop", "full for a while", "full, then kill", "full at the start")
 DISK = "size=12m"
 PATIENCE_SECONDS = 200.0
+DEAF = 128 + signal.SIGUSR1
+"""What a launcher gives where a rank was asked to stop before it could listen; a job script takes it for a stop."""
 
 
 class Run:
@@ -197,8 +199,9 @@ def disturb(run, kind, rng, epochs):
         return None
     victims = [*run.processes()]
     if kind == "ask to stop":
+        heard = len(victims) >= run.ranks and all(map(hears, victims))
         run.job.send_signal(signal.SIGUSR1)
-        run.end((0, 85))
+        run.end((0, 85) if heard else (0, 85, DEAF, -signal.SIGUSR1))
     elif kind == "full for a while":
         fill(run.disk, rng.choice([0, 4096, 40960]))
         run.wait(rng.uniform(0, 5))
@@ -214,6 +217,15 @@ def disturb(run, kind, rng, epochs):
         run.end(None)
         (run.disk / "filler").unlink(missing_ok=True)
     return run.job.returncode == 0
+
+
+def hears(process):
+    """Whether it has a handler for a request to stop: one that comes before the first instruction of Python ends it, as any program."""
+    with suppress(OSError):
+        status = Path("/proc", str(process), "status").read_text()
+        caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt:")).split()[1], 16)
+        return bool(caught >> (signal.SIGUSR1 - 1) & 1)
+    return False
 
 
 def finish(run):
