@@ -28,7 +28,7 @@ def saved_steps(run):
 
 def wait_for_step(job, run, step):
     """Wait until a checkpoint of this step or a later one is complete; return which."""
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not (found := [saved for saved in saved_steps(run) if saved >= step]):
         assert job.poll() is None and time.monotonic() < deadline, job.communicate()[0]
         time.sleep(0.005)
