@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from hpcml.core.case import Training
 from hpcml.core.errors import ConfigError
 from hpcml.core.options import accepts
 from hpcml.core.registry import load
+from hpcml.core.training_table import Training
 from hpcml.data.epochs import Epochs
 from hpcml.data.samples import Samples
 from hpcml.data.stream import Stream

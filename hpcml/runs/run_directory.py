@@ -160,8 +160,9 @@ def _goes_on(there: Case, here: Case) -> bool:
 
 
 def _identity(case: Case, goes_on: bool) -> dict[str, Any]:
-    """What makes two cases the same: not how ranks share the work, what is made of results, nor how long a later case trains, if longer."""
-    training = {"epochs", "updates"} if goes_on else set[str]()
+    """What makes two cases the same: not how ranks share the work, what is made of results, nor when a later case
+    ends, unless it plans for less."""
+    training = {"early_stopping", *(("epochs", "updates") if goes_on else ())}
     return {**case.model_dump(mode="json", exclude={"ranks": True, "training": training, "output": True})}
 
 

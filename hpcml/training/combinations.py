@@ -3,8 +3,8 @@
 from mpi4py import MPI
 from torch import nn
 
-from hpcml.core.case import Training
 from hpcml.core.errors import ConfigError
+from hpcml.core.training_table import Training
 from hpcml.data.samples import Samples
 from hpcml.data.stream import Stream
 from hpcml.graphs.stale import Stale

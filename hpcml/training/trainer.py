@@ -12,11 +12,11 @@ import torch
 from mpi4py import MPI
 from torch import nn
 
-from hpcml.core.case import Training
 from hpcml.core.errors import ConfigError
 from hpcml.core.named import complete_config
 from hpcml.core.options import build_function
 from hpcml.core.progress import progress
+from hpcml.core.training_table import Training
 from hpcml.data.agreed_updates import agreed_updates
 from hpcml.data.own_stream import stream_of
 from hpcml.data.samples import Samples
@@ -29,6 +29,7 @@ from hpcml.parallel.exchange import traffic
 from hpcml.training.average import Average
 from hpcml.training.combinations import training_comm
 from hpcml.training.comparison import Comparison
+from hpcml.training.early_stopping import EarlyEnd
 from hpcml.training.loss import Loss
 from hpcml.training.mean_loss import mean_loss
 from hpcml.training.metrics import MetricsWriter
@@ -125,8 +126,8 @@ class Trainer:
         monitor: Monitor | None = None,
         **settings: Any,
     ) -> None:
-        named = {"loss": loss, "optimiser": optimiser, "schedule": schedule}
-        settings |= {key: value for key, value in named.items() if isinstance(value, str | dict)}
+        named = ("loss", loss), ("optimiser", optimiser), ("schedule", schedule)
+        settings |= {key: value for key, value in named if isinstance(value, str | dict)}
         if spec is not None and settings:
             raise ConfigError(f"a trainer takes its settings from spec or one by one, got both: {', '.join(settings)}")
         self.spec = spec = spec or complete_config(settings, Training, "Trainer")
@@ -144,7 +145,7 @@ class Trainer:
         self._rate: Callable[[float], float] = schedule if callable(schedule) else build_function("schedule", spec.schedule)
         self.position, self.stopped, self.numbers = Position(), False, dict[str, float]()
         self.comm = training_comm(model, given, spec)
-        self._comparison = Comparison(model, self.comm)
+        self._comparison, self.early_end = Comparison(model, self.comm), EarlyEnd(spec.early_stopping, valid)
         self._callbacks, self._folder, self.metrics, self.monitor = tuple(callbacks), folder, metrics, monitor or Monitor(MPI.COMM_SELF)
         self.keep(checkpointer, stop)
 
@@ -192,13 +193,12 @@ class Trainer:
     def _fit(self) -> float:
         total, last, at = self.total, math.nan, self.position
         every = self.spec.validate_every or self.stream.num_updates or ROW_EVERY
-        finished = at.step >= total and not at.updates
-        self._saves.begin(self.step, finished)
+        self._saves.begin(self.step, finished := (at.step >= total or self.early_end.reason is not None) and not at.updates)
         if finished:
             return last
         since, updates = self._resume(), self._updates()
         with progress("update", total, shown=self.comm.rank == 0, first=self.step) as bar:
-            while not self.stopped:
+            while not self.stopped and self.early_end.reason is None:
                 at = self.position
                 if at.updates and (at.step % every == 0 or at.step >= total):
                     last, since = self._tell(), self._resume()
@@ -213,7 +213,7 @@ class Trainer:
                 if not self.stopped:
                     self._saves.after_update(at.step)
                 self.monitor.look()
-        if at.step < total and not self.stopped:
+        if at.step < total and not self.stopped and not self.early_end.told(at.step, total):
             _log.warning("the data have ended after update %d of %d: training ends with them", at.step, total)
             last = self._tell() if at.updates else last
         self._saves.end(self.step)
@@ -290,6 +290,7 @@ class Trainer:
             self.metrics.write(self.numbers)
         for callback in self._callbacks:
             callback(self)
+        self.early_end.add(valid)
         return self.numbers["train_loss"] if math.isnan(valid) else valid
 
     def _resume(self) -> float:

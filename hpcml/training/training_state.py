@@ -37,6 +37,7 @@ def register(trainer: "Trainer", checkpointer: Checkpointer) -> None:
     checkpointer.register("model", lambda: _state(trainer.model), trainer.model.load_state_dict)
     checkpointer.register("optimiser", trainer.optimiser.state_dict, trainer.optimiser.load_state_dict)
     checkpointer.register("position", lambda: asdict(trainer.position), go_on_from)
+    checkpointer.register("early_end", trainer.early_end.state_dict, trainer.early_end.load_state_dict, required=False)
     checkpointer.register("stream", trainer.stream.state_dict, trainer.stream.load_state_dict, required=False)
     if isinstance(graph := trainer.space, Graph) and isinstance(schedule := graph.schedule, Stale):
         go_on = partial(schedule.load_state_dict, graph=graph)

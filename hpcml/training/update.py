@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from hpcml.core.case import Training
 from hpcml.core.errors import ConfigError
+from hpcml.core.training_table import Training
 from hpcml.data.samples import Samples
 from hpcml.data.stream import Part, Stream, Taken
 from hpcml.models.on_spaces import on_space

@@ -133,6 +133,16 @@ def last_row(folder):
         return list(csv.DictReader(file))[-1]
 
 
+@pytest.mark.parallel([2, 3])
+def test_simulations_end_with_a_training_that_is_good_enough(world, mine, shared_path):
+    case = case_of(simulations=1000, training={"updates": 1000, "early_stopping": {"threshold": 1e9}})
+    online_case(case, shared_path / "run", world)
+    assert int(last_row(shared_path / "run")["step"]) == 4
+    marks = marks_of(shared_path / "run", world.comm)
+    online_case(case, shared_path / "run", world)  # there is nothing left to do
+    assert (marks_of(shared_path / "run", world.comm) == marks).all() and (marks == AWAITED).sum() > 900 * (STEPS - 1)
+
+
 @pytest.mark.parallel([2, 3, 4])
 def test_what_is_learned_from_has_the_bits_of_the_serial_solver_on_any_split(world, mine, shared_path):
     for trainers, each in splits(world.size):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hpcml.core.case import Training
 from hpcml.core.errors import ConfigError
+from hpcml.core.training_table import Training
 from hpcml.graphs import Stale
 from hpcml.models import MeshGraphNet, PhysicsAttentionNet, twins
 from hpcml.parallel import Stages

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from hpcml.core.case import Case, Training
+from hpcml.core.case import Case
 from hpcml.core.config import load_config
 from hpcml.core.errors import ConfigError, TrainingError
+from hpcml.core.training_table import Training
 from hpcml.data.moments import moments
 from hpcml.data.samples import Pairs
 from hpcml.fields import Grid, decompose

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hpcml.core.case import Training
 from hpcml.core.errors import CheckpointError, TrainingError
+from hpcml.core.training_table import Training
 from hpcml.data.samples import Pairs
 from hpcml.fields import Grid, decompose
 from hpcml.io.checkpoint import Checkpointer, SaveInterval

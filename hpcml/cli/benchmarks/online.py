@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from hpcml.cli.benchmarks.online_transport import transport
-from hpcml.core.case import Case, Training
+from hpcml.core.case import Case
 from hpcml.core.named import complete_config
+from hpcml.core.training_table import Training
 from hpcml.data.samples import Pairs
 from hpcml.fields import Grid, decompose
 from hpcml.mpi.patience import lenient

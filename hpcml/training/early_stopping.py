@@ -1,0 +1,78 @@
+"""When more training does not pay."""
+
+import logging
+import math
+from typing import Any
+
+from hpcml.core.errors import ConfigError
+from hpcml.core.training_table import EarlyStopping
+
+_log = logging.getLogger(__name__)
+
+
+class EarlyEnd:
+    """Whether losses on held-out data say that training is to end.
+
+    Parameters
+    ----------
+    rule : EarlyStopping or None
+        None never ends it.
+    held_out : Samples or None
+        What is measured.
+
+    Raises
+    ------
+    ConfigError
+        If a rule has nothing to look at.
+
+    Notes
+    -----
+    Losses are the same on every rank, so all ranks end together. What is kept are the losses' best and the measurements since, so that a
+    rule that was changed decides anew.
+
+    Communication
+    -------------
+    Local.
+    """
+
+    def __init__(self, rule: EarlyStopping | None, held_out: object) -> None:
+        if rule is not None and held_out is None:
+            raise ConfigError("training.early_stopping looks at the loss on held-out data: hold some out, or leave it out")
+        self._rule = rule
+        self._last = self._best = math.inf
+        self._since = 0
+
+    def add(self, loss: float) -> None:
+        """Take note of a loss; of none if it is NaN, as where nothing is held out."""
+        if math.isnan(loss):
+            return
+        gain = 0.0 if self._rule is None else self._rule.min_gain
+        self._last, self._since = loss, self._since + 1
+        if loss < self._best * (1.0 - gain) or math.isinf(self._best):
+            self._best, self._since = loss, 0
+
+    @property
+    def reason(self) -> str | None:
+        """Why training is to end, in words, or None."""
+        rule = self._rule
+        if rule is None or math.isinf(self._best):
+            return None
+        if rule.threshold is not None and self._last <= rule.threshold:
+            return f"the loss on held-out data is {self._last:.4g}, and {rule.threshold:g} is good enough"
+        if rule.patience is not None and self._since >= rule.patience:
+            return f"the loss on held-out data was {self._best:.4g} and has not gained on that in {self._since} measurements"
+        return None
+
+    def told(self, step: int, total: int) -> bool:
+        """Whether it ends training, which is then said."""
+        if self.reason is not None:
+            _log.info("training ends after update %d of %d: %s", step, total, self.reason)
+        return self.reason is not None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been noted."""
+        return {"last": self._last, "best": self._best, "since": self._since}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._last, self._best, self._since = state["last"], state["best"], state["since"]
