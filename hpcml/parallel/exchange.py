@@ -213,20 +213,24 @@ class Exchange:
             self._state.call = call_number(compared_call())
         try:
             left = turns.run(turns.address)
-            if left:
-                self.end(turns, left)
         except BaseException:
             self.cancel()
             raise
+        if left:
+            self.end(turns, left)
 
     def end(self, turns: Turns, left: int) -> None:
         """Come to the end of a turn that gave something else than 0."""
         if left == REFUSED:
-            raise self._refusal()
-        if left > 0 and self.shared is not None:
-            left = self.shared.look_after(self._state.step, turns.moves, left)
-        if left:
-            self._check_calls()
+            raise self._refusal()  # what is in flight stays in flight
+        try:
+            if left > 0 and self.shared is not None:
+                left = self.shared.look_after(self._state.step, turns.moves, left)
+            if left:
+                self._check_calls()
+        except BaseException:
+            self.cancel()
+            raise
         self._state.status = IDLE
 
     def cancel(self) -> None:

@@ -126,11 +126,11 @@ class HaloPlan:
         if len(fields) == 1 and fields[0] is field and where() == address and self._in_flight is None:
             try:
                 left = run(turns)
-                if left:
-                    self._forward.end(left)
             except BaseException:
                 self._forward.exchange.exchange.cancel()
                 raise
+            if left:
+                self._forward.end(left)
         else:
             self._exchange(self._forward, fields)
 

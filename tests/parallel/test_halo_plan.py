@@ -146,6 +146,24 @@ def test_inner_and_rim_are_the_interior(comm):
             assert (u[halo.interior] == 1).all() and u.sum() == np.prod(layout.local_shape(comm.rank))
 
 
+@pytest.mark.parallel([2])
+def test_a_step_that_begins_too_early_is_refused_and_the_one_in_flight_arrives(comm):
+    u = torch.full((5,), -1.0)
+    with HaloPlan(comm, Layout.blocks((6,), (2,)), u, periodic=True, backend="shared") as plan:
+        u[1:4] = 3.0 * comm.rank + torch.arange(3)
+        plan.exchange(u)
+        way, u[1:4] = plan._forward, u[1:4] + 10
+        plan.begin(u)
+        with pytest.raises(CommunicationError, match="started again before it was waited for"):
+            way.exchange.exchange.run(way.turns)
+        plan.end()
+        assert u[[0, 4]].tolist() == ([15.0, 13.0] if comm.rank == 0 else [12.0, 10.0])
+        plan.exchange(u)
+        plan.close()
+        with pytest.raises(CommunicationError, match="was closed"):
+            plan.exchange(u)
+
+
 @pytest.mark.parallel([2, 3])
 def test_all_fields_share_one_message_that_travels_between_begin_and_end(comm):
     layout = Layout.blocks((12,), (comm.size,))
