@@ -64,6 +64,19 @@ def test_public_names_and_packages_load_on_first_use():
     assert {path.parent.name for path in (ROOT / "hpcml").glob("*/__init__.py")} | {"Grid", "decompose"} <= set(names)
 
 
+def test_a_public_name_is_not_hidden_by_a_module_of_its_name():
+    code = """
+import importlib, pathlib, sys
+for folder in pathlib.Path("hpcml").rglob("__init__.py"):
+    package = importlib.import_module(".".join(folder.parent.parts))
+    for name in getattr(package, "__all__", []):
+        if (folder.parent / f"{name}.py").exists():
+            importlib.import_module(f"{package.__name__}.{name}")
+            assert callable(getattr(package, name)), f"{package.__name__}.{name} is a module once that is imported"
+"""
+    _run("-c", code)
+
+
 def test_an_unknown_name_lists_the_known_ones():
     import hpcml
 

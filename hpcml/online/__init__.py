@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hpcml.online.draws import Draws
     from hpcml.online.fifo import Fifo
     from hpcml.online.firo import Firo
-    from hpcml.online.heat_plate import heat_plate
+    from hpcml.online.plate import heat_plate
     from hpcml.online.reservoir import Reservoir
     from hpcml.online.sampler import Sampler
 
@@ -29,6 +29,6 @@ __getattr__, __dir__ = lazily(
         "Firo": "hpcml.online.firo",
         "Reservoir": "hpcml.online.reservoir",
         "Sampler": "hpcml.online.sampler",
-        "heat_plate": "hpcml.online.heat_plate",
+        "heat_plate": "hpcml.online.plate",
     },
 )

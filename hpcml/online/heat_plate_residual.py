@@ -20,7 +20,7 @@ def heat_plate_residual(
     domain : Domain
         Of two dims.
     parameters : mapping of str to float
-        As `hpcml.online.heat_plate.heat_plate` has them.
+        As `hpcml.online.heat_plate` has them.
     interval : float
         Time step.
     before, after : Tensor

@@ -10,9 +10,9 @@ from hpcml.core.errors import ConfigError
 from hpcml.core.online_data import Online
 from hpcml.equations.heat import Heat
 from hpcml.fields import Grid, decompose
-from hpcml.online.heat_plate import TEMPERATURES, heat_plate
 from hpcml.online.heat_plate_residual import heat_plate_residual
 from hpcml.online.model_residual import ModelResidual, step_residual
+from hpcml.online.plate import TEMPERATURES, heat_plate
 
 WALLS = dict(zip(TEMPERATURES, (150.0, 400.0, 200.0, 300.0, 100.0), strict=True))
 

@@ -11,8 +11,8 @@ from hpcml.core.errors import ConfigError
 from hpcml.core.named import complete_config
 from hpcml.io import restore
 from hpcml.online.fixed import Uniform as Fixed
-from hpcml.online.heat_plate import TEMPERATURES
 from hpcml.online.parameters import choose_parameters
+from hpcml.online.plate import TEMPERATURES
 from hpcml.runs.online_case import online_case
 from hpcml.runs.online_sampler import make_sampler
 
@@ -23,7 +23,7 @@ SAMPLERS = {
 }
 
 FAILING = """
-from hpcml.online.heat_plate import heat_plate
+from hpcml.online.plate import heat_plate
 
 def failing(domain, parameters, number, interval, at=0):
     '''The plate; simulations 1 and 4 fail, the first before a state and the second after some.'''
@@ -126,7 +126,7 @@ class Scored(Fixed):
 WRONG = [
     ({"sampler": "breed", "parameters": {}}, "data.parameters names none"),
     ({"sampler": "breed", "data": 2, "trainers": 2}, "ranks.data = 2: set it to 1, or leave data.ordered out"),
-    ({"sampler": {"name": "residual"}, "simulation": "hpcml.online.heat_plate:heat_plate"}, "data.sampler.residual = 'module:name'"),
+    ({"sampler": {"name": "residual"}, "simulation": "hpcml.online.plate:heat_plate"}, "data.sampler.residual = 'module:name'"),
     ({"sampler": {"name": "hpcml.online.draws:Draws", "stream": "x"}}, "unexpected|no hpcml.online.Sampler"),
     ({"sampler": "tests.runs.test_online_sampler:Scored"}, "asks for scores and has no candidates"),
 ]

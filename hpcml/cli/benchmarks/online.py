@@ -23,8 +23,8 @@ from hpcml.data.samples import Pairs
 from hpcml.fields import Grid, decompose
 from hpcml.mpi.patience import lenient
 from hpcml.mpi.world import World
-from hpcml.online.heat_plate import TEMPERATURES
 from hpcml.online.parameters import choose_parameters
+from hpcml.online.plate import TEMPERATURES
 from hpcml.online.samples_of import inputs_of
 from hpcml.runs.experiment import Experiment
 from hpcml.runs.online_case import online_case
