@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hpcml.io import SnapshotFile
 
 _MOST_PIXELS = 512
+_MOST_COLUMNS = 4
 
 
 def add_parser(subparsers: Any) -> None:
@@ -78,8 +79,12 @@ def _draw(file: "SnapshotFile", step: int) -> None:
     mesh = PlaneMesh.read(file)
     if mesh is None and view.mesh:
         raise ConfigError(f"--png draws meshes in the plane or around a sphere, not {view.path}: open {view.path.stem}.xdmf in ParaView")
-    figure, axes = pyplot.subplots(1, len(view.variables), figsize=(4.5 * len(view.variables), 4), squeeze=False, layout="constrained")
-    for axis, name in zip(axes[0], view.variables, strict=True):
+    columns = min(_MOST_COLUMNS, len(view.variables))
+    rows = -(-len(view.variables) // columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(4.5 * columns, 4 * rows), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(view.variables) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, view.variables, strict=False):
         axis.set_title(f"{name}, t = {view.times[step]:.3g}")
         if mesh is not None:
             first = (step, *[0] * (len(view.variables[name].shape) - 2))

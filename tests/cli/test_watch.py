@@ -45,6 +45,17 @@ def test_the_newest_step_is_drawn(run):
     assert (run / "snapshots" / "flow.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_many_fields_are_drawn_in_rows(tmp_path):
+    from matplotlib.image import imread
+
+    series = Series(UniformGrid.dealt((4, 6), (1.0, 1.0)), [Field(f"u{number}") for number in range(10)])
+    with SnapshotWriter(tmp_path / "flow.h5", series, MPI.COMM_SELF) as snapshots:
+        snapshots.append(0.0, {f"u{number}": np.full((4, 6), number) for number in range(10)})
+    assert main(["watch", str(tmp_path), "--png", "--once"]) == 0
+    height, width, _ = imread(tmp_path / "flow.png").shape
+    assert (width, height) == (4 * 4.5 * 90, 3 * 4 * 90)
+
+
 def mesh_of(points, run):
     mesh = UnstructuredGrid.joined(np.array(points), {"triangle": [[0, 1, 2]], "quadrilateral": [[0, 1, 3, 2]]}, MPI.COMM_SELF)
     with SnapshotWriter(run / "flow.h5", Series(mesh, [Field("u"), Field("p", "Pa", at="cells")]), MPI.COMM_SELF) as snapshots:
