@@ -15,7 +15,7 @@ ROUNDING = {"rtol": 1e-12, "atol": 1e-13}  # sums over blocks, in another order
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(module, "ROWS", 5)
+    monkeypatch.setattr(module, "CELLS", 5 * CHANNELS)
 
 
 def perceptron(norm=True):
