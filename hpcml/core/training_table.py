@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hpcml.core.config import Count, NonNegative, Positive, Section, Seed
+from hpcml.core.config import Count, NonNegative, Positive, Real, Section, Seed
 from hpcml.core.named import Named
 from hpcml.core.options import Choice
 
@@ -26,8 +26,8 @@ class EarlyStopping(Section):
     patience: Count | None = None
     """Measurements in a row without a gain after which it ends; by default any number."""
     min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the best loss so far by which a loss must be lower to be a gain, such as 0.01."""
-    threshold: NonNegative | None = None
+    """Share of the best loss so far, whatever its sign, by which a loss must be lower to be a gain, such as 0.01."""
+    threshold: Real | None = None
     """Loss that is good enough: it ends there."""
 
     @model_validator(mode="after")

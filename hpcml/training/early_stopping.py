@@ -4,6 +4,8 @@ import logging
 import math
 from typing import Any
 
+from mpi4py import MPI
+
 from hpcml.core.errors import ConfigError
 from hpcml.core.training_table import EarlyStopping
 
@@ -19,36 +21,45 @@ class EarlyEnd:
         None never ends it.
     held_out : Samples or None
         What is measured.
+    comm : MPI.Intracomm
+        All ranks of the training.
 
     Raises
     ------
     ConfigError
         If a rule has nothing to look at.
 
-    Notes
-    -----
-    Losses are the same on every rank, so all ranks end together. What is kept are the losses' best and the measurements since, so that a
-    rule that was changed decides anew.
-
     Communication
     -------------
-    Local.
+    Local, but for `add`.
+
+    Notes
+    -----
+    What is kept are the best loss and the measurements since, so that a rule that was changed decides anew.
     """
 
-    def __init__(self, rule: EarlyStopping | None, held_out: object) -> None:
+    def __init__(self, rule: EarlyStopping | None, held_out: object, comm: MPI.Intracomm) -> None:
         if rule is not None and held_out is None:
             raise ConfigError("training.early_stopping looks at the loss on held-out data: hold some out, or leave it out")
-        self._rule = rule
+        self._rule, self._comm = rule, comm
         self._last = self._best = math.inf
         self._since = 0
 
     def add(self, loss: float) -> None:
-        """Take note of a loss; of none if it is NaN, as where nothing is held out."""
+        """Take note of a loss; of none if it is NaN, as where nothing is held out.
+
+        Communication
+        -------------
+        Collective over comm where there is a rule: a broadcast, since groups of ranks measure for themselves, and unlike processors round
+        in unlike ways.
+        """
+        if self._rule is not None:
+            loss = self._comm.bcast(loss)
         if math.isnan(loss):
             return
         gain = 0.0 if self._rule is None else self._rule.min_gain
         self._last, self._since = loss, self._since + 1
-        if loss < self._best * (1.0 - gain) or math.isinf(self._best):
+        if math.isinf(self._best) or loss < self._best - gain * abs(self._best):
             self._best, self._since = loss, 0
 
     @property

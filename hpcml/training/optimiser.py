@@ -92,7 +92,7 @@ def build_optimiser(model: nn.Module, choice: Choice, learning_rate: float) -> t
     Local.
     """
     kind: Any = load("optimiser", choice.name)
-    if kind.__module__.startswith("torch.optim."):
+    if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind.__module__.startswith("torch.optim."):
         kind = without_compiler(kind)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:

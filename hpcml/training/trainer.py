@@ -145,7 +145,7 @@ class Trainer:
         self._rate: Callable[[float], float] = schedule if callable(schedule) else build_function("schedule", spec.schedule)
         self.position, self.stopped, self.numbers = Position(), False, dict[str, float]()
         self.comm = training_comm(model, given, spec)
-        self._comparison, self.early_end = Comparison(model, self.comm), EarlyEnd(spec.early_stopping, valid)
+        self._comparison, self.early_end = Comparison(model, self.comm), EarlyEnd(spec.early_stopping, valid, self.comm)
         self._callbacks, self._folder, self.metrics, self.monitor = tuple(callbacks), folder, metrics, monitor or Monitor(MPI.COMM_SELF)
         self.keep(checkpointer, stop)
 

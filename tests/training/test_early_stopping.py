@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from mpi4py import MPI
 
 from hpcml.core.errors import ConfigError
 from hpcml.core.training_table import EarlyStopping
@@ -16,10 +17,10 @@ from hpcml.training.early_stopping import EarlyEnd
 
 def rows(losses, **rule):
     """Number of measurements after which it ends, and why."""
-    end = EarlyEnd(EarlyStopping(**rule), ())
+    end = EarlyEnd(EarlyStopping(**rule), (), MPI.COMM_SELF)
     for number, loss in enumerate(losses, 1):
         end.add(loss)
-        again = EarlyEnd(EarlyStopping(**rule), ())
+        again = EarlyEnd(EarlyStopping(**rule), (), MPI.COMM_SELF)
         again.load_state_dict(json.loads(json.dumps(end.state_dict())))
         assert again.reason == end.reason
         if end.reason:
@@ -38,6 +39,18 @@ def test_it_ends_after_so_many_measurements_without_a_gain():
     number, reason = rows([1.0, 0.9, 0.895, 0.892, 0.891], patience=3, min_gain=0.01)
     assert number == 5 and reason == "the loss on held-out data was 0.9 and has not gained on that in 3 measurements"
     assert rows([0.9**k for k in range(50)], patience=1) == (None, None)
+
+
+def test_a_loss_below_zero_gains_downwards():
+    assert rows([-1.0, -0.995, -1.005, -1.02], patience=2, min_gain=0.01)[0] == 3
+    assert rows([1.0, -1.0, -2.0], threshold=-1.5)[0] == 3
+
+
+@pytest.mark.parallel([2, 3])
+def test_groups_that_measure_unlike_losses_decide_alike(comm):
+    end = EarlyEnd(EarlyStopping(threshold=0.5), (), comm)
+    end.add(0.5 - 1e-16 if comm.rank == 0 else 0.5 + 1e-15)
+    assert set(comm.allgather(end.reason is not None)) == {True}
 
 
 def trainer(comm, folder=None, **settings):

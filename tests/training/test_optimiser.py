@@ -42,6 +42,8 @@ def test_any_of_torchs_takes_its_options_and_leaves_alone_what_is_frozen():
         build_optimiser(model, Choice(name="torch.optim:SGD", momentum=-1), 0.1)
     with pytest.raises(ConfigError, match="training.optimiser = 'collections:Counter' makes Counter, which is no torch.optim.Optimizer"):
         build_optimiser(model, Choice(name="collections:Counter"), 0.1)
+    with pytest.raises(ConfigError, match="training.optimiser = 'torch.optim.adam:adam': .*missing"):
+        build_optimiser(model, Choice(name="torch.optim.adam:adam"), 0.1)
 
 
 def test_matrices_that_an_optimiser_keeps_lie_as_they_do_after_a_restart():

@@ -20,7 +20,7 @@ from hpcml.models.layers.autocast import is_autocast
 from hpcml.parallel.linear import differentiated, transformed
 
 CELLS = 1 << 16
-"""Of a block, rows by channels: some tensors of it in the cache of a core."""
+"""Of a block, rows by channels, 512 by 128: some tensors of it in the cache of a core."""
 BLOCKED = (torch.float32, torch.float64)
 
 
