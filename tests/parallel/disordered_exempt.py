@@ -155,6 +155,7 @@ INSIDE = {
     "data.case_device": "within commands, once",
     "runs.check_case": "before `hpcml train`, once",
     "training.comparison": "within Trainer.fit",
+    "training.early_stopping": "a broadcast within Trainer.fit",
     "runs.evaluation": "`hpcml evaluate`, a command of its own, made of losses, datasets and agreements",
     "runs.experiment": "within commands",
     "runs.fine_tuning": "restore, once in a command",
