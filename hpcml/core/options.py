@@ -34,7 +34,7 @@ GIVEN = {
     "schedule": set[str](),
     "layout": {"path"},
     "stream": {"domain", "graph", "space", "samples"},
-    "simulation": {"domain", "comm", "number", "seed", "interval", "parameters"},
+    "simulation": {"domain", "comm", "number", "seed", "interval", "parameters", "fields"},
     "buffer": {"capacity", "watermark", "draws"},
     "sampler": {"simulations", "dims", "seed"},
     "residual": {"domain", "parameters", "interval", "before", "after"},

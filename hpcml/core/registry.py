@@ -64,7 +64,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         ("the-well", "pdebench", "pdebench-groups", "pdebench-incompressible", "mesh"), "hpcml.io.dataset.layouts:describe_path"
     ),  # files say which of them they have
     "stream": {},
-    "simulation": {"heat_plate": "hpcml.online.plate:heat_plate"},
+    "simulation": {
+        "heat_plate": "hpcml.online.plate:heat_plate",
+        "shared_library": "hpcml.online.compiled:shared_library",
+    },
     "buffer": {
         "fifo": "hpcml.online.fifo:Fifo",
         "firo": "hpcml.online.firo:Firo",

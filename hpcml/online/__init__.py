@@ -11,6 +11,7 @@ from hpcml.core.lazy import lazily
 if TYPE_CHECKING:
     from hpcml.online.balanced import Balanced
     from hpcml.online.buffer import Buffer
+    from hpcml.online.compiled import get_include, shared_library
     from hpcml.online.draws import Draws
     from hpcml.online.fifo import Fifo
     from hpcml.online.firo import Firo
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from hpcml.online.reservoir import Reservoir
     from hpcml.online.sampler import Sampler
 
-__all__ = ["Balanced", "Buffer", "Draws", "Fifo", "Firo", "Reservoir", "Sampler", "heat_plate"]
+__all__ = ["Balanced", "Buffer", "Draws", "Fifo", "Firo", "Reservoir", "Sampler", "get_include", "heat_plate", "shared_library"]
 __getattr__, __dir__ = lazily(
     __name__,
     {
@@ -29,6 +30,8 @@ __getattr__, __dir__ = lazily(
         "Firo": "hpcml.online.firo",
         "Reservoir": "hpcml.online.reservoir",
         "Sampler": "hpcml.online.sampler",
+        "get_include": "hpcml.online.compiled",
+        "shared_library": "hpcml.online.compiled",
         "heat_plate": "hpcml.online.plate",
     },
 )

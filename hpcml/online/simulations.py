@@ -23,7 +23,7 @@ def own_simulations(spec: Online, domain: Domain, dtype: torch.dtype) -> Make:
     ----------
     spec : Online
         Its ``simulation`` names a class or function, which is called with as many of ``domain``, ``comm``, ``number``, ``seed``,
-        ``interval`` and ``parameters``, a dict, as its signature has, and with its options.
+        ``interval``, ``fields`` and ``parameters``, a dict, as its signature has, and with its options.
     domain : Domain
         On the ranks that share a simulation.
     dtype : torch.dtype
@@ -49,7 +49,8 @@ def own_simulations(spec: Online, domain: Domain, dtype: torch.dtype) -> Make:
 
     def make(number: int, parameters: tuple[float, ...]) -> Iterator[Tensor]:
         named = dict(zip(spec.parameters, parameters, strict=True))
-        given = {"domain": domain, "comm": domain.comm, "number": number, "seed": spec.seed, "interval": spec.interval, "parameters": named}
+        here = {"domain": domain, "comm": domain.comm, "interval": spec.interval, "fields": spec.fields}
+        given = here | {"number": number, "seed": spec.seed, "parameters": named}
         chosen = {key: value for key, value in given.items() if accepted is None or key in accepted}
         return states_of(made(**chosen, **options), len(spec.fields), domain.local_shape, spec.steps, dtype)
 

@@ -68,9 +68,8 @@ class HeldOut:
         self.parameters = choose_parameters(spec.parameters, numbers, spec.seed)
         self._comm, self._group, self._dtype, self._channels = comm, group, dtype_of(case), len(fields_of(case))
         self._dealt = [list(range(g, self.count, len(simulating))) for g in range(len(simulating))]
-        self._mine = (
-            [] if make is None or group is None else [make(numbers[k], tuple(self.parameters[k].tolist())) for k in self._dealt[group]]
-        )
+        self._make, self._numbers = make, numbers
+        self._mine: list[Iterator[Tensor]] = []
         zero = ("zero",) * len(places.shape)
         pairs = [(g, places.layouts(simulates, measures)) for g, simulates in enumerate(simulating) for measures in measuring]
         self._plans = [(g, WindowPlan(comm, *layouts, zero, 2 * k)) for k, (g, layouts) in enumerate(pairs)]
@@ -100,6 +99,9 @@ class HeldOut:
         error: Exception | None = None
         found: Tensor | None = None
         try:
+            if step == 0 and self._make is not None and self._group is not None:
+                mine = self._dealt[self._group]
+                self._mine = [self._make(self._numbers[k], tuple(self.parameters[k].tolist())) for k in mine]
             states = [next(states).clone() for states in self._mine]
             found = torch.stack(states) if states else None
             if found is not None and not torch.isfinite(found).all():

@@ -1,15 +1,18 @@
 """Training while simulations run as a user does it, on real ranks, from the how-to: one command, one run directory, one error."""
 
 import json
+import os
 import re
 import signal
 import subprocess
+import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
-HOWTO = (Path(__file__).parents[2] / "docs" / "howto" / "train_while_simulations_run.md").read_text(encoding="utf-8")
+HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "train_while_simulations_run.md"
 MANY = ("--set", "data.simulations=100000", "--set", "data.sampler=rods:Nearby")
 FAILING = """
 
@@ -24,8 +27,9 @@ def failing(number):
 def folder(tmp_path_factory):
     """Folder with what the how-to has, and a solver that fails."""
     folder = tmp_path_factory.mktemp("online")
-    code, sampler = re.findall("```python\n(.*?)```", HOWTO, re.DOTALL)
-    case = re.search("```toml\n(.*?)```", HOWTO, re.DOTALL)[1]
+    text = HOWTO.read_text(encoding="utf-8")
+    code, sampler = re.findall("```python\n(.*?)```", text, re.DOTALL)
+    case = re.search("```toml\n(.*?)```", text, re.DOTALL)[1]
     assert len(code.splitlines()) < 30
     (folder / "rods.py").write_text(code + sampler + FAILING)
     (folder / "case.toml").write_text(case)
@@ -59,6 +63,29 @@ def test_a_solver_that_raises_ends_the_job_with_one_error(mpiexec, folder):
     out, err = job.communicate(timeout=300)
     assert job.returncode == 2, (out, err)
     assert err.count("hpcml: error:") == 1 and "RuntimeError: the mesh is tangled" in err and "Traceback" not in err, err
+
+
+def test_a_solver_in_c_on_two_ranks_feeds_a_trainer_as_its_how_to_says(mpiexec, alone, folder):
+    compiler = Path(sys.executable).parent / "mpicc"
+    if not compiler.exists():
+        pytest.skip("this MPI's wheel brings no compiler")
+    text = HOWTO.with_name("train_on_a_solver_in_c.md").read_text(encoding="utf-8")
+    (folder / "rod.c").write_text(re.search("```c\n(.*?)```", text, re.DOTALL)[1])
+    (folder / "librod.so").unlink(missing_ok=True)
+    script = re.search("```sh\n(.*?)```", text, re.DOTALL)[1]
+    path = os.pathsep.join([str(compiler.parent), os.environ["PATH"]])
+    built = subprocess.run(["bash", "-euc", script], cwd=folder, env=mpiexec.env | {"PATH": path}, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    named = tomllib.loads(re.search("```toml\n(.*?)```", text, re.DOTALL)[1])
+    choice = '{ name = "shared_library", path = "librod.so" }'
+    assert named["data"]["simulation"] == {"name": "shared_library", "path": "librod.so"} and named["ranks"] == {"per_simulation": 2}
+    run = folder / "runs" / "compiled"
+    words = "--run", run, "--set", f"data.simulation={choice}", "--set", "ranks.per_simulation=2", "--set", "training.updates=20"
+    job = start(mpiexec, 3, folder, *words)
+    out, err = job.communicate(timeout=300)
+    assert job.returncode == 0, (out, err)
+    errors = json.loads((run / "evaluation.json").read_text())["errors"]["held out"]
+    assert len(errors) == 4 * 20 and max(errors) < 2
 
 
 def test_a_run_ends_with_a_report_that_can_be_drawn_again(mpiexec, alone, folder):

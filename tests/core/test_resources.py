@@ -66,9 +66,11 @@ def test_a_wheel(checkout, tmp_path):
     assert _look(tmp_path / "site") == ([str(package / "_kernels"), str(package / "_jobs")], NAMES)
     assert (tmp_path / "site" / "hpcml" / "py.typed").exists()
     assert (tmp_path / "site" / "hpcml" / "CITATION.cff").read_bytes() == (ROOT / "CITATION.cff").read_bytes()
-    shipped = {path.relative_to(tmp_path / "site") for path in (tmp_path / "site" / "hpcml").rglob("*.py")}
-    left_out = {path.relative_to(checkout) for path in (checkout / "hpcml").rglob("*.py")} - shipped
-    assert not left_out, f"not in the wheel, since a folder has no __init__.py: {sorted(map(str, left_out))}"
+    shipped = {path.relative_to(tmp_path / "site") for path in package.rglob("*")}
+    left_out = {
+        path.relative_to(checkout) for end in ("py", "cpp", "h", "f90") for path in (checkout / "hpcml").rglob(f"*.{end}")
+    } - shipped
+    assert not left_out, f"not in the wheel, for want of an __init__.py or of a line in setup.cfg: {sorted(map(str, left_out))}"
 
 
 def test_a_missing_resource_is_named_with_the_places(tmp_path):
