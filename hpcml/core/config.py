@@ -25,6 +25,10 @@ Count = Annotated[int, Field(gt=0, lt=1 << 31)]
 CountOrZero = Annotated[int, Field(ge=0, lt=1 << 31)]
 Width = Annotated[int, Field(gt=0, le=1 << 16)]
 Depth = Annotated[int, Field(gt=0, le=1000)]
+Few = Annotated[int, Field(gt=0, le=100)]  # what multiplies a depth, or goes into a power
+FewOrZero = Annotated[int, Field(ge=0, le=100)]
+Ratio = Annotated[float, Field(ge=1e-30, le=1000)]  # times a width
+Tolerance = Annotated[float, Field(ge=1e-15, le=1)]  # of a residual in float64, over what it is of
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 Positive = Annotated[float, Field(ge=1e-30, le=1e30)]
 NonNegative = Annotated[float, Field(ge=0, le=1e30)]
@@ -34,6 +38,7 @@ Waves = Annotated[int, Field(gt=-(1 << 31), lt=1 << 31)]
 Dims = Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
 Lengths = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
 Velocity = Annotated[tuple[Real, ...], Field(min_length=1, max_length=3)]
+Hops = Annotated[tuple[Few, ...], Field(min_length=1, max_length=3)]
 Norm = Literal["none", "batch", "group", "instance"]
 
 

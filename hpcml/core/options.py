@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import docstring_parser
-from pydantic import AfterValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, create_model
 
 import hpcml
 from hpcml.core import config
@@ -188,14 +188,23 @@ def _parameter(name: str, annotation: ast.expr | None, default: ast.expr | None)
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if default is None else _value(default),
-        annotation=inspect.Parameter.empty if annotation is None else _value(annotation),
+        annotation=inspect.Parameter.empty if annotation is None else _value(annotation, unknown=_OF_PYTHON),
     )
 
 
-def _value(expression: ast.expr) -> Any:
-    """Value of an annotation or a default of hpcml's own; what needs torch is the run's business, or no table can give it."""
+def _left_out(value: Any) -> Any:
+    if value is not None:
+        raise ValueError("expected nothing, since no text can be what it takes in Python: leave it out")
+    return value
+
+
+_OF_PYTHON = Annotated[Any, BeforeValidator(_left_out)]
+
+
+def _value(expression: ast.expr, unknown: Any = Any) -> Any:
+    """Value of an annotation or a default of hpcml's own, or ``unknown`` where it needs torch, of which no table can give anything."""
     words = {**vars(typing), **vars(collections.abc), **vars(config), "Annotated": Annotated}
     try:
         return eval(compile(ast.Expression(expression), "<signature>", "eval"), words)
     except NameError:
-        return Any
+        return unknown

@@ -57,7 +57,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "loss": {"mse": "hpcml.training.loss:mse", "relative_l2": "hpcml.training.loss:relative_l2", "h1": "hpcml.training.loss:h1"},
     "optimiser": {
         "adamw": "hpcml.training.optimiser:adamw",
-        "lbfgs": "torch.optim:LBFGS",
+        "lbfgs": "hpcml.training.optimiser:lbfgs",
         "soap": "pytorch_optimizer:SOAP",
     },
     "layout": dict.fromkeys(

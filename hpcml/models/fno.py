@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hpcml.core.config import Count, Depth, Dims, Norm, Positive, Width
+from hpcml.core.config import Count, Depth, Dims, Norm, Ratio, Width
 from hpcml.core.errors import ConfigError
 from hpcml.fields.domain import Domain
 from hpcml.models.in_turn import Part, in_turn
@@ -87,7 +87,7 @@ class FNO(nn.Module):
         modes: Count | Dims = 12,
         layers: Depth = 4,
         norm: Norm = "none",
-        mlp_ratio: Positive = 0.5,
+        mlp_ratio: Ratio = 0.5,
         coordinates: bool = True,
     ) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hpcml.core.config import Count, Depth, Width
+from hpcml.core.config import Count, Depth, Few, Width
 from hpcml.core.errors import ConfigError
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.patches import patches_of
@@ -90,7 +90,7 @@ class GraphMixer(nn.Module):
         patches: Count = 32,
         mixing: Literal["mlp", "attention"] = "mlp",
         heads: Count = 4,
-        hidden_layers: Count = 2,
+        hidden_layers: Few = 2,
     ) -> None:
         super().__init__()
         if mixing not in MIXINGS:

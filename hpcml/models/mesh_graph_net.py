@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hpcml.core.config import Lengths, NonNegative
+from hpcml.core.config import Depth, FewOrZero, Lengths, NonNegative, Width
 from hpcml.graphs.aggregation import Taken
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.overlapping import on_edges
@@ -76,9 +76,9 @@ class MeshGraphNet(nn.Module):
         graph: Graph,
         in_channels: int,
         out_channels: int,
-        channels: int = 128,
-        steps: int = 15,
-        hidden_layers: int = 2,
+        channels: Width = 128,
+        steps: Depth = 15,
+        hidden_layers: FewOrZero = 2,
         differences: NonNegative = 0.0,
         cutoff: NonNegative = 0.0,
         period: Lengths | None = None,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hpcml.core.config import Count, CountOrZero, Depth, Dims, Lengths, NonNegative, Positive, Width
+from hpcml.core.config import Count, CountOrZero, Depth, Hops, Lengths, NonNegative, Ratio, Width
 from hpcml.graphs.graph import Graph
 from hpcml.models.in_turn import Part, State, in_turn
 from hpcml.models.layers.ewald import Ewald
@@ -100,11 +100,11 @@ class MeshTransformer(nn.Module):
         tokens: CountOrZero = 0,
         rotary: NonNegative = 0.0,
         gated: bool = False,
-        mlp_ratio: Positive = 3.0,
+        mlp_ratio: Ratio = 3.0,
         positions: bool = True,
         cutoff: NonNegative = 0.0,
         period: Lengths | None = None,
-        hops: Dims = (1,),
+        hops: Hops = (1,),
         along: tuple[Graph, ...] | None = None,
     ) -> None:
         super().__init__()

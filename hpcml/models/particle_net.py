@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hpcml.core.config import Lengths, NonNegative, Positive
+from hpcml.core.config import Depth, Lengths, NonNegative, Positive, Real, Width
 from hpcml.core.errors import ConfigError
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.near import Near
@@ -97,12 +97,12 @@ class ParticleNet(nn.Module):
         in_channels: int,
         out_channels: int,
         radius: Positive,
-        channels: int = 64,
-        steps: int = 3,
+        channels: Width = 64,
+        steps: Depth = 3,
         potential: bool = False,
         cutoff: NonNegative = 0.0,
         period: Lengths | None = None,
-        walls: tuple[tuple[float, float], ...] | None = None,
+        walls: tuple[tuple[Real, Real], ...] | None = None,
     ) -> None:
         super().__init__()
         dims = graph.positions.shape[1]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hpcml.core.config import Count, Depth, Positive, Width
+from hpcml.core.config import Count, Depth, Few, Ratio, Share, Width
 from hpcml.core.errors import ConfigError
 from hpcml.models.in_turn import Part, in_turn
 from hpcml.models.layers.dropout import Dropout
@@ -95,9 +95,9 @@ class PhysicsAttentionNet(nn.Module):
         heads: Count = 8,
         slices: Count = 64,
         attention: Literal["slices", "adaptive", "latents"] = "slices",
-        window: Count = 1,
-        mlp_ratio: Positive = 1.0,
-        dropout: float = 0.0,
+        window: Few = 1,
+        mlp_ratio: Ratio = 1.0,
+        dropout: Share = 0.0,
         positions: bool = True,
     ) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from hpcml.core.config import Tolerance
 from hpcml.equations.darcy import Darcy, diagonal, face_weights, minus_divergence
 from hpcml.fields.domain import Domain
 from hpcml.linear.conjugate_gradients import conjugate_gradients
@@ -41,7 +42,7 @@ class DarcySolver(Solver):
     torch.Size([2, 1, 16, 16])
     """
 
-    def __init__(self, equation: Darcy, domain: Domain, source: Tensor | None = None, tolerance: float = 1e-10) -> None:
+    def __init__(self, equation: Darcy, domain: Domain, source: Tensor | None = None, tolerance: Tolerance = 1e-10) -> None:
         equation.check(domain)
         self.equation = equation
         self.space = self.domain = domain

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from hpcml.core.config import Tolerance
 from hpcml.core.errors import ConfigError
 from hpcml.equations.incompressible_flow import IncompressibleFlow
 from hpcml.graphs.triangles import Triangles
@@ -48,7 +49,7 @@ class Projection(Solver):
     in Fluids 20, 869 (1995).
     """
 
-    def __init__(self, equation: IncompressibleFlow, graph: Triangles, dt: float, tolerance: float = 1e-3) -> None:
+    def __init__(self, equation: IncompressibleFlow, graph: Triangles, dt: float, tolerance: Tolerance = 1e-3) -> None:
         if not isinstance(equation, IncompressibleFlow):
             name = type(equation).__name__
             raise ConfigError(f"the solver 'projection' takes flows that do not diverge, and {name} is none: choose another, or none")

@@ -1,12 +1,12 @@
 """The optimiser of a case."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from hpcml.core.config import NonNegative, Positive
+from hpcml.core.config import Count, NonNegative, Positive
 from hpcml.core.errors import ConfigError
 from hpcml.core.options import Choice
 from hpcml.core.registry import load
@@ -48,6 +48,45 @@ def adamw(
     return without_compiler(torch.optim.AdamW)(groups, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
 
 
+def lbfgs(
+    params: Iterable[nn.Parameter],
+    lr: float,
+    max_iter: Count = 20,
+    max_eval: Count | None = None,
+    tolerance_grad: NonNegative = 1e-7,
+    tolerance_change: NonNegative = 1e-9,
+    history_size: Count = 100,
+    line_search_fn: Literal["strong_wolfe"] | None = None,
+) -> torch.optim.LBFGS:
+    """Steps of a quasi-Newton method that looks at the loss at several points within one update.
+
+    Parameters
+    ----------
+    params : iterable of Parameter
+        What it changes.
+    lr : float
+        Learning rate: the length of a step, of the first one where a line is searched.
+    max_iter, max_eval : int
+        Most iterations, and most evaluations of the loss, of an update; of these by default five for every four iterations.
+    tolerance_grad, tolerance_change : float
+        Largest entry of the gradient, and change of loss or parameters, at which an update ends.
+    history_size : int
+        Iterations that are remembered.
+    line_search_fn : str
+        ``strong_wolfe``, or nothing for steps of a fixed length.
+    """
+    return without_compiler(torch.optim.LBFGS)(
+        list(params),
+        lr=lr,
+        max_iter=max_iter,
+        max_eval=max_eval,
+        tolerance_grad=tolerance_grad,
+        tolerance_change=tolerance_change,
+        history_size=history_size,
+        line_search_fn=line_search_fn,
+    )
+
+
 def lay_out(optimiser: torch.optim.Optimizer) -> None:
     """Have the matrices that an optimiser keeps lie row by row, as they do after a restart.
 
@@ -78,7 +117,7 @@ def build_optimiser(model: nn.Module, choice: Choice, learning_rate: float) -> t
     model : Module
         Whose parameters it changes; those with ``requires_grad = False`` stay as they are.
     choice : Choice
-        Name and options: `adamw`, any class of `torch.optim`, or one's own with parameters ``params`` and ``lr``.
+        Name and options: `adamw`, `lbfgs`, any class of `torch.optim`, or one's own with parameters ``params`` and ``lr``.
     learning_rate : float
         Of the first update.
 
