@@ -1,7 +1,6 @@
 """A picture of how a run of `hpcml online` went: what it learned, where it is wrong, who waited, and what it has cost."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from hpcml.core.case import Case
 from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.json_text import parse_json
 from hpcml.core.online_data import Online
 from hpcml.core.optional_module import optional_module
 
@@ -93,7 +93,10 @@ def _rows(path: Path) -> dict[str, np.ndarray]:
 def _measured(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(f"there is no {path}: a report is made once a run has ended, or `hpcml evaluate` has measured it")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found: dict[str, Any] = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not as hpcml writes it: {error}; `hpcml evaluate` writes it anew") from error
     return found
 
 

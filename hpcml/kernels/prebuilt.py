@@ -19,6 +19,7 @@ from typing import Any
 
 from hpcml.core.cache_folder import cache_folder
 from hpcml.core.errors import DeviceError
+from hpcml.core.json_text import parse_json
 from hpcml.core.processor import processor_features
 from hpcml.core.trusted import distrust, open_trusted, read_trusted
 from hpcml.kernels.compiler import compile_for, portable_flags
@@ -132,7 +133,7 @@ def _fitting(named: str | None) -> tuple[tuple[Path, dict[str, Any]], ...]:
     found = []
     for about in sorted((Path(named) if named else cache_folder("libraries")).glob("*/processor.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            record = json.loads(read_trusted(about))
+            record = parse_json(read_trusted(about))
             fits = record["machine"] == platform.machine() and set(record["features"]) <= processor_features()
             if fits and distrust(about.parent) is None:
                 found.append((about.parent, record))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcml.core.cache_folder import cache_folder
+from hpcml.core.json_text import parse_json
 from hpcml.core.processor import processor_features, processor_name
 from hpcml.core.trusted import read_trusted
 from hpcml.kernels.cache import built_once
@@ -88,13 +89,16 @@ def measured_way(name: str, file: str, measure: Callable[[], Any]) -> Any:
         path.write_text(json.dumps(measure()))
 
     with os.fdopen(built_once(_file_name(name, file), write)) as stream:
-        return json.load(stream)
+        try:
+            return parse_json(stream.read())
+        except ValueError:  # damaged since it was written
+            return measure()
 
 
 def known_way(name: str, file: str) -> Any:
     """What was measured already with this compiler on this processor; None if nothing was."""
     with suppress(OSError, ValueError):
-        return json.loads(read_trusted(cache_folder("kernels") / _file_name(name, file)))
+        return parse_json(read_trusted(cache_folder("kernels") / _file_name(name, file)))
     return None
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hpcml.core.cache_folder import cache_folder
 from hpcml.core.errors import ConfigError
+from hpcml.core.json_text import parse_json
 from hpcml.core.trusted import read_trusted, write_trusted
 from hpcml.mpi.gpu_claim import Claim, MpiFacts, claim
 from hpcml.mpi.gpu_probe import ask, probe
@@ -121,8 +122,8 @@ def confirmed(said: Claim, library: str) -> Claim:
     key = hashlib.blake2b(json.dumps([library, MPI.__file__, steering]).encode(), digest_size=8).hexdigest()
     path = cache_folder("gpu_aware") / f"{socket.gethostname()}-{key}.json"
     try:
-        return Claim(**json.loads(read_trusted(path)))
-    except (OSError, ValueError, TypeError, RecursionError):
+        return Claim(**parse_json(read_trusted(path)))
+    except (OSError, ValueError, TypeError):
         pass  # not there yet, or another version's: find out anew
     found, final = probe()
     found = Claim(found.answer, f"{said.reason}; {found.reason}")

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcml.core.json_text import parse_json
 from hpcml.mpi.gpu_claim import Claim, MpiFacts, claim
 from hpcml.mpi.start import MPI
 
@@ -67,7 +68,7 @@ def ask(limit_s: float = PROBE_LIMIT_S) -> Claim:
     """
     status, output = _run([sys.executable, "-m", "hpcml.mpi.gpu_probe", "claim"], limit_s)
     try:
-        return Claim(**json.loads(output.splitlines()[-1]))
+        return Claim(**parse_json(output.splitlines()[-1]))
     except (ValueError, TypeError, IndexError):
         return Claim(False, f"MPI does not start here: {_last(output)} (status {status})")
 

@@ -14,6 +14,7 @@ from mpi4py import MPI
 
 from hpcml.core.case import Case, Ranks, Simulation
 from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.json_text import parse_json
 from hpcml.core.online_data import Online
 from hpcml.data.samples import Samples
 from hpcml.equations import build_equation
@@ -212,5 +213,5 @@ def _points(space: Space) -> tuple[str, str]:
 def _written(path: Path, key: str) -> dict[str, Any]:
     """Errors that are in the file already; none if it is not there, or not whole."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return dict(json.loads(path.read_bytes())[key])
+        return dict(parse_json(path.read_bytes())[key])
     return {}

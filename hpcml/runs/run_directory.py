@@ -24,6 +24,7 @@ from hpcml.core.case import Case
 from hpcml.core.config import read_tables, to_toml
 from hpcml.core.environment import capture_environment
 from hpcml.core.errors import ConfigError
+from hpcml.core.json_text import parse_json
 from hpcml.core.named import complete_config
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import write_file
@@ -100,7 +101,7 @@ class RunDirectory:
     def _take_ways(self) -> None:
         path = self.path / "ways.json"
         try:
-            take_ways(json.loads(path.read_bytes()) if path.exists() else {})
+            take_ways(parse_json(path.read_bytes()) if path.exists() else {})
         except (ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f"{path} is not as hpcml writes it: {error}; without it the ways are chosen anew") from error
 

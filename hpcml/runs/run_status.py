@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from hpcml.core.errors import HpcmlError, LostRankError
 from hpcml.core.exit_status import LOST, PREEMPTED
+from hpcml.core.json_text import parse_json
 from hpcml.io.files.batch_job import BatchJob
 from hpcml.io.files.lock import holder
 from hpcml.io.files.replace import write_file
@@ -102,9 +103,9 @@ def read_status(folder: Path) -> dict[str, Any] | None:
     Local.
     """
     try:
-        record: dict[str, Any] = json.loads((folder / STATUS).read_bytes())
+        record: dict[str, Any] = parse_json((folder / STATUS).read_bytes())
         state = record["state"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     if state == "running":
         found = holder(folder / "checkpoints")

@@ -81,7 +81,7 @@ def _last(path: Path, steps: list[int], epochs: list[float]) -> int | None:
         if training.get("updates") is not None:
             return int(training["updates"])
         return round(training["epochs"] * steps[-1] / epochs[-1])
-    except (OSError, ValueError, KeyError, TypeError, IndexError, ZeroDivisionError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, ZeroDivisionError, RecursionError):
         return None
 
 

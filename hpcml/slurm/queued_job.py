@@ -5,12 +5,12 @@
 23.11 to 26   "job_state": ["FAILED"]    as 23.02                                          "exit_code": {"return_code": {"number": 1}}
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hpcml.core.errors import ConfigError
+from hpcml.core.json_text import parse_json
 
 _FLAGS = ("COMPLETING", "REQUEUED", "CONFIGURING", "STAGE_OUT", "SIGNALING", "RESIZING", "UPDATE_DB", "POWER_UP_NODE", "LAUNCH_FAILED")
 """What Slurm says beside a state."""
@@ -79,7 +79,7 @@ def parse_jobs(text: str) -> list[QueuedJob]:
     Local.
     """
     try:
-        records = json.loads(text)["jobs"]
+        records = parse_json(text)["jobs"]
         return [_parse(record) for record in records]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ConfigError(f"Slurm's answer is not as expected ({type(error).__name__}: {error}): does its version know --json?") from error

@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import ConfigError
+from hpcml.core.json_text import parse_json
 from hpcml.core.optional_module import optional_module
 from hpcml.slurm.progress import progress_of
 
@@ -53,8 +53,8 @@ def read_results(folder: Path) -> list[Row]:
 
 
 def _row(run: Path) -> Row:
-    status = _load(run / "status.json", json.loads)
-    errors = _load(run / "evaluation.json", json.loads).get("relative_l2")
+    status = _load(run / "status.json", parse_json)
+    errors = _load(run / "evaluation.json", parse_json).get("relative_l2")
     seconds = _seconds(run / "metrics.csv")
     ranks = status.get("ranks")
     row: Row = {"run": run.name, "state": status.get("state", "nothing ran"), "step": status.get("step") or progress_of(run).step}
@@ -66,7 +66,7 @@ def _load(path: Path, parse: Any) -> dict[str, Any]:
     """What a file holds; nothing where it is not there, or is damaged."""
     try:
         found = parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

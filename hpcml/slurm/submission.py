@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hpcml.core.errors import ConfigError
+from hpcml.core.json_text import parse_json
 from hpcml.slurm.ask import ask
 from hpcml.slurm.job import Job
 from hpcml.slurm.site import Site
@@ -138,7 +139,7 @@ def read_submission(folder: Path) -> Submission:
     """
     path = folder / RECORD
     try:
-        return Submission(**json.loads(path.read_bytes()))
+        return Submission(**parse_json(path.read_bytes()))
     except FileNotFoundError:
         raise ConfigError(
             f"{folder} has no {RECORD}: nothing was submitted for it by `hpcml job submit`; give the number of the job"

@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+from mpi4py import MPI
 
 from hpcml.core.case import Case, Ranks
 from hpcml.core.errors import ConfigError
@@ -137,3 +138,10 @@ def test_a_run_goes_on_in_the_ways_that_it_recorded(comm, shared_path, monkeypat
     comm.Barrier()
     with pytest.raises(ConfigError, match=r"ways.json is not as hpcml writes it"):
         directory.take_ways(comm)
+
+
+def test_ways_that_are_no_json_are_named(tmp_path):
+    directory = RunDirectory(tmp_path)
+    (tmp_path / "ways.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match=r"ways\.json is not as hpcml writes it: .*nested too deeply; without it the ways are chosen anew"):
+        directory.take_ways(MPI.COMM_SELF)

@@ -7,7 +7,6 @@ those 20 simulations are told over that of uniform sampling.
 """
 
 import csv
-import json
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -17,6 +16,7 @@ import torch
 
 from hpcml.cli.benchmarks.online_transport import transport
 from hpcml.core.case import Case
+from hpcml.core.json_text import parse_json
 from hpcml.core.named import complete_config
 from hpcml.core.training_table import Training
 from hpcml.data.samples import Pairs
@@ -114,7 +114,7 @@ def _running(world: World, case: Case) -> dict[str, float]:
 def _measured(run: Path) -> dict[str, float]:
     with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    spread = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))["percentiles"]["held out"]
+    spread = parse_json((run / "evaluation.json").read_text(encoding="utf-8"))["percentiles"]["held out"]
     columns = last["valid_loss"], spread["p50"], spread["p99"], last["trainer_idle"], last["solver_stall"], last["steering"]
     return {name: float(value) for name, value in zip(MEASURED, columns, strict=True)}
 

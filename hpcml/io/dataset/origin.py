@@ -6,6 +6,7 @@ from dataclasses import replace
 import h5py
 
 from hpcml.core.errors import CheckpointError
+from hpcml.core.json_text import parse_json
 from hpcml.io.dataset.description import Description, Field
 
 ATTRIBUTE = "hpcml_origin"
@@ -59,7 +60,7 @@ def read_origin(file: h5py.File, description: Description, named: bool = False) 
     """
     if ATTRIBUTE not in file.attrs:
         return description
-    note = json.loads(file.attrs[ATTRIBUTE])
+    note = parse_json(file.attrs[ATTRIBUTE])
     units = note.get("units", {"fields": {}, "time": "", "length": ""})
     fields = tuple(Field(name, order, varies, units["fields"].get(name, "")) for name, order, varies in note["fields"])
     if named:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from hpcml.core.json_text import parse_json
 from hpcml.io.files.batch_job import BatchJob
 from hpcml.io.files.process import Process
 from hpcml.mpi.launcher import detect
@@ -92,11 +93,11 @@ def read_owner(path: Path) -> tuple[Owner, float] | None:
 
 def _decode(text: bytes) -> Owner:
     try:
-        record: dict[str, Any] = json.loads(text)
+        record: dict[str, Any] = parse_json(text)
         launcher = Process.of(record["launcher"]) if record.get("launcher") else None
         shown = "".join(str(record.get(key, "")) for key in ("host", "job"))
         if not str(record["token"]).isalnum() or not shown.isprintable():  # they become part of a file's name and of messages
             raise ValueError
         return Owner(str(record["token"]), Process.of(record), BatchJob.of(record), launcher, bool(record.get("left")))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return Owner("unreadable", Process.of({}))

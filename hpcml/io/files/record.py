@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
+from hpcml.core.json_text import parse_json
 from hpcml.io.files.regular import read_regular
 from hpcml.io.files.replace import write_file
 
@@ -46,10 +47,10 @@ def read_record(path: Path, most: int = 1 << 20) -> dict[str, Any]:
     """
     data = read_regular(path, most)
     try:
-        document = json.loads(data)
+        document = parse_json(data)
         record = document["record"]
         intact = isinstance(record, dict) and document["crc32"] == zlib.crc32(json.dumps(record, sort_keys=True).encode())
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is not a whole record: {error}") from error
     if not intact:
         raise CheckpointError(f"{path} does not match its own checksum: it was changed after it was written")

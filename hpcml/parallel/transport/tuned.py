@@ -11,6 +11,7 @@ from typing import Any
 from mpi4py import MPI
 
 from hpcml.core.cache_folder import cache_folder
+from hpcml.core.json_text import parse_json
 from hpcml.core.trusted import read_trusted, write_trusted
 
 Curve = tuple[tuple[int, float], ...]
@@ -72,9 +73,9 @@ def tuned() -> Tuned:
     Local.
     """
     try:
-        curves = json.loads(read_trusted(tuned_path()))["curves"]
+        curves = parse_json(read_trusted(tuned_path()))["curves"]
         return Tuned({device: {name: _curve(points) for name, points in by.items()} for device, by in curves.items()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # not there, or not as this version writes it
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not as this version writes it
         return Tuned()
 
 

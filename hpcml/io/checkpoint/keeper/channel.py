@@ -10,6 +10,8 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+from hpcml.core.json_text import parse_json
+
 _MESSAGE_BYTES = 1 << 16
 _MOST_FILES = 8
 
@@ -63,10 +65,10 @@ def receive(end: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     if not data:
         return None
     try:
-        message = json.loads(data)
+        message = parse_json(data)
         if not isinstance(message, dict):
             raise ValueError("a message is a JSON object")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         for file in files:
             os.close(file)
         raise ValueError(f"what arrived is no message: {error}") from error

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from hpcml.core.json_text import parse_json
 from hpcml.io.checkpoint.stored.catalog import SECRET, survey
 from hpcml.io.files.lock import FolderLock
 from hpcml.io.files.regular import open_regular
@@ -95,7 +96,7 @@ def earlier_sessions(folder: Path) -> list[Session]:
     for path in sorted(folder.glob(f"{SECRET}*")):
         with suppress(OSError, ValueError, KeyError, TypeError), os.fdopen(open_regular(path), "rb") as file:
             if os.fstat(file.fileno()).st_uid == os.geteuid():
-                fields = json.loads(file.read(_MOST_BYTES))
+                fields = parse_json(file.read(_MOST_BYTES))
                 found.append(Session(path.name.removeprefix(SECRET), str(fields["secret"]), int(fields["size"])))
     return found
 

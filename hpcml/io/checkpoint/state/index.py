@@ -1,12 +1,12 @@
 """What the files of a checkpoint say they hold, seen to be possible before anything is made of it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from operator import index as whole
 from typing import Any
 
+from hpcml.core.json_text import parse_json
 from hpcml.io.checkpoint.state.box import Box
 from hpcml.io.checkpoint.state.dtypes import storage_dtype
 from hpcml.io.checkpoint.state.plan import ArraySpec
@@ -43,7 +43,7 @@ class Index:
 
 def read_document(file: Any, name: str) -> Any:
     """One of the JSON documents of a file."""
-    return json.loads(file[name][()].tobytes())
+    return parse_json(file[name][()].tobytes())
 
 
 def read_table(file: Any) -> Table:
