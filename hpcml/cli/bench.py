@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from hpcml.cli.number import MOST, Number
+
 BENCHMARKS = {
     "checkpoint": ("hpcml.cli.benchmarks.checkpoint", 2, "saving a state on 1 and 2 ranks, against torch and h5py"),
     "fft": ("hpcml.cli.benchmarks.fft", 2, "Fourier transform over 2 ranks against torch.fft on one, and bytes of a spectral convolution"),
@@ -81,7 +83,7 @@ def add_parser(subparsers: Any) -> None:
         bench.add_argument("--json", action="store_true", help="end with one line that holds one JSON object")
         bench.add_argument("--plot", type=Path, metavar="FILE", help="draw it there: latency and bandwidth by size")
         for option, (default, what) in OPTIONS.get(name, {}).items():
-            bench.add_argument(f"--{option}", type=int, default=default, metavar="N", help=f"{what}, default {default}")
+            bench.add_argument(f"--{option}", type=Number(1, MOST), default=default, metavar="N", help=f"{what}, default {default}")
         bench.set_defaults(run=run)
 
 

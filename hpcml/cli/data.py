@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcml.cli.case_file import add_case_arguments, name_of_case
+from hpcml.cli.number import MOST, Number
 
 if TYPE_CHECKING:
     from hpcml.io.dataset import Description
@@ -31,9 +32,11 @@ def add_parser(subparsers: Any) -> None:
     show.set_defaults(run=_show)
     partition = actions.add_parser("partition", help="count what dealing a mesh to ranks would cut, move and balance, without them")
     partition.add_argument("path", type=Path, metavar="MESH", help="file of Gmsh, VTK, STL or PLY")
-    partition.add_argument("--ranks", type=int, nargs="+", required=True, metavar="N", help="numbers of ranks to try")
+    partition.add_argument("--ranks", type=Number(1, MOST), nargs="+", required=True, metavar="N", help="numbers of ranks to try")
     partition.add_argument("--method", nargs="+", default=["bisection"], metavar="NAME", help="bisection (default), curve, metis, kahip")
-    partition.add_argument("--channels", type=int, default=128, metavar="N", help="float32 numbers at each node that travel, default 128")
+    partition.add_argument(
+        "--channels", type=Number(1, MOST), default=128, metavar="N", help="numbers at each node that travel, default 128"
+    )
     partition.add_argument("--clean", action="store_true", help="drop cells that are there twice or have a corner twice")
     partition.add_argument("--png", type=Path, metavar="FILE", help="draw the last of them")
     partition.set_defaults(run=_partition)

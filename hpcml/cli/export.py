@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hpcml.cli.number import MOST, Number
+
 
 def add_parser(subparsers: Any) -> None:
     """Add ``export``."""
@@ -12,7 +14,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--png", action="store_true", help="a picture of some steps")
     parser.add_argument("--gif", action="store_true", help="an animation of all steps")
     parser.add_argument("--report", action="store_true", help="how a run of `hpcml online` went, in one picture")
-    parser.add_argument("--sample", type=int, default=0, metavar="N", help="which held-out trajectory (default 0)")
+    parser.add_argument("--sample", type=Number(0, MOST), default=0, metavar="N", help="which held-out trajectory (default 0)")
     parser.add_argument("--channel", default=None, metavar="NAME", help="which channel (default the first)")
     parser.set_defaults(run=run)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcml.cli.case_file import name_of_case
+from hpcml.cli.number import MOST, Number
 
 if TYPE_CHECKING:
     from hpcml.slurm import Job
@@ -17,14 +18,16 @@ def add_script_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=f"what the job does: {', '.join(KINDS)}")
     parser.add_argument("case", metavar="WHAT", help="case file; run directory of rollout and evaluate; name of a benchmark")
     parser.add_argument("--site", default="generic", metavar="NAME|FILE", help="one of `hpcml job sites`, or a TOML file like theirs")
-    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="nodes, default 1")
+    parser.add_argument("--nodes", type=Number(1, MOST), default=1, metavar="N", help="nodes, default 1")
     parser.add_argument("--time", default="01:00:00", metavar="LIMIT", help="time limit as sbatch takes it, default one hour")
     parser.add_argument("--account", default="", metavar="NAME", help="who pays")
     parser.add_argument("--partition", default="", metavar="NAME", help="where, if not where the site file says; the queue of PBS and Flux")
     parser.add_argument("--qos", default="", metavar="NAME", help="how urgently, if not as the site file says")
     parser.add_argument("--option", action="append", default=[], metavar="TEXT", help="further option, as in --option=--exclude=n3")
-    parser.add_argument("--grace", type=int, metavar="SECONDS", help="how long before the limit the run is told to save, at most 180")
-    parser.add_argument("--restarts", type=int, default=10, metavar="N", help="how often the job may go back into the queue, default 10")
+    parser.add_argument("--grace", type=Number(1, MOST), metavar="SECONDS", help="how long before the limit the run saves, at most 180")
+    parser.add_argument(
+        "--restarts", type=Number(0, MOST), default=10, metavar="N", help="how often the job may be queued again, default 10"
+    )
     parser.add_argument(
         "--run", metavar="DIR", dest="directory", help="run directory, default as `hpcml train`'s; of an array, their folder"
     )

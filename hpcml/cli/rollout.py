@@ -4,13 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hpcml.cli.number import MOST, Number
+
 
 def add_parser(subparsers: Any) -> None:
     """Add ``rollout``."""
     parser = subparsers.add_parser("rollout", help="step on with a trained model from held-out states, beside solver or data")
     parser.add_argument("directory", type=Path, metavar="RUN", help="run directory of `hpcml train`")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps of the model, default output.rollout_steps of the case")
-    parser.add_argument("--trajectories", type=int, metavar="N", help="start from the first N that were held out, default all")
+    parser.add_argument("--steps", type=Number(1, MOST), metavar="N", help="steps of the model, default output.rollout_steps of the case")
+    parser.add_argument("--trajectories", type=Number(1, MOST), metavar="N", help="start from the first N that were held out, default all")
     parser.set_defaults(run=run)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.cli.case_file import add_case_arguments, name_of_case, read_case
+from hpcml.cli.number import MOST_SECONDS, Number
 
 
 def add_parser(subparsers: Any) -> None:
@@ -15,7 +16,11 @@ def add_parser(subparsers: Any) -> None:
         "--run", type=Path, metavar="DIR", dest="directory", help="run directory, default: the case's name in its output.folder"
     )
     parser.add_argument(
-        "--wait", type=float, metavar="SECONDS", default=3.0, help="how long to wait for another job that is at the run, default 3"
+        "--wait",
+        type=Number(0.0, MOST_SECONDS),
+        metavar="SECONDS",
+        default=3.0,
+        help="how long to wait for another job that is at the run, default 3",
     )
     parser.set_defaults(run=run)
 

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from hpcml.cli.case_file import add_case_arguments, read_case
+from hpcml.cli.number import MOST, Number
 from hpcml.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("verify", help="compare a case's model, or all operators, over ranks with one rank")
     add_case_arguments(parser, required=False)
     parser.add_argument("--matrix", action="store_true", help="every operator with every setting on every process grid of these ranks")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="of the matrix, every N-th case only")
+    parser.add_argument("--every", type=Number(1, MOST), default=1, metavar="N", help="of the matrix, every N-th case only")
     parser.add_argument("--json", action="store_true", help="end with one line that holds one JSON object")
     parser.set_defaults(run=run)
 

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcml.cli.number import MOST_SECONDS, Number
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -19,7 +21,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("path", type=Path, metavar="RUN", help="run directory, folder of snapshots or one file")
     parser.add_argument("--png", action="store_true", help="also draw the newest step, in NAME.png beside NAME.h5")
     parser.add_argument("--once", action="store_true", help="show what is there, do not wait for more")
-    parser.add_argument("--poll", type=float, default=0.5, metavar="S", help="seconds between two looks (default 0.5)")
+    parser.add_argument("--poll", type=Number(0.0, MOST_SECONDS), default=0.5, metavar="S", help="seconds between two looks (default 0.5)")
     parser.set_defaults(run=run)
 
 

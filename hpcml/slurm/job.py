@@ -11,6 +11,9 @@ KINDS = ("train", "online", "generate", "array", "container", "rollout", "evalua
 RESUMING = KINDS[:5]
 """Kinds that go on from what was saved; the others begin anew."""
 GRACE_S = 180
+MOST_NODES, MOST_RESTARTS = 1_000_000, 10_000
+"""No system has more nodes, and no job that came back as often was ever about to end."""
+
 _NAME = re.compile(r"\w[\w.@:,+/-]*", re.ASCII)
 
 
@@ -94,8 +97,10 @@ class Job:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"unknown kind of job {self.kind!r}: expected one of {', '.join(KINDS)}")
-        if self.nodes < 1 or self.restarts < 0:
-            raise ConfigError(f"expected at least one node and no fewer than 0 restarts, got {self.nodes} and {self.restarts}")
+        if not (1 <= self.nodes <= MOST_NODES and 0 <= self.restarts <= MOST_RESTARTS):
+            raise ConfigError(
+                f"expected 1 to {MOST_NODES} nodes and 0 to {MOST_RESTARTS} restarts, got {self.nodes} and {self.restarts}: take fewer"
+            )
         for key in ("case", "run", "out", "image"):
             check_line(key, getattr(self, key))
         for row in self.rows:

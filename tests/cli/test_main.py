@@ -1,5 +1,6 @@
 """The command: light to start, one line and a status for an error, nothing from ranks above zero about what all know."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -126,3 +127,30 @@ def test_an_error_of_another_family_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("hpcml.cli.config.read_case", lambda args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["config", "show", "case.toml"])
+
+
+def _actions(parser, words=()):
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, inner in action.choices.items():
+                yield from _actions(inner, (*words, name))
+        elif action.type not in (None, Path):
+            yield " ".join((*words, action.option_strings[0])), action
+
+
+NUMBERS = dict(_actions(command.build_parser()))
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_no_command_can_use_is_refused_where_it_is_read(name):
+    action = NUMBERS[name]
+    for text in ("nan", "inf", "-1", "-1e300", "1e300", "9" * 25, "9" * 5000, "x", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"^expected a (whole )?number from \S+ to \S+, got '.{0,44}'$"):
+            action.type(text)
+    assert action.default is None or action.type(str(action.default)) == action.default
+
+
+def test_a_command_says_which_number_is_wrong(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["watch", "run", "--poll", "nan"])
+    assert capsys.readouterr().err.endswith("error: argument --poll: expected a number from 0 to 1000000, got 'nan'\n")

@@ -232,3 +232,9 @@ def test_rendering_is_quick_and_loads_no_heavy_module(tmp_path):
     taken, said = seconds(f"from hpcml.cli.main import main; main({words}); import sys; print('LOADED', *sys.modules)")
     assert not {name.partition(".")[0] for name in said.rpartition("LOADED ")[2].split()} & {"mpi4py", "torch", "cupy"}
     assert taken < 25 * seconds("pass")[0]
+
+
+@pytest.mark.parametrize("change", [{"nodes": 0}, {"nodes": 10**20}, {"restarts": -1}, {"restarts": 10**23}])
+def test_more_nodes_or_restarts_than_there_are_is_refused(change):
+    with pytest.raises(ConfigError, match="expected 1 to 1000000 nodes and 0 to 10000 restarts, got"):
+        Job("train", "case.toml", run="runs/a", **change)
