@@ -21,6 +21,7 @@ from hpcml.equations import Equation, build_equation
 from hpcml.fields.domain import Domain
 from hpcml.io.dataset import Description, MeshRows
 from hpcml.io.dataset.growing import GrowingDataset
+from hpcml.io.files.agree import together
 from hpcml.mpi import StopSignal
 from hpcml.mpi.agreement import agree_on_error, raise_together
 from hpcml.mpi.host_copy import to_host
@@ -30,6 +31,7 @@ from hpcml.mpi.world import World
 from hpcml.parallel.space import Space
 from hpcml.runs.equation_fields import equation_fields
 from hpcml.runs.equation_space import blocks_of, check_place, coordinates_of, equation_space, rows_of_mesh
+from hpcml.runs.room import check_room
 from hpcml.runs.simulation import trajectories
 from hpcml.topology.process_grid import check_dims
 
@@ -42,6 +44,19 @@ CELLS_PER_RANK = 1 << 24
 
 class _StoppedError(Exception):
     """Raised on every rank of a group that is to stop."""
+
+
+def stored_bytes(case: Generation) -> tuple[int, str, str]:
+    """Bytes that the trajectories of a case take, what they are and how they become fewer, as `check_room` wants it.
+
+    Communication
+    -------------
+    Local.
+    """
+    data, equation = case.data, build_equation(case.equation)
+    points = len(equation.mesh().points) if case.grid is None else math.prod(case.grid.shape)
+    values = _times(case, equation) * len(equation.channels(coordinates_of(equation, case.grid))) * points
+    return 4 * (data.trajectories + data.held_out) * values, "the trajectories of this case", "lower data.trajectories or data.snapshots"
 
 
 @one_torch_thread()
@@ -82,6 +97,9 @@ def generate(case: Generation, folder: Path, world: World, name: str | None = No
     demands; the solver works in float64.
     """
     check_place(build_equation(case.equation), case.grid, case.ranks)
+    with together(world.comm, f"looking for room in {folder}"):
+        if world.rank == 0 and not (folder / "data").exists():
+            check_room(folder, *stored_bytes(case))
     dims, per_group = _process_grid(case, world.size)
     num_groups, group = world.size // per_group, world.rank // per_group
     split = world.comm.Split(group, world.rank)

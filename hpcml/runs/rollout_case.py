@@ -15,9 +15,11 @@ from hpcml.io.files.agree import together
 from hpcml.io.files.replace import write_file
 from hpcml.mpi.world import World
 from hpcml.parallel.space import Space
+from hpcml.runs.dtype_of import dtype_of
 from hpcml.runs.evaluation import trained
 from hpcml.runs.experiment import load_surrogate
 from hpcml.runs.outcome import Outcome, PostProcessing
+from hpcml.runs.room import check_room
 from hpcml.runs.run_directory import RunDirectory
 from hpcml.runs.run_log import run_log
 from hpcml.runs.trajectory_writer import TrajectoryWriter
@@ -86,6 +88,9 @@ def _roll_out(directory: RunDirectory, case: Case, truth: Truth, solver: NeuralS
     space, dim = truth.space, truth.space.channel_dim
     variables = {f"{kind}_{channel}": channel for kind in ("truth", "prediction") for channel in truth.channels}
     errors: dict[str, list[float]] = {"model": [], "persistence": []}
+    with together(space.comm, f"looking for room in {directory.snapshots}"):
+        if space.comm.rank == 0 and case.snapshots.compression == "none":
+            _check_room(directory.snapshots, case, truth, len(first))
     with TrajectoryWriter(directory.snapshots / "rollout.h5", case, truth.geometry, space, variables, len(first)) as writer:
         first = first.narrow(dim, 0, len(truth.channels))
         for step, (time, *states) in enumerate(pairs):
@@ -97,6 +102,12 @@ def _roll_out(directory: RunDirectory, case: Case, truth: Truth, solver: NeuralS
                 errors["model"].append(_error(space, predicted, true))
                 errors["persistence"].append(_error(space, first, true))
     return errors
+
+
+def _check_room(folder: Path, case: Case, truth: Truth, count: int) -> None:
+    values = 2 * len(truth.channels) * count * math.prod(truth.space.global_shape)
+    needed = dtype_of(case).itemsize * values * math.ceil(len(truth.times) / case.snapshots.every)
+    check_room(folder, needed, "the states of this roll-out", "take fewer --steps or --trajectories, or a larger snapshots.every")
 
 
 def _error(space: Space, prediction: Tensor, truth: Tensor) -> float:

@@ -2,14 +2,11 @@
 
 import hashlib
 import logging
-import math
-import shutil
 from pathlib import Path
 
 import torch
 
 from hpcml.core.case import Case, Dataset, Generation, Simulation
-from hpcml.core.errors import CheckpointError
 from hpcml.data.cells_read import CellsRead
 from hpcml.equations import build_equation
 from hpcml.io.dataset import open_dataset
@@ -18,7 +15,8 @@ from hpcml.mpi import StopSignal
 from hpcml.mpi.world import World
 from hpcml.runs.equation_fields import simulated_pair
 from hpcml.runs.equation_space import check_place, coordinates_of, equation_space, geometry_of
-from hpcml.runs.generate import generate, origin_of
+from hpcml.runs.generate import generate, origin_of, stored_bytes
+from hpcml.runs.room import check_room
 from hpcml.runs.trajectory_writer import TrajectoryWriter
 
 _log = logging.getLogger(__name__)
@@ -62,7 +60,7 @@ def simulated_data(case: Case, folder: Path, world: World, stop: StopSignal | No
         missing = [path for path in paths if world.rank == 0 and not path.exists()]
         if missing:
             folder.mkdir(parents=True, exist_ok=True)
-            _check_room(folder, spec)
+            check_room(folder, *stored_bytes(spec))
     if world.comm.bcast(bool(missing)):
         return generate(spec, folder, world, name, stop)
     _log.info("%s: simulated before", folder / "data")
@@ -94,20 +92,6 @@ def write_snapshots(case: Case, path: Path, snapshots: Path, world: World) -> No
                 read = [cells.read(dataset, run, number, range(len(names))) for run in range(space.num_trajectories)]
                 states = torch.stack([torch.as_tensor(state) for state in read])
                 writer.write(time, dict(zip(names, states.unbind(1), strict=True)))
-
-
-def _check_room(folder: Path, spec: Generation) -> None:
-    """See that the disk has room for all trajectories, as far as it says: a quota may be smaller."""
-    data, equation = spec.data, build_equation(spec.equation)
-    cells = len(equation.mesh().points) if spec.grid is None else math.prod(spec.grid.shape)
-    times = 1 if equation.steady else data.snapshots
-    needed = 4 * (data.trajectories + data.held_out) * times * len(equation.channels(coordinates_of(equation, spec.grid))) * cells
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise CheckpointError(
-            f"the trajectories of this case take {needed / 1e9:.3g} GB, and {folder} has {free / 1e9:.3g} GB left: free some space, choose "
-            "another folder with --run, or lower data.trajectories or data.snapshots"
-        )
 
 
 def channels_of(case: Case) -> tuple[int, int]:

@@ -113,6 +113,11 @@ def trajectories(
         yield build_solver(equation, domain, 0.0, solver).step(state)
         return
     spin_up = math.ceil(data.spin_up / data.interval)
+    if spin_up and (steps := math.ceil(2 * _stable_steps(equation, domain, data.interval, state)) * spin_up) > MOST_STEPS:
+        raise SolverError(
+            f"{equation} needs {steps:.3g} steps for data.spin_up = {data.spin_up:g} in intervals of {data.interval:g}, and the most are "
+            f"{MOST_STEPS}: take a shorter one, longer intervals or fewer cells"
+        )
     with progress("snapshot", snapshots, shown=shown and domain.world_comm.rank == 0) as bar:
         for interval in range(1 - spin_up, snapshots + 1):
             if interval >= 1:
@@ -127,11 +132,16 @@ def snapshot_time(data: case.Simulation, step: int) -> float:
     return (math.ceil(data.spin_up / data.interval) + step) * data.interval
 
 
+def _stable_steps(equation: Equation, domain: Space, interval: float, state: Tensor) -> float:
+    """Longest stable steps in an interval."""
+    return max(0.5, interval / equation.stable_step(domain, state))  # a fluid at rest would take a step of any length
+
+
 def _one_interval_on(
     equation: Equation, domain: Space, interval: float, state: Tensor, after_step: Callable[[], None] | None, solver: Choice | None
 ) -> Tensor:
     """State one interval later, by equal steps of at most half the stable one, and of less where the flow gains speed on the way."""
-    needed = max(0.5, interval / equation.stable_step(domain, state))  # a fluid at rest would take a step of any length
+    needed = _stable_steps(equation, domain, interval, state)
     for doublings in range(1, 10):
         steps = math.ceil(needed * 2**doublings)
         if steps > MOST_STEPS:

@@ -31,6 +31,9 @@ from hpcml.runs.online_simulations import fields_of
 from hpcml.runs.simulation import snapshot_time, trajectories
 from hpcml.runs.trajectory_writer import grid_geometry
 
+MOST_STEPS = 1_000_000
+"""Of a roll-out, whose times and errors every rank keeps."""
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
@@ -84,6 +87,8 @@ def held_out_truth(case: Case, comm: MPI.Intracomm, steps: int, most: int | None
     """
     if steps < 1 or (most is not None and most < 1):
         raise ConfigError(f"a roll-out has one step and one trajectory or more, got {steps} and {most}")
+    if steps > MOST_STEPS:
+        raise ConfigError(f"a roll-out has {MOST_STEPS} steps at most, got {steps}: take fewer, or a model of longer ones")
     if not steps_in_time(case):
         raise ConfigError("this is no run of a model that steps in time, from fields to the same fields: see `hpcml evaluate`")
     ranks = case.ranks.model_copy(update={"domain": "auto", "data": 1})

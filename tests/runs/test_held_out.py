@@ -261,3 +261,8 @@ def test_a_case_that_was_changed_after_training_is_not_rolled_out(key, value, me
     meaning = open_experiment(case_of("", **tables), comm).train.meaning
     with pytest.raises(ConfigError, match=message):
         held_out_truth(case_of("", **tables | {key: tables[key] | value}), comm, 1, None, meaning)
+
+
+def test_a_roll_out_without_end_is_refused(tmp_path, comm):
+    with pytest.raises(ConfigError, match="a roll-out has 1000000 steps at most, got 2147483647: take fewer"):
+        held_out_truth(case_of(written(tmp_path / "a.hdf5", base())), comm, 2147483647)

@@ -143,5 +143,5 @@ def test_a_run_goes_on_in_the_ways_that_it_recorded(comm, shared_path, monkeypat
 def test_ways_that_are_no_json_are_named(tmp_path):
     directory = RunDirectory(tmp_path)
     (tmp_path / "ways.json").write_text("[" * 100_000)
-    with pytest.raises(ConfigError, match=r"ways\.json is not as hpcml writes it: .*nested too deeply; without it the ways are chosen anew"):
+    with pytest.raises(ConfigError, match=r"ways\.json is not as hpcml writes it: .*nested too deeply; without it"):
         directory.take_ways(MPI.COMM_SELF)

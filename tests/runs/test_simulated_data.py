@@ -13,7 +13,7 @@ from hpcml.core.case import Case
 from hpcml.core.errors import CheckpointError
 from hpcml.core.named import complete_config
 from hpcml.io import StopSignal, open_dataset
-from hpcml.runs import generate, simulated_data
+from hpcml.runs import generate, room, simulated_data
 from hpcml.runs.check_case import check_case
 from hpcml.runs.experiment import open_experiment
 from hpcml.runs.simulated_data import write_snapshots
@@ -81,7 +81,7 @@ def test_another_case_is_simulated_beside(world, shared_path):
 
 @pytest.mark.parallel([1, 2])
 def test_without_room_nothing_is_begun(world, shared_path, monkeypatch):
-    monkeypatch.setattr(simulated_data.shutil, "disk_usage", lambda folder: SimpleNamespace(free=4 * 5 * 3 * 3 * 120 - 1))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda folder: SimpleNamespace(free=4 * 5 * 3 * 3 * 120 - 1))
     with pytest.raises(CheckpointError, match=r"take 2\.16e-05 GB, and .*run has 2\.16e-05 GB left: free some space, choose"):
         simulated_data.simulated_data(case_of(), shared_path / "run", world)
     world.comm.Barrier()

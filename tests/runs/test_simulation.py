@@ -57,3 +57,11 @@ def test_more_steps_than_anyone_can_wait_for_are_refused_by_name(comm):
         states = trajectories(Heat(diffusivity=1e9), spec(interval=0.1), domain, range(1), snapshots=2, shown=False)
         with pytest.raises(SolverError, match=r"Heat\(diffusivity=1000000000.0\) needs .* steps for data.interval = 0.1 on 16 points"):
             list(states)
+
+
+@pytest.mark.parametrize("spin_up", [1e30, 2e6])
+def test_a_spin_up_that_nobody_can_wait_for_is_refused_before_it_begins(spin_up, comm):
+    with decompose(Grid((16,)), comm) as domain:
+        states = trajectories(Heat(), spec(interval=0.1, spin_up=spin_up), domain, range(1), snapshots=2, shown=False)
+        with pytest.raises(SolverError, match=r"Heat.* needs .* steps for data.spin_up = 1?2?e\+\d+ in intervals of 0.1, and the most are"):
+            next(states)
