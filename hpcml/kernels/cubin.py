@@ -56,13 +56,19 @@ def open_cubin(source: KernelSource, types: Mapping[str, str], arch: str) -> int
 
 
 def write_cubin(source: KernelSource, types: Mapping[str, str], arch: str, folder: Path) -> Path:
-    """Compile into a folder, under the name that `open_cubin` looks for; parameters and errors are those of `open_cubin`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Compile into a folder, under the name that `open_cubin` looks for.
+
+    Parameters and errors are those of `open_cubin`; also a `DeviceError` for a folder that cannot be written.
+    """
     path = folder / cubin_name(source, types, arch)
     part = path.with_suffix(f".{os.getpid()}.part")
-    _write(source, types, arch, part)
-    part.chmod(0o644)  # whatever the umask: what others of a group can write is not used
-    return part.replace(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(source, types, arch, part)
+        part.chmod(0o644)  # whatever the umask: what others of a group can write is not used
+        return part.replace(path)
+    except OSError as error:
+        raise DeviceError(f"cannot write machine code to {folder}: {error}; choose another folder with --output") from error
 
 
 def cubin_name(source: KernelSource, types: Mapping[str, str], arch: str) -> str:
@@ -88,6 +94,8 @@ def compile_nvrtc(source: KernelSource, types: Mapping[str, str], arch: str) -> 
         nvrtc.compileProgram(program, (f"-arch={arch}", *FLAGS, *_definitions(types)))
         return bytes(nvrtc.getCUBIN(program))
     except nvrtc.NVRTCError as error:
+        if "INVALID_OPTION" in str(error):
+            raise _unknown("NVRTC", source, arch) from error
         raise DeviceError(f"NVRTC cannot compile {source.path.name} for {arch}: {error}\n{nvrtc.getProgramLog(program)}") from error
     finally:
         nvrtc.destroyProgram(program)
@@ -108,6 +116,8 @@ def compile_nvcc(source: KernelSource, types: Mapping[str, str], arch: str) -> b
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         messages = done.stderr.decode(errors="replace")
+        if "gpu-architecture" in messages or "gpu architecture" in messages:
+            raise _unknown("nvcc", source, arch)
         raise DeviceError(f"nvcc cannot compile {source.path.name} for {arch}:\n{messages}")
     return done.stdout
 
@@ -131,6 +141,12 @@ def _nvrtc():  # type: ignore[no-untyped-def]
         remedy = "pip install cupy-cuda12x nvidia-cuda-nvrtc-cu12, or load the site's CUDA toolkit"
         raise DeviceError(f"NVRTC is not here ({error}): {remedy}") from error
     return nvrtc
+
+
+def _unknown(compiler: str, source: KernelSource, arch: str) -> DeviceError:
+    return DeviceError(
+        f"{compiler} cannot compile {source.path.name} for {arch}, which is no GPU architecture that it knows: expected a name like sm_90"
+    )
 
 
 @lru_cache

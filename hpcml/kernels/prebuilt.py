@@ -143,10 +143,11 @@ def _fitting(named: str | None) -> tuple[tuple[Path, dict[str, Any]], ...]:
 def _needs(cpu: str, compiler: str) -> tuple[str, set[str]]:
     """Kind of machine and features of a processor, as the compiler has them."""
     machine = subprocess.run([compiler, "-dumpmachine"], capture_output=True, text=True, check=False).stdout.split("-")[0].strip()
-    option = f"-m{'arch' if machine == 'x86_64' else 'cpu'}={cpu}"
-    done = subprocess.run([compiler, option, "-dM", "-E", "-x", "c++", "/dev/null"], capture_output=True, text=True, check=False)
+    option, example = ("-march=", "znver3") if machine == "x86_64" else ("-mcpu=", "neoverse-v1")
+    command = [compiler, f"{option}{cpu}", "-dM", "-E", "-x", "c++", "/dev/null"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
-        raise DeviceError(f"{compiler} does not know the processor {cpu}:\n{done.stderr[:2000]}")
+        raise DeviceError(f"{compiler} does not know the processor {cpu}: expected what its option {option} takes, as in {example}")
     macros = {words[1] for line in done.stdout.splitlines() if len(words := line.split()) > 1}
     return machine, {feature for macro, feature in _NAMES.items() if macro in macros}
 

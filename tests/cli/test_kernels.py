@@ -44,3 +44,31 @@ def test_libraries_for_another_processor_go_into_a_folder_of_its_name(tmp_path, 
     assert len(list((tmp_path / cpu).glob("segment-*.so"))) == 2
     assert capsys.readouterr().out.startswith(f"2 libraries for {cpu} in {tmp_path / cpu} by ")
     assert main(["kernels", "compile", "--cpu", "of-next-year", "--output", str(tmp_path)]) != 0
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler on this machine")
+@pytest.mark.parametrize("cpu", ["é", "of-next-year", "../znver3", ""])
+def test_a_processor_that_the_compiler_does_not_know_is_one_sentence(cpu, tmp_path, capsys):
+    assert main(["kernels", "compile", "--cpu", cpu, "--output", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"does not know the processor {cpu}: expected what its option -m" in said and said.count("\n") == 1
+
+
+def no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    return tmp_path / "file"
+
+
+@pytest.mark.parametrize("place", [no_folder, lambda tmp_path: Path("/proc/none"), lambda tmp_path: no_folder(tmp_path) / "below"])
+def test_a_folder_that_cannot_be_written_is_one_sentence(place, tmp_path, capsys):
+    assert main(["kernels", "compile", "--arch", "sm_80", "--output", str(place(tmp_path))]) == 2
+    said = capsys.readouterr().err
+    assert "cannot write machine code to" in said and "choose another folder with --output" in said and said.count("\n") == 1
+
+
+@pytest.mark.skipif(not nvrtc_found(), reason="NVRTC is not installed (cupy-cuda12x with nvidia-cuda-nvrtc-cu12)")
+@pytest.mark.parametrize("arch", ["sm_1", "é", "../../x"])
+def test_an_architecture_that_nobody_knows_is_one_sentence(arch, tmp_path, capsys):
+    assert main(["kernels", "compile", "--arch", arch, "--output", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"for {arch}, which is no GPU architecture" in said and said.count("\n") == 1
