@@ -16,12 +16,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
+from pathlib import Path
 
 import hpcml
-from hpcml.core.errors import DeviceError, HpcmlError, LaunchError
+from hpcml.core.errors import ConfigError, DeviceError, HpcmlError, LaunchError
 from hpcml.mpi.launcher import detect
 
 _NO_MEMORY = re.compile("can't allocate memory|out of memory|not enough memory", re.IGNORECASE)  # torch's words for it
+
+_PREFIX = re.compile(r"^\[enforce fail at [^\]]*\](.*?DefaultCPUAllocator:)?\s*")  # where in its source torch found that out
 
 COMMANDS = (
     *("bench", "config", "data", "evaluate", "export", "info", "inspect", "job"),
@@ -88,14 +91,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Run the sub-command; that memory is short is said in a sentence."""
+    """Run the sub-command; that memory is short, or that a path of its arguments cannot be used, is said in a sentence."""
     try:
         return int(args.run(args))
+    except OSError as error:
+        if not _is_of(args, error.filename):
+            raise
+        from hpcml.io.files.remedy import remedy
+
+        raise ConfigError(
+            f"cannot use {error.filename}: {error.strerror}{remedy(error.errno) or '; give another file or folder'}"
+        ) from error
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, HpcmlError) or not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
             raise
-        smaller = "take more nodes, or smaller values of grid.shape, model.channels, training.batch_size or data.trajectories"
-        raise DeviceError(f"memory is short: {str(error).partition(chr(10))[0] or 'no more is known'}; {smaller}") from error
+        smaller = "take more nodes, or smaller values of grid.shape, training.batch_size, data.trajectories or the options of the model"
+        said = _PREFIX.sub("", str(error).partition("\n")[0]).strip()
+        raise DeviceError(f"memory is short: {said or 'no more is known'}; {smaller}") from error
+
+
+def _is_of(args: argparse.Namespace, path: object) -> bool:
+    """Whether a path is one of the arguments, or leads into or out of one."""
+    given = [value.absolute() for value in vars(args).values() if isinstance(value, Path)]
+    if not isinstance(path, str | Path):
+        return False
+    asked = Path(path).absolute()
+    return any(asked == value or value in asked.parents or asked in value.parents for value in given)
 
 
 def _end_of_output() -> int:

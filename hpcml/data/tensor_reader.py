@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hpcml.core.errors import ConfigError, HpcmlError
+from hpcml.io.dataset.real_numbers import as_real_numbers
 from hpcml.io.files.confined_file import ConfinedFile
 
 _HDF5, _NPY, _ZIP = b"\x89HDF\r\n\x1a\n", b"\x93NUMPY", b"PK\x03\x04"
@@ -127,16 +128,15 @@ def _tensor(path: Path, name: str, value: Any) -> Tensor:
         if value.dtype.kind in "iuf":
             value = value.astype(value.dtype.newbyteorder("=") if value.dtype.itemsize <= 8 else np.float64, copy=False)
         real, kind = value.dtype.kind in "biuf", str(value.dtype)
+        remedy = as_real_numbers(value.dtype.kind, "channels")
     elif isinstance(value, Tensor):
         real = not (value.is_complex() or value.is_quantized or value.is_meta) and value.layout == torch.strided
         kind = f"{value.dtype}".removeprefix("torch.") + ("" if value.layout == torch.strided else f", {value.layout}")
+        remedy = as_real_numbers("c", "channels") if value.is_complex() else "save it after .to_dense() or .dequantize()"
     else:
         raise ConfigError(f"{path}: {name} should be a tensor or an array, got {_kind(value)}: {_SAVE}")
     if not real:
-        raise ConfigError(
-            f"{path}: {name} should be a dense array of real numbers, got {kind}: write the real and the imaginary part of complex numbers "
-            "as two channels"
-        )
+        raise ConfigError(f"{path}: {name} should be a dense array of real numbers, got {kind}: {remedy}")
     return value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
 
 

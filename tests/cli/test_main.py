@@ -154,3 +154,37 @@ def test_a_command_says_which_number_is_wrong(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["watch", "run", "--poll", "nan"])
     assert capsys.readouterr().err.endswith("error: argument --poll: expected a number from 0 to 1000000, got 'nan'\n")
+
+
+def _failing(monkeypatch, error):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr("hpcml.cli.config.read_case", fail)
+
+
+TORCH = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 45 bytes. Error"
+
+
+@pytest.mark.parametrize("error", [RuntimeError(f"{TORCH}\nframe #0"), RuntimeError(TORCH), RuntimeError(TORCH.partition(": ")[2])])
+def test_memory_that_is_short_is_said_in_words_for_users(error, monkeypatch, capsys):
+    _failing(monkeypatch, error)
+    assert main(["config", "show", "case.toml"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("hpcml: error: memory is short: can't allocate memory: you tried to allocate 45 bytes. Error; take more nodes")
+    assert said.endswith("data.trajectories or the options of the model\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["data", "show", "case.toml/a"], ["kernels", "compile", "--output", "case.toml"], ["watch", "case.toml"]]
+)
+def test_a_path_of_the_arguments_that_cannot_be_used_is_one_sentence(words, case, monkeypatch, capsys):
+    monkeypatch.chdir(case.parent)
+    assert main(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_another_path_that_cannot_be_used_is_a_fault_of_ours(monkeypatch):
+    _failing(monkeypatch, FileNotFoundError(2, "No such file", "/ours"))
+    with pytest.raises(FileNotFoundError):
+        main(["config", "show", "case.toml"])

@@ -80,8 +80,15 @@ REFUSED = {
     "an array missing": (packed(x=X, a=Y), "has no array 'y': it holds x, a; name them"),
     "complex numbers": (saved({"x": X * 1j, "y": Y}), "x should be a dense array of real numbers, got complex64: write the real and"),
     "complex arrays": (packed(x=X.numpy() * 1j, y=Y), "x should be a dense array of real numbers, got complex64"),
-    "sparse tensors": (saved({"x": X, "y": Y.to_sparse()}), "y should be a dense array of real numbers, got float32, torch.sparse_coo"),
-    "text": (packed(x=np.array(["a"]), y=Y), "x should be a dense array of real numbers, got <U1"),
+    "sparse tensors": (
+        saved({"x": X, "y": Y.to_sparse()}),
+        "y should be a dense array of real numbers, got float32, torch.sparse_coo: save it after .to_dense()",
+    ),
+    "text": (packed(x=np.array(["a"]), y=Y), "x should be a dense array of real numbers, got <U1: write numbers in place of text"),
+    "times": (
+        packed(x=X.numpy().astype("datetime64[s]"), y=Y),
+        r"got datetime64\[s\]: write times as numbers, in one unit since one moment$",
+    ),
     "objects": (packed(x=np.array([{}]), y=Y), "cannot read .* as .pt, .npz or .mat: ValueError: Object arrays cannot be loaded"),
     "one array": (one_array, "holds a single array without a name"),
     "a dataset": (hdf5, "is an HDF5 file: read it with data.kind = 'dataset'"),

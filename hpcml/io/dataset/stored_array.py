@@ -8,6 +8,7 @@ import numpy as np
 
 from hpcml.core.errors import CheckpointError
 from hpcml.io.dataset.filters import load_filters
+from hpcml.io.dataset.real_numbers import as_real_numbers
 from hpcml.io.files.confined_file import ConfinedDataset
 
 
@@ -53,8 +54,8 @@ class StoredArray:
         """
         if dataset.dtype.kind not in "biuf":
             raise CheckpointError(
-                f"{dataset.file.filename}: {dataset.name} should be of real numbers, got {dataset.dtype}: write the real and the imaginary "
-                "part of complex numbers as two fields"
+                f"{dataset.file.filename}: {dataset.name} should be of real numbers, got {dataset.dtype}: "
+                + as_real_numbers(dataset.dtype.kind, "fields")
             )
         load_filters(dataset)
         if isinstance(dataset, ConfinedDataset):
