@@ -212,7 +212,9 @@ class ShallowWaterSphere(Equation):
         # third order is stable to 1.73 along the imaginary axis, which leaves the solvers their quarter.
         stiffest = 3 * torch.linalg.matrix_norm(domain.slopes, 2) ** 2
         rate = 1.02 * speed * slope / self.radius + self._diffusivity(domain) * stiffest**2
-        return 1.35 / float(all_max(rate.amax() if rate.numel() else torch.zeros(()).to(rate), domain.world_comm))
+        longest = 1.35 / float(all_max(rate.amax() if rate.numel() else torch.zeros(()).to(rate), domain.world_comm))
+        turn = 2 * abs(self.rotation)  # added to the waves in the square
+        return min(longest, 1 / turn) if turn else longest
 
     @property
     def _per_length(self) -> float:

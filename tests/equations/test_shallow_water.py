@@ -82,3 +82,21 @@ def test_the_exact_wave_is_refused_where_it_does_not_hold(comm):
         ShallowWater().exact(domain, 0.5)
     with pytest.raises(ConfigError, match="without rotation"):
         ShallowWater(coriolis=1.0).exact(decompose(Grid((8, 8)), comm), 0.0)
+
+
+def test_a_step_is_no_longer_than_rotation_allows(comm):
+    """Water that turns around in less time than a wave crosses a cell; at usual values waves alone decide."""
+    domain = decompose(Grid((8, 8), 1e6), comm)
+    for coriolis in (-1e30, 1e-3):
+        flow = ShallowWater(coriolis=coriolis)
+        state = flow.initial_state(domain, range(1))
+        assert flow.stable_step(domain, state) <= flow.stable_step(domain) == 1 / abs(coriolis)
+    flow = ShallowWater(coriolis=1e-3)
+    state = flow.initial_state(domain, range(1))
+    state[:, 1] = 0.1
+    energy = float((state[:, 1:].square().sum(1) / state[:, 0]).sum())
+    for _ in range(200):
+        state = RungeKutta(flow, domain, flow.stable_step(domain, state), SSP_RK3).step(state)
+    assert float((state[:, 1:].square().sum(1) / state[:, 0]).sum()) < energy
+    small = decompose(Grid((8, 8)), comm)
+    assert ShallowWater(coriolis=10.0).stable_step(small) == ShallowWater().stable_step(small)

@@ -160,3 +160,12 @@ def test_a_state_that_no_step_is_stable_for_is_refused_on_every_rank(comm):
         for take in (solver.step, lambda state: solver.rollout(state, 1)):
             with pytest.raises(SolverError, match="after step 0 no step is stable"):
                 take(state)
+
+
+def test_a_step_is_no_longer_than_rotation_allows():
+    """On a planet that turns in seconds; on this one waves alone decide."""
+    with Triangles.of(SMALL.mesh(), MPI.COMM_SELF) as sphere:
+        fast = ShallowWaterSphere(levels=2, speeds=(1e-3, 1e-3), rotation=-1.0)
+        assert fast.stable_step(sphere) == fast.stable_step(sphere, fast.exact(sphere, 0.0) * 0) == 0.5
+        still = ShallowWaterSphere(levels=2, rotation=0.0)
+        assert SMALL.stable_step(sphere) == still.stable_step(sphere)
