@@ -3,11 +3,14 @@
 Importing this module is what starts MPI, unless something else has imported ``mpi4py.MPI`` before.
 """
 
+import logging
 import os
 import pwd
 import sys
+import tempfile
 from ctypes import CDLL
 from ctypes.util import find_library
+from pathlib import Path
 
 import mpi4py
 
@@ -17,6 +20,7 @@ from hpcml.mpi.launcher import check_family, detect
 from hpcml.mpi.launcher_watch import watch_launcher
 
 OPEN_MPI = "libmpi.so.40"
+TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 def no_library(error: Exception) -> LaunchError:
@@ -52,14 +56,36 @@ def _home() -> str:
         return "/nonexistent"
 
 
+def _is_usable(folder: str) -> bool:
+    """Whether files can be made in it; like Open MPI this makes it if it is not there."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _temporary_folder(asked: str, shown: bool) -> str:
+    """The folder for temporary files that was asked for, or another where that cannot be used: Open MPI would end the process there."""
+    found = next((folder for folder in (asked, *TEMPORARY) if _is_usable(folder)), None)
+    if found is None:
+        raise LaunchError(f"TMPDIR={asked} cannot be written to, and neither can {', '.join(TEMPORARY)}: set TMPDIR to a folder that can")
+    if found != asked and shown:
+        logging.getLogger(__name__).warning("TMPDIR=%s cannot be written to: MPI uses %s; set TMPDIR to a folder that can", asked, found)
+    return found
+
+
 def _start() -> None:
     rc = mpi4py.rc
     if "mpi4py.MPI" in sys.modules or not rc.initialize:
         return
     if not os.environ.get("HOME"):  # without one Open MPI ends the process
         os.environ["HOME"] = _home()
-    rc.initialize, rc.finalize = False, rc.finalize is not False  # unless told, it finalises only what it has initialised
     launch = detect()
+    if asked := os.environ.get("TMPDIR"):
+        os.environ["TMPDIR"] = _temporary_folder(asked, launch.rank == 0)
+    rc.initialize, rc.finalize = False, rc.finalize is not False  # unless told, it finalises only what it has initialised
     if launch.size > 1:
         speak_once()
     try:

@@ -113,3 +113,24 @@ def test_mpi_starts_without_a_home():
     script = "import hpcml.mpi; print(hpcml.mpi.world().size)"
     result = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=300)
     assert (result.returncode, result.stdout) == (0, "1\n"), result.stderr
+
+
+def test_mpi_starts_where_the_temporary_folder_cannot_be_used():
+    script = "import hpcml.mpi; print(hpcml.mpi.world().size)"
+    environ = os.environ | {"TMPDIR": "/proc/none"}
+    result = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=300)
+    assert (result.returncode, result.stdout) == (0, "1\n"), result.stderr
+    assert result.stderr.count("TMPDIR=/proc/none cannot be written to: MPI uses /tmp") == 1
+
+
+def test_a_temporary_folder_is_taken_as_it_is_if_it_can_be_used(tmp_path, monkeypatch, caplog):
+    from hpcml.mpi import start
+
+    (tmp_path / "file").touch()
+    assert start._temporary_folder(str(tmp_path / "new"), True) == str(tmp_path / "new") and not caplog.records
+    monkeypatch.setattr(start, "TEMPORARY", ("/proc/none", str(tmp_path)))
+    assert start._temporary_folder(str(tmp_path / "file"), True) == str(tmp_path) and len(caplog.records) == 1
+    assert start._temporary_folder("/proc/none", False) == str(tmp_path) and len(caplog.records) == 1
+    monkeypatch.setattr(start, "TEMPORARY", ("/proc/none",))
+    with pytest.raises(LaunchError, match="TMPDIR=/proc/none cannot be written to, and neither can /proc/none: set TMPDIR"):
+        start._temporary_folder("/proc/none", True)
