@@ -74,12 +74,20 @@ class Surrogate(nn.Module):
         return self.space
 
     def fit_to(self, input_moments: tuple[Tensor, Tensor], target_moments: tuple[Tensor, Tensor]) -> None:
-        """Take over mean and standard deviation of inputs and targets, each of shape (channels,)."""
+        """Take over mean and standard deviation of inputs and targets, each of shape (channels,).
+
+        Raises
+        ------
+        ConfigError
+            For those that fields cannot be divided by.
+        """
+        places = getattr(self.network, "unscaled_channels", 0)  # the first of the input: lengths in the unit of the network's own
+        _check_moments("inputs", *input_moments, self.input_std.dtype, places)
+        _check_moments("targets", *target_moments, self.target_std.dtype)
         for name, (mean, std) in (("input", input_moments), ("target", target_moments)):
             getattr(self, f"{name}_mean").copy_(mean)
             # A channel that never changes stays as it is: dividing by its deviation would only magnify round-off.
-            getattr(self, f"{name}_std").copy_(torch.where(std > 1e-12 * mean.abs(), std, torch.ones_like(std)))
-        places = getattr(self.network, "unscaled_channels", 0)  # the first of the input: lengths in the unit of the network's own
+            getattr(self, f"{name}_std").copy_(torch.where(_varies(mean, std), std, torch.ones_like(std)))
         self.input_mean[:places], self.input_std[:places] = 0.0, 1.0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,3 +103,19 @@ class Surrogate(nn.Module):
 
     def _column(self, per_channel: Tensor, like: Tensor) -> Tensor:
         return per_channel if self._channel_dim == -1 else per_channel.view(-1, *(1,) * (like.dim() - 2))
+
+
+def _varies(mean: Tensor, std: Tensor) -> Tensor:
+    return std > 1e-12 * mean.abs()
+
+
+def _check_moments(name: str, mean: Tensor, std: Tensor, dtype: torch.dtype, skipped: int = 0) -> None:
+    """Refuse what is not finite, and deviations below the normal numbers, of which a quotient overflows or has no digits left."""
+    tiny, kind = torch.finfo(dtype).tiny, f"{dtype}".removeprefix("torch.")
+    small = _varies(mean, std) & (std.double() < tiny)
+    for channel in range(skipped, len(mean)):
+        found = f"channel {channel} of the {name} has mean {float(mean[channel]):g} and deviation {float(std[channel]):g}"
+        if not bool(torch.isfinite(mean[channel]) & torch.isfinite(std[channel])):
+            raise ConfigError(f"{found}: look for NaN in the data, and for numbers too large for {kind}, which another unit makes smaller")
+        if small[channel]:
+            raise ConfigError(f"{found}, and {kind} loses digits below {tiny:.2g}: choose another unit, in which it is of order one")

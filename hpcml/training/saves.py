@@ -93,11 +93,13 @@ class Saves:
             self._checkpointer.save(step)
             self._checkpointer.wait()
 
-    def diverged(self, step: int, loss: float, norm: float) -> TrainingError:
+    def diverged(self, step: int, loss: float, norm: float, noisy: bool = False) -> TrainingError:
         """The error of a training that cannot go on: what came, what is left, and what to do."""
+        lower = "training.learning_rate or training.noise" if noisy else "training.learning_rate"
         return TrainingError(
             f"training diverged at step {step}: loss {loss}, gradient norm {norm}; {self._last_good()}. "
-            "Lower training.learning_rate, set training.clip, or look for NaN in the data"
+            f"Lower {lower}, set training.clip, or look in the data for NaN, and for values so far from one that they "
+            "need another unit"
         )
 
     def _last_good(self) -> str:

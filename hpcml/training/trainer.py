@@ -256,7 +256,7 @@ class Trainer:
         self._comparison.of_gradient(loss)
         # Loss and gradients are the same on every rank, so all ranks stop here together.
         if not math.isfinite(loss) or not self.update.is_bearable(norm):
-            raise self._saves.diverged(self.step, loss, norm)
+            raise self._saves.diverged(self.step, loss, norm, bool(self.spec.noise))
         self._saves.before_update()
         self.update.step(parts, loss)
         if self.average is not None:

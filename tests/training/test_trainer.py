@@ -1,6 +1,7 @@
 """Training on any ranks and groups is the serial training; a run that stops and comes back is the run that never stopped; NaN ends it."""
 
 import errno
+import math
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from hpcml.io.checkpoint import Checkpointer, SaveInterval
 from hpcml.io.files.remedy import remedy
 from hpcml.models.layers import Conv2d
 from hpcml.mpi import StopSignal
+from hpcml.training.saves import Saves
 from hpcml.training.trainer import Trainer
 
 SHAPE = (8, 6)
@@ -100,6 +102,12 @@ def test_nan_ends_training_on_every_rank_and_names_step_and_checkpoint(comm, sha
         with pytest.raises(TrainingError, match=r"diverged at step \d+: loss nan.*checkpoint is that of step 0"):
             run.fit()
         run.checkpointer.close()
+
+
+@pytest.mark.parametrize(("noisy", "lower"), [(True, "training.learning_rate or training.noise"), (False, "training.learning_rate")])
+def test_a_training_that_diverged_says_what_may_be_too_large(comm, noisy, lower):
+    said = str(Saves(None, comm, 0.1).diverged(0, math.inf, math.nan, noisy))
+    assert f"Lower {lower}, set training.clip, or look in the data for NaN, and for values so far from one that they need another" in said
 
 
 @pytest.mark.parallel([1, 2])
