@@ -38,6 +38,7 @@ Waves = Annotated[int, Field(gt=-(1 << 31), lt=1 << 31)]
 Dims = Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
 Lengths = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
 Velocity = Annotated[tuple[Real, ...], Field(min_length=1, max_length=3)]
+Draws = Annotated[int, Field(gt=0, le=1 << 16)]  # of points in parameter space, for each of those that are chosen
 Hops = Annotated[tuple[Few, ...], Field(min_length=1, max_length=3)]
 Norm = Literal["none", "batch", "group", "instance"]
 

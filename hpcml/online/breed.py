@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from hpcml.core.config import Count, Positive, Share
+from hpcml.core.config import Count, Draws, Positive, Share
 from hpcml.mpi.seeds import normal, uniform
 from hpcml.online.parameters import design
 from hpcml.online.sampler import Sampler
@@ -77,7 +77,7 @@ class Breed(Sampler):
         end: Share = 0.75,
         breakpoint: Count = 10,
         oob_factor: Positive = 0.3,
-        max_oob_count: Count = 10,
+        max_oob_count: Draws = 10,
         ahead: Count = 64,
     ) -> None:
         super().__init__(design(base, dims, range(simulations), seed))

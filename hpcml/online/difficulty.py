@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from hpcml.core.config import Count, NonNegative, Share
+from hpcml.core.config import Count, Draws, NonNegative, Share
 from hpcml.mpi.seeds import uniform
 from hpcml.online.parameters import design
 from hpcml.online.sampler import Sampler
@@ -69,7 +69,7 @@ class Difficulty(Sampler):
         share: Share = 0.75,
         sharpness: NonNegative = 1.0,
         forget: Share = 0.8,
-        candidates: Count = 8,
+        candidates: Draws = 8,
         ahead: Count = 64,
         look: Count = 4,
     ) -> None:

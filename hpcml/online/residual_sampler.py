@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from hpcml.core.config import Count, NonNegative, Share
+from hpcml.core.config import Count, Draws, NonNegative, Share
 from hpcml.mpi.seeds import uniform
 from hpcml.online.parameters import design
 from hpcml.online.sampler import Sampler
@@ -64,7 +64,7 @@ class ResidualSampler(Sampler):
         seed: int,
         base: Literal["uniform", "halton", "sobol", "latin_hypercube"] = "uniform",
         every: Count = 100,
-        pool: Count = 16,
+        pool: Draws = 16,
         chosen: Count = 4,
         share: Share = 0.75,
         power: NonNegative = 1.0,

@@ -77,6 +77,9 @@ def test_every_number_has_a_least_and_a_largest_value(kind, name):
         ("solver", "darcy", "tolerance", 1e-300),
         ("solver", "projection", "tolerance", -1.0),
         ("optimiser", "lbfgs", "max_iter", 10**30),
+        ("sampler", "breed", "max_oob_count", 2147483647),
+        ("sampler", "difficulty", "candidates", 2147483647),
+        ("sampler", "residual", "pool", 2147483647),
     ],
 )
 def test_a_value_that_nothing_could_be_made_with_is_refused(kind, name, key, value):
