@@ -9,14 +9,17 @@ Looking a name up imports nothing; only `load` does, and only what was named.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from hpcml.core.config_error import LIKE
 from hpcml.core.errors import ConfigError
+from hpcml.core.trusted import distrust
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "model": {
@@ -144,10 +147,9 @@ def load(kind: str, name: str) -> Any:
     Local.
     """
     module, _, attributes = target_of(kind, name).partition(":")
-    if "" not in sys.path and "." not in sys.path:
-        sys.path.append("")  # last, so that a file of the current folder never takes the place of an installed module
     try:
-        found: Any = import_module(module)
+        with nullcontext() if name in known(kind) else _current_folder():
+            found: Any = import_module(module)
     except ImportError as error:
         missing = getattr(error, "name", None)
         if missing and (module == missing or module.startswith(f"{missing}.")):
@@ -160,6 +162,30 @@ def load(kind: str, name: str) -> Any:
     if not callable(found):
         raise ConfigError(f"{name!r} is {type(found).__name__} {found!r}, not a class or a function")
     return found
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """Let modules of the user's own be found in the current folder too, last, so that they never take the place of an installed one.
+
+    It stays so only where nobody else can write: a package that is not installed would be looked for among other people's files.
+    """
+    if "" in sys.path or "." in sys.path:
+        yield
+        return
+    sys.path.append("")
+    try:
+        yield
+    finally:
+        if _others_can_write_here():
+            sys.path.remove("")
+
+
+def _others_can_write_here() -> bool:
+    try:
+        return distrust(Path.cwd()) is not None
+    except OSError:  # it is gone
+        return True
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -10,12 +10,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcml.core.json_text import parse_json
+from hpcml.core.own_process import own_process
 from hpcml.mpi.gpu_claim import Claim, MpiFacts, claim
 from hpcml.mpi.start import MPI
 
@@ -51,9 +52,9 @@ def probe(limit_s: float = PROBE_LIMIT_S, command: Sequence[str] | None = None) 
     -------------
     None of this job's: the processes are started without the launcher's variables, so they form a world of their own.
     """
-    module = [sys.executable, "-m", "hpcml.mpi.gpu_probe"]
+    module, added = own_process("hpcml.mpi.gpu_probe")
     for words in [command] if command else [*([[*pair, *module]] if (pair := _launcher()) else []), module]:
-        found, final = _read(*_run(words, limit_s))
+        found, final = _read(*_run(words, limit_s, added))
         if final:
             break  # a launcher that does not start here says nothing about the library
     return found, final
@@ -66,7 +67,8 @@ def ask(limit_s: float = PROBE_LIMIT_S) -> Claim:
     -------------
     None of this job's.
     """
-    status, output = _run([sys.executable, "-m", "hpcml.mpi.gpu_probe", "claim"], limit_s)
+    command, added = own_process("hpcml.mpi.gpu_probe", "claim")
+    status, output = _run(command, limit_s, added)
     try:
         return Claim(**parse_json(output.splitlines()[-1]))
     except (ValueError, TypeError, IndexError):
@@ -80,9 +82,9 @@ def _launcher() -> list[str] | None:
     return [found, "-n", "2"] if found else None
 
 
-def _run(command: Sequence[str], limit_s: float) -> tuple[int | None, str]:
+def _run(command: Sequence[str], limit_s: float, added: Mapping[str, str]) -> tuple[int | None, str]:
     """Status, None without one, and output of a command that knows nothing of this job and is ended after the limit."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHERS)}
+    clean = {name: value for name, value in (os.environ | added).items() if not name.startswith(_LAUNCHERS)}
     clean["PRTE_MCA_rmaps_default_mapping_policy"] = ":oversubscribe"
     with tempfile.TemporaryFile() as output:  # a pipe would be held open by a grandchild that outlives the launcher
         try:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ import torch
 from mpi4py import MPI
 
 from hpcml.core.case import Case, Ranks, Simulation
-from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.errors import CheckpointError, ConfigError, TrainingError
 from hpcml.core.json_text import parse_json
 from hpcml.core.online_data import Online
 from hpcml.data.samples import Samples
@@ -29,6 +28,7 @@ from hpcml.runs.equation_fields import simulated_meaning
 from hpcml.runs.equation_space import equation_space
 from hpcml.runs.experiment import load_surrogate, open_experiment
 from hpcml.runs.held_out import open_held_out
+from hpcml.runs.json_number import json_number
 from hpcml.runs.outcome import Outcome, PostProcessing
 from hpcml.runs.run_directory import RunDirectory
 from hpcml.runs.simulated_data import simulated_data
@@ -65,6 +65,11 @@ def evaluate(
     dict of str to float
         Error of each set, by name; samples whose target is zero everywhere have none and are left out. NaN, in the file null, if all are.
 
+    Raises
+    ------
+    TrainingError
+        On every rank, once the file is written, if predictions are not finite.
+
     Communication
     -------------
     Collective over all ranks; rank 0 writes.
@@ -79,19 +84,25 @@ def evaluate(
                 "%s: %d of %d targets are zero everywhere, where there is no relative error: left out", name, undefined, len(found[name])
             )
         defined = found[name][~found[name].isnan()]
-        spread[name] = {f"p{p}": float(defined.quantile(p / 100)) for p in PERCENTILES} if len(defined) else {}
+        finite = len(defined) and bool(defined.isfinite().all())
+        spread[name] = {f"p{p}": float(defined.quantile(p / 100)) for p in PERCENTILES} if finite else {}
         shown = ", ".join(f"{key} {value:.4f}" for key, value in spread[name].items())
         _log.info("relative L2 error on %s, %s %s: %.4f (%s)", name, *_points(pairs.space), errors[name], shown)
     path = folder / "evaluation.json"
     with together(comm, f"writing {path}"):
         if comm.rank == 0:
-            means = {name: None if math.isnan(error) else error for name, error in errors.items()}
+            means = {name: json_number(error) for name, error in errors.items()}
             told: dict[str, dict[str, Any]] = {"relative_l2": dict(means), "percentiles": dict(spread)}
             if isinstance(case.data, Online):
-                each = {name: [None if math.isnan(error) else error for error in found[name].tolist()] for name in found}
+                each = {name: [json_number(error) for error in found[name].tolist()] for name in found}
                 told |= {"errors": each, "seconds": dict(seconds)}
             kept = {key: (_written(path, key) if keep else {}) | value for key, value in told.items()}
-            write_file(path, (json.dumps(kept, indent=2) + "\n").encode())
+            write_file(path, (json.dumps(kept, indent=2, allow_nan=False) + "\n").encode())
+    if broken := [f"{int(found[name].isinf().sum())} of {len(found[name])} on {name}" for name in found if found[name].isinf().any()]:
+        raise TrainingError(
+            f"predictions are not finite: {', '.join(broken)}; the model has diverged in training, or these data are far from what it has "
+            "learned from. Lower training.learning_rate, or look at metrics.csv"
+        )
     return errors
 
 

@@ -18,6 +18,7 @@ from hpcml.parallel.space import Space
 from hpcml.runs.dtype_of import dtype_of
 from hpcml.runs.evaluation import trained
 from hpcml.runs.experiment import load_surrogate
+from hpcml.runs.json_number import json_number
 from hpcml.runs.outcome import Outcome, PostProcessing
 from hpcml.runs.room import check_room
 from hpcml.runs.run_directory import RunDirectory
@@ -116,5 +117,4 @@ def _error(space: Space, prediction: Tensor, truth: Tensor) -> float:
 
 
 def _shown(errors: dict[str, list[float]]) -> dict[str, list[float | None]]:
-    """Numbers as JSON has them, which has no NaN."""
-    return {name: [None if math.isnan(error) else error for error in row] for name, row in errors.items()}
+    return {name: [json_number(error) for error in row] for name, row in errors.items()}

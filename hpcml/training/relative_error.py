@@ -12,7 +12,9 @@ from hpcml.parallel.sum_points import sum_points
 
 @named_call
 def relative_errors(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
-    """Relative L2 error |p - t| / |t| of each sample over channels and all points; 0 where both are zero, NaN where only the target is.
+    """Relative L2 error |p - t| / |t| of each sample over channels and all points.
+
+    It is 0 where both are zero, NaN where only the target is, and infinite for a prediction that is not finite.
 
     Parameters
     ----------
@@ -36,7 +38,8 @@ def relative_errors(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
         return [field.flatten(1).square().sum(1) for field in (p - size, size)]
 
     off, whole = sum_points(space, space.comm, squares, prediction, target)
-    return torch.where(off == 0, torch.zeros_like(off), torch.where(whole == 0, math.nan, (off / whole).sqrt()))
+    errors = torch.where(off == 0, torch.zeros_like(off), torch.where(whole == 0, math.nan, (off / whole).sqrt()))
+    return torch.where(off.isfinite(), errors, math.inf)
 
 
 def mean_of_defined(errors: Tensor) -> tuple[float, int]:

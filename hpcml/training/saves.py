@@ -1,6 +1,7 @@
 """When a training saves itself, and what a disk without room means for it."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +11,7 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.errors import CheckpointError, TrainingError
+from hpcml.data.samples import Samples
 from hpcml.io.checkpoint import Checkpointer, Rows, SaveInterval
 from hpcml.io.files.remedy import lacks_room
 
@@ -93,14 +95,19 @@ class Saves:
             self._checkpointer.save(step)
             self._checkpointer.wait()
 
-    def diverged(self, step: int, loss: float, norm: float, noisy: bool = False) -> TrainingError:
+    def diverged(self, step: int, what: str, noisy: bool = False) -> TrainingError:
         """The error of a training that cannot go on: what came, what is left, and what to do."""
         lower = "training.learning_rate or training.noise" if noisy else "training.learning_rate"
         return TrainingError(
-            f"training diverged at step {step}: loss {loss}, gradient norm {norm}; {self._last_good()}. "
+            f"training diverged at step {step}: {what}; {self._last_good()}. "
             f"Lower {lower}, set training.clip, or look in the data for NaN, and for values so far from one that they "
             "need another unit"
         )
+
+    def check(self, samples: Samples | None, loss: float, step: int) -> None:
+        """Refuse to go on where the loss on held-out data is not finite: of parameters after the last update nothing else tells."""
+        if samples is not None and samples.num_samples and not math.isfinite(loss):
+            raise self.diverged(step, f"loss {loss} on held-out data")
 
     def _last_good(self) -> str:
         if self._checkpointer is None:

@@ -254,9 +254,8 @@ class Trainer:
         self._comparison.before_update(at.step)
         loss, norm = self.update.gradient(parts, at.step).tolist()  # the one time that an update waits for a GPU
         self._comparison.of_gradient(loss)
-        # Loss and gradients are the same on every rank, so all ranks stop here together.
-        if not math.isfinite(loss) or not self.update.is_bearable(norm):
-            raise self._saves.diverged(self.step, loss, norm, bool(self.spec.noise))
+        if not math.isfinite(loss) or not self.update.is_bearable(norm):  # the same on every rank, so that all stop together
+            raise self._saves.diverged(self.step, f"loss {loss}, gradient norm {norm}", bool(self.spec.noise))
         self._saves.before_update()
         self.update.step(parts, loss)
         if self.average is not None:
@@ -290,6 +289,7 @@ class Trainer:
             self.metrics.write(self.numbers)
         for callback in self._callbacks:
             callback(self)
+        self._saves.check(self.valid, valid, done.step)
         self.early_end.add(valid)
         return self.numbers["train_loss"] if math.isnan(valid) else valid
 

@@ -19,7 +19,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "own_parts.py").write_text("class Net: ...\nnumber = 3\n")
     (tmp_path / "own_broken.py").write_text("import nowhere_to_be_found\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", ".")])
     yield tmp_path
     for name in ("own_parts", "own_broken"):
         sys.modules.pop(name, None)
@@ -27,6 +27,16 @@ def folder(tmp_path, monkeypatch):
 
 def test_a_module_of_the_current_folder_is_found(folder):
     assert load("model", "own_parts:Net").__name__ == "Net"
+
+
+@pytest.mark.parametrize(("mode", "stays"), [(0o755, True), (0o777, False)])
+def test_the_current_folder_is_searched_for_nothing_else_where_others_can_write(folder, mode, stays):
+    """A package that is not installed would be taken from there: a `tensorboard.py` of another user, for one."""
+    folder.chmod(mode)
+    load("loss", "mse")
+    assert "" not in sys.path
+    assert load("model", "own_parts:Net").__name__ == "Net"
+    assert ("" in sys.path) == stays
 
 
 @pytest.mark.parametrize(

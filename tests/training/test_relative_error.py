@@ -27,3 +27,16 @@ def test_a_target_of_zero_has_no_relative_error_unless_it_is_met(comm):
         found = relative_errors(domain, prediction, target)
     assert found[:2].tolist() == [0.5, 0.0] and math.isnan(found[2])
     assert mean_of_defined(found) == (0.25, 1) and math.isnan(mean_of_defined(found[2:])[0])
+
+
+@pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_prediction_that_is_not_finite_is_infinitely_wrong(wrong, comm):
+    with decompose(Grid((8,)), comm) as domain:
+        target = torch.ones(3, 1, *domain.local_shape)
+        target[2] = 0
+        prediction = target * 1.5
+        if comm.rank == 0:
+            prediction[[0, 2], 0, 0] = wrong
+        found = relative_errors(domain, prediction, target)
+    assert found.tolist() == [math.inf, 0.5, math.inf] and mean_of_defined(found) == (math.inf, 0)

@@ -111,6 +111,20 @@ def test_a_training_that_diverged_says_what_may_be_too_large(comm, noisy, lower)
 
 
 @pytest.mark.parallel([1, 2])
+def test_what_the_last_update_spoils_shows_in_the_loss_on_held_out_data(comm, shared_path):
+    with decompose(Grid(SHAPE), comm) as domain:
+        data = pairs(domain)
+        run = trainer(domain, shared_path / "spoilt", data=data, updates=1)
+        run.valid = data
+        run.optimiser.register_step_post_hook(lambda *_: next(run.model.parameters()).data.fill_(torch.nan))
+        with pytest.raises(
+            TrainingError, match=r"diverged at step 1: loss (nan|inf) on held-out data; the last good checkpoint is that of step 0"
+        ):
+            run.fit()
+        run.checkpointer.close()
+
+
+@pytest.mark.parallel([1, 2])
 @pytest.mark.parametrize("number, goes_on", [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)])
 def test_a_disk_without_room_does_not_end_a_run_that_learns(comm, shared_path, monkeypatch, caplog, number, goes_on):
     with decompose(Grid(SHAPE), comm) as domain:

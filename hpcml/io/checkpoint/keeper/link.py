@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hpcml
 from hpcml.core.errors import CheckpointError
+from hpcml.core.own_process import own_process
 from hpcml.io.checkpoint.keeper import channel
 from hpcml.io.checkpoint.keeper.session import Session
 from hpcml.io.files.lock import name_heir
@@ -204,13 +203,12 @@ class KeeperLink:
 
     def _start(self) -> None:
         mine, its = channel.pair()
-        parent = str(Path(hpcml.__file__).parents[1])
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [parent, os.environ.get("PYTHONPATH")]))}
+        command, added = own_process("hpcml.io.checkpoint.keeper", str(its.fileno()), json.dumps(self.options))
         with its, _deaf_to_the_batch_system():
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "hpcml.io.checkpoint.keeper", str(its.fileno()), json.dumps(self.options)],
+                command,
                 pass_fds=(its.fileno(),),
-                env=environment,
+                env=os.environ | added,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
