@@ -13,6 +13,7 @@ from hpcml.parallel.layout import Layout
 from hpcml.parallel.packed_exchange import Boxes, PackedExchange, lay_out
 from hpcml.parallel.recent import Recent
 from hpcml.parallel.transfers import Box, Index, transfers
+from hpcml.parallel.transport.connect import agree_on_nothing
 
 
 class WindowPlan:
@@ -146,7 +147,8 @@ class WindowPlan:
         key = (adjoint, tensors[0].dtype, tensors[0].device, *[t.shape for t in tensors])
         bound = self._bound.get(key)
         if bound is None:
-            return self._bound.add(key, self._made(tensors, expected, adjoint))
+            made = self._made(tensors, expected, adjoint)
+            return self._bound.add(key, made) if any(t.numel() for t in tensors) else made  # that there is nothing is agreed on every time
         self._bound.move_to_end(key)
         return bound
 
@@ -160,9 +162,13 @@ class WindowPlan:
         leading = [tuple(t.shape[: t.dim() - len(expected)]) for t in tensors]
         dtype, device = tensors[0].dtype, tensors[0].device
         cells = [(dtype.itemsize, math.prod(lead)) for lead in leading]
-        give, send = lay_out(_sources(self.outgoing, adjoint), cells)
-        take, recv = lay_out(_targets(self.incoming, adjoint), cells)
+        sources, targets = _sources(self.outgoing, adjoint), _targets(self.incoming, adjoint)
+        give, send = lay_out(sources, cells)
+        take, recv = lay_out(targets, cells)
         what = f"{'adjoint ' * adjoint}window of {str(dtype).removeprefix('torch.')} {' '.join(map(str, leading))}"
+        if not any(math.prod(lead) for lead in leading):
+            peers = {peer for side in (sources, targets) for peer, boxes in side.items() if any(cells for _, cells in boxes)}
+            agree_on_nothing(self.comm, sorted(peers), f"{what}, plan {self.tag + adjoint}")
         names: dict[str, Any] = {"what": what, "shared_by_calls": True}
         if adjoint:
             return PackedExchange(self.comm, take, give, recv, send, "accumulate", device, self.tag + 1, **names)

@@ -13,6 +13,7 @@ A target that is zero everywhere has no relative error. Its norm counts as that 
 of the difference (for `h1`: with its derivatives), 0 for an exact prediction.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -49,11 +50,11 @@ def mse(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
     Raises
     ------
     ShapeError
-        If the two are not this rank's parts of fields of one shape.
+        If the two are not this rank's parts of fields of one shape; on every rank, if ranks that share fields have batches of unlike size.
 
     Communication
     -------------
-    Collective over space.world_comm: one all-reduce of two numbers; backward none.
+    Collective over space.world_comm: one all-reduce of four numbers; backward none.
     """
     _check(space, prediction, target)
 
@@ -61,7 +62,16 @@ def mse(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
         total = (p.double() - t.double()).square().sum()
         return total, total.new_tensor(p.numel())
 
-    total, count = sum_points(space, space.world_comm, square, prediction, target)
+    if space.tiles is not None or space.world_comm.size == 1:
+        total, count = sum_points(space, space.world_comm, square, prediction, target)
+        return total / count
+    samples = space.channels_first(target).shape[0]
+    total, count, *unlike = global_sum(space.world_comm, *square(prediction, target), *_unlike_batches(space, samples))
+    if torch._C._functorch.maybe_current_level() is None and any(float(number) for number in unlike):
+        raise ShapeError(
+            f"rank {space.world_comm.rank}: ranks that share fields have batches of unlike size, here {samples}: give every rank its part "
+            "of the same samples"
+        )
     return total / count
 
 
@@ -113,6 +123,15 @@ def _check(space: Space, prediction: Tensor, target: Tensor) -> None:
             f"rank {space.comm.rank}: a loss takes two blocks {space.form} of one shape, got a prediction of {tuple(prediction.shape)} and "
             f"a target of {tuple(target.shape)}"
         )
+
+
+def _unlike_batches(space: Space, samples: int) -> list[Tensor]:
+    """Numbers whose sums over all ranks are 0 where ranks that share a field have as many samples b, each n of its points.
+
+    sum_r n_r (b_r - b_0)        sum_r n_r (b_r^2 - b_0^2)         the second is above 0 where the first is 0 and batches differ
+    """
+    points = math.prod(space.local_shape) - (space.num_points_global if space.comm.rank == 0 else 0)
+    return [torch.tensor(points * samples**power, dtype=torch.float64, device=space.device) for power in (1, 2)]
 
 
 def _square(u: Tensor) -> Tensor:

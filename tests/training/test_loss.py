@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from hpcml.core.errors import ShapeError
 from hpcml.fields import Grid, decompose
+from hpcml.models.layers import BatchNorm2d
 from hpcml.training.loss import h1, mse, relative_l2
 
 RANKS = pytest.mark.parallel([1, 2, 3, 4])
@@ -159,3 +160,13 @@ def test_the_error_of_a_zero_target_is_absolute(comm, rng, loss):
             value = loss(domain, block, t[domain.index])
             value.backward()
             assert value.item() == pytest.approx(expected, abs=1e-150, rel=1e-14) and torch.isfinite(block.grad).all()
+
+
+@pytest.mark.parallel([2, 3])
+def test_ranks_that_share_fields_have_as_many_samples(comm):
+    """Two and one, whose mean square would be of no field; with three ranks their mean is that of the first."""
+    with decompose(Grid((6, 4)), comm) as domain:
+        block = torch.ones((2, 1, 3)[comm.rank], 1, *domain.local_shape)
+        for call in (lambda: mse(domain, block, 0 * block), lambda: BatchNorm2d(domain, 1)(block)):
+            with pytest.raises(ShapeError, match="ranks that share fields have batches of unlike size"):
+                call()

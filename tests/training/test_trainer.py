@@ -118,7 +118,7 @@ def test_what_the_last_update_spoils_shows_in_the_loss_on_held_out_data(comm, sh
         run.valid = data
         run.optimiser.register_step_post_hook(lambda *_: next(run.model.parameters()).data.fill_(torch.nan))
         with pytest.raises(
-            TrainingError, match=r"diverged at step 1: loss (nan|inf) on held-out data; the last good checkpoint is that of step 0"
+            TrainingError, match="diverged at step 1: loss nan on held-out data; the last good checkpoint is that of step 0"
         ):
             run.fit()
         run.checkpointer.close()

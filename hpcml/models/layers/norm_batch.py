@@ -42,7 +42,7 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
             weight, bias = columns(self, comm)
             return F.batch_norm(input, self.running_mean, self.running_var, weight, bias, eps=self.eps)
         affine = columns(self, comm, *(1,) * self.num_dims)
-        y, mean, variance, count = normalise(input, [0, *range(2, input.dim())], comm, self.eps, *affine)
+        y, mean, variance, count = normalise(input, [0, *range(2, input.dim())], comm, self.eps, *affine, sharing=self.space.comm.size)
         if self.training and self.track_running_stats:
             self._track(mean.flatten(), variance.flatten(), float(count))
         return y

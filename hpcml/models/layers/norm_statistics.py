@@ -6,6 +6,7 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
+from hpcml.core.errors import ShapeError
 from hpcml.parallel.collectives import all_gather
 
 LARGEST_SQUARED = 1e18
@@ -36,7 +37,7 @@ def track(running: Tensor, value: Tensor, momentum: float) -> None:
     running.copy_(running.double().lerp(value, momentum))
 
 
-def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm) -> tuple[Tensor, Tensor, Tensor]:
+def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm, sharing: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and variance over ``dims`` of every rank's values together, differentiably.
 
     Each rank finds its own count n_r, mean m_r and variance v_r, in float32 or wider; these are gathered and combined in float64 (Chan,
@@ -55,6 +56,8 @@ def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm) -> tuple[Tensor
         What to average over; the other dims must be alike on all ranks.
     comm : MPI.Intracomm
         The ranks that share the values.
+    sharing : int
+        So many ranks in a row share one batch, whose size, that of the first of ``dims``, must be alike on them; 0 where there is none.
 
     Returns
     -------
@@ -62,6 +65,11 @@ def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm) -> tuple[Tensor
         float64, with ``dims`` kept as 1; the variance is that of the values themselves, divided by n. The same on every rank.
     count : Tensor
         n, the values that one mean is taken over; float64, of no dims.
+
+    Raises
+    ------
+    ShapeError
+        On every rank, if ranks that share a batch have parts of unlike size.
 
     Communication
     -------------
@@ -71,24 +79,29 @@ def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm) -> tuple[Tensor
     ----------
     T. F. Chan, G. H. Golub, R. J. LeVeque, The American Statistician 37 (1983) 242.
     """
-    mean, variance, count = _combined(x.to(accurate(x.dtype)), tuple(dims), comm)
+    mean, variance, count = _combined(x.to(accurate(x.dtype)), tuple(dims), comm, sharing)
     if x.dtype == torch.float32 and not torch.isfinite(variance).all():
-        return _combined(x.double(), tuple(dims), comm)
+        return _combined(x.double(), tuple(dims), comm, sharing)
     return mean, variance, count
 
 
-def _combined(x: Tensor, dims: tuple[int, ...], comm: MPI.Intracomm) -> tuple[Tensor, Tensor, Tensor]:
+def _combined(x: Tensor, dims: tuple[int, ...], comm: MPI.Intracomm, sharing: int) -> tuple[Tensor, Tensor, Tensor]:
     number = torch.Size(x.shape[d] for d in dims).numel()
     if x.numel():
         variance, mean = torch.var_mean(x, dim=dims, correction=0, keepdim=True)
     else:
         variance = mean = x.sum(dims, keepdim=True)  # zeros, which count for nothing
-    count = torch.full((1,), float(number), dtype=torch.float64, device=x.device)
+    count = torch.tensor([float(number), float(x.shape[dims[0]])], dtype=torch.float64, device=x.device)
     if comm.size == 1:
         return mean.double(), variance.double(), count[0]
     gathered = all_gather(comm, torch.cat([mean.double().flatten(), variance.double().flatten(), count]))
-    counts = gathered[:, -1].detach()
+    counts, samples = gathered[:, -2:].detach().unbind(1)
+    if sharing and (samples.view(-1, sharing) != samples[::sharing, None]).any():
+        raise ShapeError(
+            f"rank {comm.rank}: ranks that share fields have batches of unlike size, {samples.int().tolist()}: give every rank its part of "
+            "the same samples"
+        )
     weight = (counts / counts.sum()).view(-1, *(1,) * mean.dim())
-    means, variances = (part.reshape(comm.size, *mean.shape) for part in gathered[:, :-1].chunk(2, dim=1))
+    means, variances = (part.reshape(comm.size, *mean.shape) for part in gathered[:, :-2].chunk(2, dim=1))
     total = (weight * means).sum(0)
     return total, (weight * (variances + (means - total).square())).sum(0), counts.sum()

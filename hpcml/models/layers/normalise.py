@@ -23,7 +23,7 @@ from hpcml.parallel.linear import uncompiled
 class _Normalise(CallFunction):
     @staticmethod
     def forward(how: "_How", x: Tensor, weight: Tensor | None, bias: Tensor | None):  # type: ignore[no-untyped-def,override]
-        mean, variance, count = moments(x, how.dims, how.comm)
+        mean, variance, count = moments(x, how.dims, how.comm, how.sharing)
         y, scale = _centred(x, mean), _column(_rate(variance, how.eps), x)
         if weight is not None:
             w = _column(weight, x)
@@ -47,7 +47,7 @@ class _Normalise(CallFunction):
     def backward(ctx, y: Tensor, *_: Tensor):  # type: ignore[no-untyped-def,override]
         how, (x, weight, *statistics) = ctx.how, ctx.saved_tensors
         again = torch.is_grad_enabled()
-        mean, variance, count = moments(x, how.dims, how.comm) if again else statistics
+        mean, variance, count = moments(x, how.dims, how.comm, how.sharing) if again else statistics
         rate = _column(_rate(variance, how.eps), x)
         y, z = y.to(accurate(x.dtype)), _centred(x, mean)
         z = z * rate if again else z.mul_(rate)
@@ -87,20 +87,20 @@ class _Normalise(CallFunction):
         x = x.expand(info.batch_size, *x.shape[1:])
         # A scale of each of the batch keeps its place beside the dims of x that it does not have.
         affine = [None if t is None else t.view(len(t), *(1,) * (x.dim() - t.dim()), *t.shape[1:]) for t in affine]
-        moved = _How(how.comm, tuple(d + 1 for d in how.dims), how.eps)
+        moved = _How(how.comm, tuple(d + 1 for d in how.dims), how.eps, 0)
         return _Normalise.apply(moved, x, *affine), (0, 0, 0, None)
 
 
 class _How:
     """What is normalised over, and with what."""
 
-    def __init__(self, comm: MPI.Intracomm, dims: Sequence[int], eps: float) -> None:
-        self.comm, self.dims, self.eps = comm, tuple(dims), eps
+    def __init__(self, comm: MPI.Intracomm, dims: Sequence[int], eps: float, sharing: int) -> None:
+        self.comm, self.dims, self.eps, self.sharing = comm, tuple(dims), eps, sharing
 
 
 @uncompiled
 def normalise(
-    x: Tensor, dims: Sequence[int], comm: MPI.Intracomm, eps: float, weight: Tensor | None, bias: Tensor | None
+    x: Tensor, dims: Sequence[int], comm: MPI.Intracomm, eps: float, weight: Tensor | None, bias: Tensor | None, *, sharing: int = 0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Normalise by mean and variance over some dims and all ranks.
 
@@ -116,6 +116,8 @@ def normalise(
         Added to the variance.
     weight, bias : Tensor, optional
         Broadcast to ``x``. Their gradients are those of this rank's values, in float32 or wider if they are.
+    sharing : int
+        As for `hpcml.models.layers.norm_statistics.moments`.
 
     Returns
     -------
@@ -132,7 +134,7 @@ def normalise(
     -----
     Keeps ``x`` for the backward pass, and nothing else of its size.
     """
-    result: Any = _Normalise.apply(_How(comm, dims, eps), x, weight, bias)
+    result: Any = _Normalise.apply(_How(comm, dims, eps, sharing), x, weight, bias)
     y, mean, variance, count = result
     return y, mean, variance, count
 

@@ -1,6 +1,6 @@
 """The transports of an exchange: each pair of ranks by the best way that both can go."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -133,6 +133,22 @@ def connect(
     if shared and memory is not None:
         transports.append(_shared(memory, on_gpu, {p: (*starts[p], send.get(p, 0)) for p in shared}, shared, theirs, recv, watch, device))
     return transports, partial(all_tags.free, tag)
+
+
+def agree_on_nothing(comm: MPI.Intracomm, peers: Iterable[int], what: str) -> None:
+    """See that the peers too have nothing for each other in what they are about to exchange, as fields without samples.
+
+    Raises
+    ------
+    CommunicationError
+        As `greet`: one that has something would wait for this rank.
+
+    Communication
+    -------------
+    Neighbors, as in `greet`.
+    """
+    call, place, process = describe_call(what), user_line(), Process.own()
+    greet(comm, {peer: Offer(process, call=call, place=place) for peer in peers})
 
 
 def _shared(

@@ -1,13 +1,14 @@
 """Two ranks find out how they reach each other."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from mpi4py import MPI
 
-from hpcml.core.errors import CommunicationError
+from hpcml.core.errors import CommunicationError, HpcmlError
 from hpcml.mpi.call import current_call
 from hpcml.mpi.message_tags import GREETING
 from hpcml.mpi.patience import give_up, wait
@@ -50,6 +51,28 @@ class Offer:
     tag: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A message of a greeting.
+
+    Attributes
+    ----------
+    number : int
+        Of the sender's greeting: an earlier one, which it has given up, may have left words under way.
+    said : Offer, bool or None
+        An offer; whether the memory that was offered has been opened; or that the greeting was given up.
+    answers : int
+        Number of the other's greeting that has been read, 0 for none.
+    """
+
+    number: int
+    said: Offer | bool | None
+    answers: int = 0
+
+
+_numbers = itertools.count(1)
+
+
 def greet(comm: MPI.Intracomm, offers: Mapping[int, Offer]) -> tuple[dict[int, Offer], dict[int, Segment]]:
     """Tell every peer one's offer and hear theirs.
 
@@ -70,39 +93,84 @@ def greet(comm: MPI.Intracomm, offers: Mapping[int, Offer]) -> tuple[dict[int, O
     Raises
     ------
     CommunicationError
-        If a peer is about to exchange something else, on both; if one does not come, see `hpcml.mpi.patience`.
+        If a peer is about to exchange something else, on both; if one gives up meanwhile; if one does not come, see `hpcml.mpi.patience`.
 
     Communication
     -------------
     Neighbors: two small messages to and from each.
     """
-    theirs: dict[int, Offer] = _swap(comm, offers, offers)
-    for peer, offer in theirs.items():
-        if offer.call != offers[peer].call or offer.sizes != offers[peer].sizes[::-1]:
-            raise _disagreement(comm.rank, offers[peer], peer, offer)
-    opened = {peer: segment for peer, offer in theirs.items() if offers[peer].segment and (segment := _open(offer)) is not None}
-    confirmed: dict[int, bool] = _swap(comm, {peer: peer in opened for peer in offers}, offers)
+    talk = _Talk(comm, offers)
+    try:
+        theirs = talk.offers()
+        for peer, offer in theirs.items():
+            if offer.call != offers[peer].call or offer.sizes != offers[peer].sizes[::-1]:
+                raise _disagreement(comm.rank, offers[peer], peer, offer)
+        opened = {peer: segment for peer, offer in theirs.items() if offers[peer].segment and (segment := _open(offer)) is not None}
+        confirmed = talk.confirmed(opened)
+    except BaseException:
+        talk.give_up()
+        raise
     return theirs, {peer: segment for peer, segment in opened.items() if confirmed[peer]}
 
 
-def _swap(comm: MPI.Intracomm, messages: Mapping[int, Any], offers: Mapping[int, Offer]) -> dict[int, Any]:
-    """A message to each peer and from each, in the order of the peers."""
-    pending = [comm.isend(message, peer, GREETING) for peer, message in messages.items()]
-    heard: dict[int, Any] = {}
+class _Talk:
+    """One greeting, in which words of others that were given up are told from those that count."""
 
-    def done() -> bool:
-        for peer in messages:
-            if peer not in heard and (message := comm.improbe(source=peer, tag=GREETING)) is not None:
-                heard[peer] = message.recv()
-        return len(heard) == len(messages) and bool(MPI.Request.Testall(pending))
+    def __init__(self, comm: MPI.Intracomm, mine: Mapping[int, Offer]) -> None:
+        self._comm, self._mine, self._number = comm, mine, next(_numbers)
+        self._heard: dict[int, _Word] = {}
+        self._confirmed: dict[int, bool] = {}
+        self._pending: list[MPI.Request] = []
 
-    try:
-        what = f"the first {next(iter(offers.values())).call}" if offers else ""
-        wait(done, lambda: what, comm, lambda: [peer for peer in messages if peer not in heard])
-    except BaseException:
-        give_up(pending)
-        raise
-    return {peer: heard[peer] for peer in messages}
+    def offers(self) -> dict[int, Offer]:
+        """Say the own ones and hear theirs, in the order of the peers."""
+        self._say(self._mine)
+        self._listen(self._heard)
+        return {peer: cast(Offer, self._heard[peer].said) for peer in self._mine}
+
+    def confirmed(self, opened: Container[int]) -> dict[int, bool]:
+        """Say whose memory was opened, and hear who has opened this rank's."""
+        self._say({peer: peer in opened for peer in self._mine})
+        self._listen(self._confirmed)
+        return self._confirmed
+
+    def give_up(self) -> None:
+        """Tell all peers, which may read the offer only now, that nobody is here any more."""
+        with suppress(MPI.Exception, HpcmlError):  # of one that has ended
+            self._say(dict.fromkeys(self._mine))
+        give_up(self._pending)
+
+    def _say(self, what: Mapping[int, Offer | bool | None]) -> None:
+        for peer, said in what.items():
+            word = _Word(self._number, said, self._heard[peer].number if peer in self._heard else 0)
+            self._pending.append(self._comm.isend(word, peer, GREETING))
+
+    def _listen(self, complete: Container[int]) -> None:
+        def done() -> bool:
+            for peer in self._mine:
+                # Nothing that comes after a confirmation belongs to this greeting.
+                while peer not in self._confirmed and (message := self._comm.improbe(source=peer, tag=GREETING)) is not None:
+                    self._take(peer, message.recv(), answered=complete is self._confirmed)
+            return all(peer in complete for peer in self._mine) and bool(MPI.Request.Testall(self._pending))
+
+        call = next(iter(self._mine.values())).call if self._mine else ""
+        wait(done, lambda: f"the first {call}", self._comm, lambda: [peer for peer in self._mine if peer not in complete])
+
+    def _take(self, peer: int, word: _Word, answered: bool) -> None:
+        before = self._heard.get(peer)
+        if isinstance(word.said, bool):
+            if word.answers == self._number:
+                self._confirmed[peer] = word.said
+        elif before is not None and answered:  # what this rank has answered is given up, or followed by something else
+            mine = self._mine[peer]
+            raise CommunicationError(
+                f"rank {peer} has given up {cast(Offer, before.said).call}, in which rank {self._comm.rank} waits for it{mine.place}: "
+                "its own error says why"
+            )
+        elif word.said is not None:
+            self._heard[peer] = word
+        elif before is not None and before.number == word.number:
+            del self._heard[peer]
 
 
 def _disagreement(rank: int, mine: Offer, peer: int, theirs: Offer) -> CommunicationError:
