@@ -1,6 +1,7 @@
 """A picture of how a run of `hpcml online` went: what it learned, where it is wrong, who waited, and what it has cost."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from hpcml.core.errors import CheckpointError, ConfigError
 from hpcml.core.json_text import parse_json
 from hpcml.core.online_data import Online
 from hpcml.core.optional_module import optional_module
+from hpcml.core.regular import read_regular
+from hpcml.io.files.remedy import remedy
 
 PERCENTILES = (50, 95, 99)
+_MOST_BYTES, _MOST_METRICS = 1 << 24, 1 << 28
 
 
 def draw_report(run: Path) -> Path:
@@ -84,20 +88,31 @@ def cost(case: Case, rows: dict[str, np.ndarray], measured: dict[str, Any]) -> s
 
 def _rows(path: Path) -> dict[str, np.ndarray]:
     """Columns of the numbers of a run."""
-    found = list(csv.DictReader(path.open(encoding="utf-8", newline=""))) if path.exists() else []
+    found = list(csv.DictReader(io.StringIO(_read(path, _MOST_METRICS).decode(), newline="")))
     if not found:
         raise CheckpointError(f"{path} has no row: a report is made once a run has validated")
     return {name: np.array([float(row[name] or "nan") for row in found]) for name in found[0]}
 
 
 def _measured(path: Path) -> dict[str, Any]:
-    if not path.exists():
+    text = _read(path, _MOST_BYTES)
+    if not text:
         raise CheckpointError(f"there is no {path}: a report is made once a run has ended, or `hpcml evaluate` has measured it")
     try:
-        found: dict[str, Any] = parse_json(path.read_bytes())
+        found: dict[str, Any] = parse_json(text)
     except ValueError as error:
         raise CheckpointError(f"{path} is not as hpcml writes it: {error}; `hpcml evaluate` writes it anew") from error
     return found
+
+
+def _read(path: Path, most: int) -> bytes:
+    """A file of a run; nothing where it is not there."""
+    try:
+        return read_regular(path, most)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}{remedy(error.errno)}") from None
 
 
 def _grown(values: np.ndarray) -> float:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hpcml.core.config_error import describe
 from hpcml.core.errors import ConfigError
+from hpcml.core.regular import read_named
 
 _MOST_BYTES = 16 << 20
 _DEEP = re.compile(r"""(?<![\w"'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')\s*+\.\s*+){100}""")  # the parser's time grows as the square of it
@@ -142,13 +143,7 @@ def to_toml(config: Section) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.is_fifo() and path.parts[:2] not in (("/", "dev"), ("/", "proc")):  # where a shell's <(command) has a writer
-            raise ConfigError(f"{path} is a pipe, which may never be written to: expected a file")
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise ConfigError(f"{path} is no configuration: expected a text file of at most {_MOST_BYTES >> 20} MiB")
-        text = content.decode("utf-8-sig")  # some editors begin with a byte-order mark
+        text = read_named(path, _MOST_BYTES).decode("utf-8-sig")  # some editors begin with a byte-order mark
         if _DEEP.search(text):
             raise RecursionError
         return tomllib.loads(text)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hpcml.core.append import append
+from hpcml.core.regular import open_regular
 
 _MOST_LATE = 10_000
 """Lines that are kept while the disk refuses them."""
@@ -90,7 +91,7 @@ class _File(logging.Handler):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path, self._late, self._told = path, deque[str](maxlen=_MOST_LATE), False
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""

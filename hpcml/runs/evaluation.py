@@ -15,6 +15,7 @@ from hpcml.core.case import Case, Ranks, Simulation
 from hpcml.core.errors import CheckpointError, ConfigError, TrainingError
 from hpcml.core.json_text import parse_json
 from hpcml.core.online_data import Online
+from hpcml.core.regular import read_regular
 from hpcml.data.samples import Samples
 from hpcml.equations import build_equation
 from hpcml.fields.domain import Domain
@@ -35,6 +36,7 @@ from hpcml.runs.simulated_data import simulated_data
 from hpcml.training.relative_error import mean_of_defined, relative_errors
 
 _log = logging.getLogger(__name__)
+_MOST_BYTES = 1 << 24
 PERCENTILES = (50, 95, 99)
 """Of the samples of a set, told beside the mean: how wrong a model is at its worst."""
 
@@ -224,5 +226,5 @@ def _points(space: Space) -> tuple[str, str]:
 def _written(path: Path, key: str) -> dict[str, Any]:
     """Errors that are in the file already; none if it is not there, or not whole."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return dict(parse_json(path.read_bytes())[key])
+        return dict(parse_json(read_regular(path, _MOST_BYTES))[key])
     return {}

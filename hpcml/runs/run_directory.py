@@ -14,6 +14,7 @@ runs/NAME/
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,13 @@ from hpcml.core.environment import capture_environment
 from hpcml.core.errors import ConfigError
 from hpcml.core.json_text import parse_json
 from hpcml.core.named import complete_config
+from hpcml.core.regular import read_regular
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import write_file
 from hpcml.kernels.ways import take_ways, taken_ways
 from hpcml.mpi.agreement import agree_on_error
+
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +105,12 @@ class RunDirectory:
     def _take_ways(self) -> None:
         path = self.path / "ways.json"
         try:
-            take_ways(parse_json(path.read_bytes()) if path.exists() else {})
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{path} is not as hpcml writes it: {error}; without it the ways are chosen anew") from error
+            take_ways(parse_json(read_regular(path, _MOST_BYTES)))
+        except FileNotFoundError:
+            take_ways({})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            said = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(f"{path} is not as hpcml writes it: {said}; without it the ways are chosen anew") from error
 
     def _on_the_first(self, write: Callable[[], Any], comm: MPI.Intracomm) -> None:
         error: Exception | None = None
@@ -145,11 +152,18 @@ class RunDirectory:
                     "There and here:\n" + "\n".join(f"  {line}" for line in differences)
                 )
         text = to_toml(case).encode()
-        if not self.config.exists() or self.config.read_bytes() != text:
+        if not _holds(self.config, text):
             write_file(self.config, text)
 
     def _write_environment(self, library: str) -> None:
         write_file(self.path / "environment.json", (json.dumps(capture_environment(library), indent=2) + "\n").encode())
+
+
+def _holds(path: Path, text: bytes) -> bool:
+    """Whether a file is there and holds a text; what else may be there is replaced."""
+    with suppress(OSError):
+        return read_regular(path, len(text)) == text
+    return False
 
 
 def _goes_on(there: Case, here: Case) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Self
 from hpcml.core.errors import HpcmlError, LostRankError
 from hpcml.core.exit_status import LOST, PREEMPTED
 from hpcml.core.json_text import parse_json
+from hpcml.core.regular import open_regular, read_regular
 from hpcml.io.files.batch_job import BatchJob
 from hpcml.io.files.lock import holder
 from hpcml.io.files.replace import write_file
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 STATUS = "status.json"
 _BYTES = 1024
 """Length of the file, so that a full disk has room for what is said last."""
+_MOST_BYTES = 1 << 20
 
 
 class RunStatus:
@@ -86,7 +88,10 @@ class RunStatus:
         try:
             write_file(self._path, content)
         except OSError as error:
-            with suppress(OSError), self._path.open("r+b", buffering=0) as file:  # in place, where no room is needed
+            with (
+                suppress(OSError),
+                os.fdopen(open_regular(self._path, os.O_RDWR), "r+b", buffering=0) as file,
+            ):  # in place, where no room is needed
                 file.write(content)
                 file.truncate()
                 return
@@ -103,7 +108,7 @@ def read_status(folder: Path) -> dict[str, Any] | None:
     Local.
     """
     try:
-        record: dict[str, Any] = parse_json((folder / STATUS).read_bytes())
+        record: dict[str, Any] = parse_json(read_regular(folder / STATUS, _MOST_BYTES))
         state = record["state"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

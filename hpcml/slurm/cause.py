@@ -1,11 +1,13 @@
 """Why a job ended: what the batch system, the run and the job's own output say, the surest first."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpcml.core.regular import open_regular
 from hpcml.slurm.queued_job import QueuedJob
 
 _TAIL = 1 << 20
@@ -160,8 +162,8 @@ def end_of(path: Path | None) -> str:
     try:
         if path is None:
             return ""
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL))
-            return file.read().decode(errors="replace")
+        with os.fdopen(open_regular(path), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            return file.read(_TAIL).decode(errors="replace")
     except OSError:
         return ""

@@ -1,12 +1,15 @@
 """The tasks of an array: a CSV file, one run per line, one dotted key of the case per column."""
 
 import csv
+import io
 import re
 from pathlib import Path
 
 from hpcml.core.errors import ConfigError
+from hpcml.core.regular import read_named
 from hpcml.slurm.job import Row
 
+_MOST_BYTES = 16 << 20
 MOST_ROWS = 10_000
 """Beyond, clusters refuse an array, and a script holds megabytes."""
 NAME = "name"
@@ -36,8 +39,8 @@ def read_params(path: str | Path) -> tuple[Row, ...]:
     Local.
     """
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            header, *lines = [*csv.reader(file, strict=True)] or [[]]
+        text = read_named(Path(path), _MOST_BYTES).decode("utf-8-sig")
+        header, *lines = [*csv.reader(io.StringIO(text, newline=""), strict=True)] or [[]]
     except OSError as error:
         raise ConfigError(f"cannot read the parameters {path}: {error.strerror}") from None
     except (csv.Error, UnicodeDecodeError) as error:

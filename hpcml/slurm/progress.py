@@ -8,9 +8,12 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcml.core.regular import open_regular, read_regular
+
 _ROWS = 5
 """Rows of metrics.csv whose time counts."""
 _TAIL = 1 << 16
+_MOST_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +67,24 @@ _STEP = re.compile(r"step-(\d+)-")
 def _rows(path: Path) -> tuple[list[int], list[float], list[float]]:
     """Step, epoch and seconds of the last rows."""
     try:
-        with path.open("rb") as file:
-            header = file.readline().decode()
+        with os.fdopen(open_regular(path), "rb") as file:
+            header = file.readline(_TAIL).decode()
             file.seek(max(len(header.encode()), os.fstat(file.fileno()).st_size - _TAIL))
             lines = file.read().decode(errors="replace").splitlines()[-_ROWS - 1 :]
         rows = [row for row in csv.DictReader([header, *lines]) if row.get("seconds")]
         return [int(row["step"]) for row in rows], [float(row["epoch"]) for row in rows], [float(row["seconds"]) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return [], [], []
 
 
 def _last(path: Path, steps: list[int], epochs: list[float]) -> int | None:
     """Updates in all: those that the case says, or its epochs times the updates of one."""
     try:
-        training = tomllib.loads(path.read_text())["training"]
+        training = tomllib.loads(read_regular(path, _MOST_BYTES).decode())["training"]
         if training.get("updates") is not None:
             return int(training["updates"])
         return round(training["epochs"] * steps[-1] / epochs[-1])
-    except (OSError, ValueError, KeyError, TypeError, IndexError, ZeroDivisionError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError):
         return None
 
 

@@ -10,12 +10,14 @@ from typing import Any
 from hpcml.core.errors import ConfigError
 from hpcml.core.json_text import parse_json
 from hpcml.core.optional_module import optional_module
+from hpcml.core.regular import read_regular
 from hpcml.slurm.progress import progress_of
 
 Row = dict[str, Any]
 ERROR = "error of "
 """Begins the names of the columns with errors on held-out data."""
 _NO_PARAMETER = ("output.",)
+_MOST_BYTES, _MOST_METRICS = 1 << 24, 1 << 28
 
 
 def read_results(folder: Path) -> list[Row]:
@@ -56,7 +58,7 @@ def _row(run: Path) -> Row:
     status = _load(run / "status.json", parse_json)
     errors = _load(run / "evaluation.json", parse_json).get("relative_l2")
     seconds = _seconds(run / "metrics.csv")
-    ranks = status.get("ranks")
+    ranks = found if isinstance(found := status.get("ranks"), int) else None
     row: Row = {"run": run.name, "state": status.get("state", "nothing ran"), "step": status.get("step") or progress_of(run).step}
     row |= {"ranks": ranks, "seconds": round(seconds, 3), "rank_hours": round(seconds * ranks / 3600, 6) if ranks else None}
     return row | {f"{ERROR}{name}": error for name, error in (errors if isinstance(errors, dict) else {}).items()}
@@ -65,17 +67,17 @@ def _row(run: Path) -> Row:
 def _load(path: Path, parse: Any) -> dict[str, Any]:
     """What a file holds; nothing where it is not there, or is damaged."""
     try:
-        found = parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = parse(read_regular(path, _MOST_BYTES).decode())
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _seconds(path: Path) -> float:
     try:
-        with path.open(newline="", errors="replace") as file:
-            return sum(float(row["seconds"]) for row in csv.DictReader(file) if row.get("seconds"))
-    except (OSError, ValueError):
+        text = io.StringIO(read_regular(path, _MOST_METRICS).decode(errors="replace"), newline="")
+        return sum(float(row["seconds"]) for row in csv.DictReader(text) if row.get("seconds"))
+    except (OSError, ValueError, csv.Error):
         return 0.0
 
 

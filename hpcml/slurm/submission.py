@@ -10,11 +10,14 @@ from pathlib import Path
 
 from hpcml.core.errors import ConfigError
 from hpcml.core.json_text import parse_json
+from hpcml.core.regular import read_regular
+from hpcml.io.files.replace import write_file
 from hpcml.slurm.ask import ask
 from hpcml.slurm.job import Job
 from hpcml.slurm.site import Site
 
 SCRIPT, RECORD = "job.sh", "job.json"
+_MOST_BYTES = 1 << 20
 _REMEDIES = (
     ("partition", "give another --partition: sinfo -s lists them"),
     ("time limit", "give a shorter --time: sinfo -s shows the limit of each partition"),
@@ -86,7 +89,7 @@ def submit(job: Job, site: Site, script: str, again: str = "") -> Submission:
     path = folder / SCRIPT
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(os.fsencode(script))
+        write_file(path, os.fsencode(script))
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}; free some space, or choose another folder with --run") from None
     output = f"{job.name}-%A-%a.out" if job.rows else f"{job.name}-%j.out"
@@ -119,7 +122,7 @@ def send(submission: Submission, after: str = "") -> Submission:
     sent = Submission(**{**asdict(submission), "id": number, "submitted": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
     path = Path(submission.script).with_name(RECORD)
     try:
-        path.write_text(json.dumps(asdict(sent), indent=2) + "\n")
+        write_file(path, (json.dumps(asdict(sent), indent=2) + "\n").encode())
     except OSError as error:
         raise ConfigError(f"job {number} was submitted, but its number cannot be noted in {path}: {error.strerror}") from None
     return sent
@@ -139,13 +142,17 @@ def read_submission(folder: Path) -> Submission:
     """
     path = folder / RECORD
     try:
-        return Submission(**parse_json(path.read_bytes()))
+        found = Submission(**parse_json(read_regular(path, _MOST_BYTES)))
+        if not all(isinstance(value, str) for value in asdict(found).values()):
+            raise TypeError("expected texts alone")
+        return found
     except FileNotFoundError:
         raise ConfigError(
             f"{folder} has no {RECORD}: nothing was submitted for it by `hpcml job submit`; give the number of the job"
         ) from None
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path} is not as hpcml writes it: {error}") from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path} is not as hpcml writes it: {said}; submit the job again, or give its number") from None
 
 
 def output_of(submission: Submission, number: str = "") -> Path | None:

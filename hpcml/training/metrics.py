@@ -11,10 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from hpcml.core.append import append
+from hpcml.core.regular import open_regular, read_regular
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import write_file
 
 _log = logging.getLogger(__name__)
+_MOST_BYTES = 1 << 28
 
 
 class MetricsWriter:
@@ -96,7 +98,7 @@ class MetricsWriter:
 
     def _read(self) -> None:
         """Take over the rows that are there; what is no row, as the torn end that a full disk may leave, is not kept."""
-        text = self._path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(self._path, _MOST_BYTES).decode(errors="replace")
         for row in csv.DictReader(io.StringIO(text, newline="")):
             number = row.get("step") or ""
             if number.isdecimal() and None not in row.values() and None not in row:
@@ -104,7 +106,7 @@ class MetricsWriter:
         self._whole = bool(self._rows) and text.encode() == _text(self._rows.values())
 
     def _append(self, text: bytes) -> None:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        descriptor = open_regular(self._path, os.O_WRONLY | os.O_APPEND)
         before = os.fstat(descriptor).st_size
         try:
             append(descriptor, text)

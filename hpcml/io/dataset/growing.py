@@ -12,13 +12,13 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.regular import open_regular, read_regular
 from hpcml.io.dataset.dataset import Dataset, open_dataset
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.layouts import create_file
 from hpcml.io.dataset.mesh_rows import MeshRows, check_mesh, write_rows
 from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.files.lock import FolderLock
-from hpcml.io.files.regular import read_regular
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import sync_folder, write_file
 from hpcml.mpi.agreement import raise_together
@@ -181,7 +181,7 @@ class GrowingDataset:
 
     def _mark(self, trajectory: int) -> None:
         try:
-            with self._progress.open("r+b", buffering=0) as marks:
+            with os.fdopen(open_regular(self._progress, os.O_RDWR), "r+b", buffering=0) as marks:
                 marks.seek(len(self._head) + trajectory)
                 marks.write(_DONE)
         except OSError as error:
@@ -217,7 +217,7 @@ class GrowingDataset:
             raise CheckpointError(f"cannot finish {self._path}: {error}{remedy(error.errno)}") from None
 
     def _sync_partial(self) -> None:
-        descriptor = os.open(self._partial, os.O_RDONLY)
+        descriptor = open_regular(self._partial)
         try:
             os.fsync(descriptor)
         finally:

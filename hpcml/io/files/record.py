@@ -7,7 +7,7 @@ from typing import Any
 
 from hpcml.core.errors import CheckpointError
 from hpcml.core.json_text import parse_json
-from hpcml.io.files.regular import read_regular
+from hpcml.core.regular import read_regular
 from hpcml.io.files.replace import write_file
 
 

@@ -1,4 +1,4 @@
-"""Read what may be anything. Standard library only: the keeper of checkpoints imports this file."""
+"""What lies in a folder that others may write to. Standard library only: the keeper of checkpoints imports this file."""
 
 import errno
 import os
@@ -6,67 +6,7 @@ import stat
 from pathlib import Path
 
 from hpcml.core.errors import CheckpointError
-
-
-def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
-    """Open a file that must be one: a pipe would be waited for, a device may act, a link may lead outside.
-
-    Raises
-    ------
-    FileNotFoundError
-        Where there is nothing.
-    OSError
-        Where something else is there, or it cannot be opened.
-
-    Communication
-    -------------
-    Local.
-    """
-    _check(path, path.lstat())
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        _check(path, os.fstat(descriptor))  # it may have been exchanged in between
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def read_regular(path: Path, most: int) -> bytes:
-    """Read a file that must be one and hold no more than `most` bytes.
-
-    Raises
-    ------
-    FileNotFoundError
-        Where there is nothing.
-    OSError
-        Where something else is there, it is longer, or it cannot be read.
-
-    Communication
-    -------------
-    Local.
-    """
-    with os.fdopen(open_regular(path), "rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"it is longer than the {most} bytes that it may hold", str(path))
-    return data
-
-
-def _check(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, f"it is a {kind_of(status.st_mode)}, not a file", str(path))
-
-
-def kind_of(mode: int) -> str:
-    """What something in a folder is, in words.
-
-    Communication
-    -------------
-    Local.
-    """
-    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "symbolic link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-    return kinds.get(stat.S_IFMT(mode), "device")
+from hpcml.core.regular import kind_of
 
 
 def check_own_folder(path: Path) -> None:

@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
+from hpcml.core.regular import open_regular
 from hpcml.io.files.replace import write_file
 from hpcml.io.snapshot.field import Field
 from hpcml.io.snapshot.series import Series
@@ -50,7 +51,7 @@ class XdmfFile:
     def extend(self, step: int, time: float) -> None:
         """Show one more step."""
         text = self._step(step, time).encode()
-        descriptor = os.open(self._path, os.O_WRONLY)
+        descriptor = open_regular(self._path, os.O_WRONLY)
         try:
             whole = os.pwrite(descriptor, text + _TAIL, self._end) == len(text + _TAIL)
             if not whole:

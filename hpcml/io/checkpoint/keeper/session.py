@@ -17,9 +17,9 @@ from hashlib import blake2b
 from pathlib import Path
 
 from hpcml.core.json_text import parse_json
+from hpcml.core.regular import open_regular
 from hpcml.io.checkpoint.stored.catalog import SECRET, survey
 from hpcml.io.files.lock import FolderLock
-from hpcml.io.files.regular import open_regular
 from hpcml.io.files.replace import sync_folder, write_file
 
 _MOST_BYTES = 4096

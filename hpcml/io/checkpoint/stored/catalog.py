@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from hpcml.core.errors import CheckpointError
+from hpcml.core.regular import kind_of
 from hpcml.io.checkpoint.stored.commit_record import check_record, most_record_bytes
 from hpcml.io.files.checksum import CHUNK_BYTES
 from hpcml.io.files.record import read_record, write_record
-from hpcml.io.files.regular import check_own_folder, kind_of, raise_if_short, shown
+from hpcml.io.files.regular import check_own_folder, raise_if_short, shown
 from hpcml.io.files.replace import sync_folder
 
 FORMAT = "hpcml-checkpoint"
