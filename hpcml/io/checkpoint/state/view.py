@@ -38,11 +38,12 @@ def build_view(layout: Layout) -> int:
             if spec.placement == "rows" or 0 in spec.shape:
                 continue
             dtype = storage_dtype(spec.dtype)
+            name = dataset_name(spec).replace("%", "%%")  # one alone would begin a pattern
             virtual = h5py.VirtualLayout(spec.shape, dtype)
             for rank, pieces in enumerate(layout.pieces):
                 for piece in pieces:
                     if piece.entry == entry:
-                        source = h5py.VirtualSource(rank_file(rank), dataset_name(spec), shape=piece.box.shape, dtype=dtype)
+                        source = h5py.VirtualSource(rank_file(rank), name, shape=piece.box.shape, dtype=dtype)
                         virtual[piece.box.slices((0,) * len(spec.shape))] = source
             file.create_virtual_dataset(dataset_name(spec), virtual)
     fd = os.memfd_create("hpcml-view")
