@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcml.cli.case_file import add_case_arguments, name_of_case
 from hpcml.cli.number import MOST, Number
+from hpcml.core.printable import printable
 
 if TYPE_CHECKING:
     from hpcml.io.dataset import Description
@@ -74,7 +75,7 @@ def _convert(args: argparse.Namespace) -> int:
 
     space = convert(args.source, args.target, args.to, world.comm)
     if world.rank == 0:
-        print(f"{args.target}: {space.num_trajectories} trajectories of {', '.join(entry.name for entry in space.fields)}")
+        print(printable(f"{args.target}: {space.num_trajectories} trajectories of {', '.join(entry.name for entry in space.fields)}"))
     return 0
 
 
@@ -94,7 +95,7 @@ def _show(args: argparse.Namespace) -> int:
             whole = dataset.num_bytes
             lines += [f"  rank {rank} read {count / 1e6:.2f} MB, {100 * count / whole:.1f} %" for rank, count in enumerate(read)]
         if world.rank == 0:
-            print("\n".join(lines))
+            print("\n".join(map(printable, lines)))
     return 0
 
 

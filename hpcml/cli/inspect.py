@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hpcml.core.printable import printable
+
 _MOST_VALUES = 20
 
 
@@ -32,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(summaries + ([{"path": str(args.path), "complete": False, "run": status}] if status is not None else [])))
     else:
         parts = [describe_status(status)] if status is not None else []
-        print("\n\n".join([*parts, *("\n".join(_describe(summary)) for summary in summaries), _advice(summaries)]))
+        print("\n\n".join([*parts, *("\n".join(map(printable, _describe(summary))) for summary in summaries), _advice(summaries)]))
     return 0 if any(summary["complete"] for summary in summaries) else 1
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcml.cli import preflight
 from hpcml.cli.job_script import add_script_arguments, read_job
+from hpcml.core.printable import LINES, printable
 
 if TYPE_CHECKING:
     from hpcml.slurm import Job, Site
@@ -105,7 +106,7 @@ def _why(args: argparse.Namespace) -> int:
     if folder is not None and (folder / "job.json").exists():
         output = output_of(read_submission(folder), job.id if job else "")
     cause = find_cause(job, None if folder is None else read_status(folder), end_of(output))
-    print(f"{cause.kind}: {cause.evidence}\n  {cause.remedy}" + (f"\n  its output: {output}" if output else ""))
+    print(f"{cause.kind}: {printable(cause.evidence)}\n  {cause.remedy}" + (f"\n  its output: {printable(str(output))}" if output else ""))
     return 0
 
 
@@ -143,7 +144,7 @@ def _results(args: argparse.Namespace) -> int:
 
     rows = read_results(args.folder)
     try:
-        print(as_csv(rows), end="") if args.csv is None else args.csv.write_text(as_csv(rows))
+        print(printable(as_csv(rows), LINES), end="") if args.csv is None else args.csv.write_text(as_csv(rows))
     except OSError as error:
         raise ConfigError(f"cannot write {args.csv}: {error.strerror}") from None
     if args.png is not None:
@@ -191,7 +192,7 @@ def _describe(job: "QueuedJob") -> str:
     nodes = f" on {job.nodes}" if job.nodes else ""
     limit = f", limit {format_time(job.limit)}" if job.limit else ""
     again = f", {job.restarts} restarts" if job.restarts else ""
-    return f"job {job.id} {job.name}: {job.state}{reason}{nodes}{limit}{again}"
+    return printable(f"job {job.id} {job.name}: {job.state}{reason}{nodes}{limit}{again}")
 
 
 def _refuse_twice(number: str, folder: Path) -> None:

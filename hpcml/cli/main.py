@@ -20,6 +20,7 @@ from pathlib import Path
 
 import hpcml
 from hpcml.core.errors import ConfigError, DeviceError, HpcmlError, LaunchError
+from hpcml.core.printable import LINES, printable
 from hpcml.mpi.launcher import detect
 
 _NO_MEMORY = re.compile("can't allocate memory|out of memory|not enough memory", re.IGNORECASE)  # torch's words for it
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _is_one_of_many() or (isinstance(error, LaunchError) and detect().size > 1):
             raise
         if isinstance(error, HpcmlError):
-            print(f"hpcml: error: {error}", file=sys.stderr)
+            print(f"hpcml: error: {printable(str(error), LINES)}", file=sys.stderr)
             return 2
         _forget_output()
         return 0

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcml.cli.number import MOST_SECONDS, Number
+from hpcml.core.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +64,7 @@ def _line(file: "SnapshotFile", step: int) -> str:
             least, most = min(least, float(block.min())), max(most, float(block.max()))
             total, cells = total + float(block.sum(dtype=float)), cells + block.size
         parts.append(f"{name} {least:.4g} to {most:.4g}, mean {total / cells:.4g}{' ' * bool(variable.units)}{variable.units}")
-    return "   ".join(parts)
+    return printable("   ".join(parts))
 
 
 def _draw(file: "SnapshotFile", step: int) -> None:

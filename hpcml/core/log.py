@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hpcml.core.append import append
+from hpcml.core.printable import LINES, printable
 from hpcml.core.regular import open_regular
 
 _MOST_LATE = 10_000
@@ -57,7 +58,7 @@ def rank_log(rank: int, size: int, device: str = "cpu", folder: Path | None = No
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         handlers.append(_File(folder / f"rank{rank:0{width}d}.log"))
-    formatter = logging.Formatter(f"%(asctime)s {prefix} %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    formatter = _Formatter(f"%(asctime)s {prefix} %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
     before = _LOGGER.level, _LOGGER.propagate
     _LOGGER.setLevel(level)
     _LOGGER.propagate = False
@@ -72,6 +73,14 @@ def rank_log(rank: int, size: int, device: str = "cpu", folder: Path | None = No
         for handler in handlers:
             _LOGGER.removeHandler(handler)
             handler.close()
+
+
+class _Formatter(logging.Formatter):
+    """Messages hold names that are in files, which anybody may have written."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record, as a terminal may show it."""
+        return printable(super().format(record), LINES)
 
 
 class _Terminal(logging.StreamHandler[TextIO]):

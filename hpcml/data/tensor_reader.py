@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hpcml.core.errors import ConfigError, HpcmlError
+from hpcml.core.printable import printable
 from hpcml.io.dataset.real_numbers import as_real_numbers
 from hpcml.io.files.confined_file import ConfinedFile
 
@@ -118,7 +119,7 @@ def _chosen(path: Path, content: Any, names: Sequence[str]) -> list[Any]:
     for name in names:
         if name not in content:
             there = ", ".join(str(key) for key in content if not str(key).startswith("__")) or "nothing"
-            raise ConfigError(f"{path} has no array {name!r}: it holds {there}; name them in data.input and data.target")
+            raise ConfigError(f"{path} has no array {name!r}: it holds {printable(there)}; name them in data.input and data.target")
     return [content[name] for name in names]
 
 

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hpcml.core.errors import HpcmlError, LostRankError
 from hpcml.core.exit_status import LOST
+from hpcml.core.printable import LINES, printable
 from hpcml.mpi.launcher import detect
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _abort(comm: "MPI.Intracomm", error: BaseException, code: int) -> NoReturn:
 
 def _print(error: BaseException, who: str = "") -> None:
     if isinstance(error, HpcmlError):
-        sys.stderr.write(f"hpcml: error: {who}{error}{_place(error)}\n")
+        sys.stderr.write(f"hpcml: error: {who}{printable(str(error), LINES)}{_place(error)}\n")
     elif isinstance(error, KeyboardInterrupt):
         sys.stderr.write(f"hpcml: interrupted{_place(error)}\n")
     elif not isinstance(error, SystemExit):  # Python prints the message of that one itself

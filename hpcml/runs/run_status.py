@@ -18,6 +18,7 @@ from typing import Any, Self
 from hpcml.core.errors import HpcmlError, LostRankError
 from hpcml.core.exit_status import LOST, PREEMPTED
 from hpcml.core.json_text import parse_json
+from hpcml.core.printable import printable
 from hpcml.core.regular import open_regular, read_regular
 from hpcml.io.files.batch_job import BatchJob
 from hpcml.io.files.lock import holder
@@ -110,6 +111,8 @@ def read_status(folder: Path) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = parse_json(read_regular(folder / STATUS, _MOST_BYTES))
         state = record["state"]
+        if not isinstance(state, str):
+            return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if state == "running":
@@ -127,7 +130,8 @@ def describe_status(record: dict[str, Any]) -> str:
     job = f" in job {record['job']}" if record.get("job") else ""
     where = f"on {record.get('ranks')} ranks{job}, started {record.get('since')} on {record.get('host')}"
     last = "" if record["state"] in ("running", "killed") else f", {record.get('time')}"
-    return f"run {record['state']}{step}{last}, {where}" + "".join(f": {record[key]}" for key in ("message", "note") if record.get(key))
+    said = "".join(f": {record[key]}" for key in ("message", "note") if record.get(key))
+    return printable(f"run {record['state']}{step}{last}, {where}{said}")
 
 
 def _now() -> str:

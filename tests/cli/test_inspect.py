@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hpcml.cli.main import main
+from hpcml.io.checkpoint import summary
 
 
 @pytest.fixture
@@ -66,3 +67,22 @@ def test_it_needs_neither_mpi_nor_torch(run):
     code = f"import sys; from hpcml.cli.main import main; main(['inspect', {str(run)!r}]); print({{'torch', 'mpi4py'}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout.endswith("set()\n"), done.stdout + done.stderr
+
+
+def test_names_and_values_of_another_cannot_act_on_a_terminal(run, monkeypatch, capsys):
+    def of_another(path):
+        (summary, *_) = found(path)
+        evil = {"written_by": "x\x1b[2J", "arrays": [{"name": "größe\x1b[2J\nb", "dtype": "f4", "shape": [1], "placement": "copied"}]}
+        return [summary | evil, {"path": str(path), "complete": False, "problem": "\x1b[2J"}]
+
+    found = summary.summarise_run
+    monkeypatch.setattr(summary, "summarise_run", of_another)
+    assert main(["inspect", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("\\x1b[2J") == 3 and "größe" in shown and all(line.isprintable() for line in shown.split("\n"))
+
+
+def test_a_folder_of_any_name_is_named(run, capsys):
+    (run / "step-000000009-\x1b[2J").mkdir()
+    main(["inspect", str(run)])
+    assert all(line.isprintable() for line in capsys.readouterr().out.split("\n"))

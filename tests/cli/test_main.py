@@ -188,3 +188,12 @@ def test_another_path_that_cannot_be_used_is_a_fault_of_ours(monkeypatch):
     _failing(monkeypatch, FileNotFoundError(2, "No such file", "/ours"))
     with pytest.raises(FileNotFoundError):
         main(["config", "show", "case.toml"])
+
+
+def test_names_in_an_error_cannot_act_on_a_terminal(monkeypatch, capsys):
+    def run(args):
+        raise HpcmlError("no field größe\x1b[2J\n  one more line")
+
+    monkeypatch.setattr("hpcml.cli.info.run", run)
+    assert main(["info"]) == 2
+    assert capsys.readouterr().err == "hpcml: error: no field größe\\x1b[2J\n  one more line\n"

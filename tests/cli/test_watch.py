@@ -104,3 +104,11 @@ def test_nothing_to_watch_is_an_error(tmp_path, capsys):
     for words in ([tmp_path / "none"], [tmp_path, "--once"]):
         assert main(["watch", *map(str, words)]) == 2
         assert "there are no snapshots at" in capsys.readouterr().err
+
+
+def test_units_of_another_cannot_act_on_a_terminal(tmp_path, capsys):
+    series = Series(UniformGrid.dealt((4,), (1.0,)), [Field("u", "µm\x1b[2J\nhpcml: all is well")])
+    with SnapshotWriter(tmp_path / "flow.h5", series, MPI.COMM_SELF) as snapshots:
+        snapshots.append(0.0, {"u": np.ones(4)})
+    assert main(["watch", str(tmp_path), "--once"]) == 0
+    assert "µm\\x1b[2J\\nhpcml: all is well\n" in capsys.readouterr().out

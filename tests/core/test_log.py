@@ -95,3 +95,17 @@ def test_nobody_who_listens_is_no_error(tmp_path, monkeypatch):
         with contextlib.suppress(BrokenPipeError):
             deaf.close()
     assert (tmp_path / "rank0000.log").read_text().count("\n") == 2
+
+
+def test_names_in_messages_cannot_act_on_a_terminal(tmp_path, capsys):
+    with rank_log(0, 1, folder=tmp_path):
+        LOGGER.info("the field %s\nand more", "größe\x1b[2J")
+    for text in (capsys.readouterr().out, (tmp_path / "rank0000.log").read_text(encoding="utf-8")):
+        assert text.endswith("the field größe\\x1b[2J\nand more\n")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "rank0000.log")
+    with pytest.raises(OSError, match="it is a pipe, not a file"), rank_log(0, 1, folder=tmp_path):
+        pass

@@ -88,3 +88,51 @@ def test_inspect_shows_it_also_before_the_first_checkpoint(tmp_path, capsys):
     assert main(["inspect", str(tmp_path), "--json"]) == 1
     (found,) = json.loads(capsys.readouterr().out)
     assert found["run"]["message"] == "no luck" and not found["complete"]
+
+
+def a_pipe(path):
+    os.mkfifo(path)
+
+
+def a_link_without_end(path):
+    path.symlink_to("/dev/zero")
+
+
+def a_link_to_a_status(path):
+    (path.parent / "elsewhere").write_text('{"state": "finished"}')
+    path.symlink_to("elsewhere")
+
+
+def a_hundred_gigabytes(path):
+    path.touch()
+    os.truncate(path, 100 << 30)
+
+
+def of_no_state(path):
+    path.write_text('{"state": ["finished"]}')
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [a_pipe, a_link_without_end, a_link_to_a_status, a_hundred_gigabytes, of_no_state])
+def test_what_is_no_file_of_a_status_is_not_waited_for(make, tmp_path):
+    make(tmp_path / STATUS)
+    assert read_status(tmp_path) is None
+
+
+@pytest.mark.timeout(20)
+def test_a_full_disk_and_a_pipe_in_its_place_end_no_run(tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "full")
+
+    os.mkfifo(tmp_path / STATUS)
+    monkeypatch.setattr(run_status, "write_file", full)
+    with RunStatus(tmp_path, 0, 1) as status:
+        status.finished(1)
+
+
+@pytest.mark.parametrize("key", ["state", "message", "note", "job", "host", "since", "step", "ranks", "time"])
+def test_what_another_has_written_cannot_act_on_a_terminal(key, tmp_path):
+    record = {"state": "finished", "step": 1, "ranks": 1, "since": "now", "host": "größe"} | {key: "x\x1b[2J\nhpcml: all is well"}
+    (tmp_path / STATUS).write_text(json.dumps(record))
+    line = describe_status(read_status(tmp_path))
+    assert line.isprintable() and "\\x1b[2J\\nhpcml" in line and ("größe" in line or key == "host")

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,3 +80,9 @@ def test_of_an_exception_its_own_line_is_told(who):
     text = f'{who}Traceback (most recent call last):\n  File "a.py", line 3, in f\n    g()\n    ~^^\nKeyError: "x"\nafterwards\n'
     assert find_cause(None, None, f"job 7, start 1, on n1\n{text}").evidence == 'KeyError: "x"'
     assert find_cause(None, None, text[: len(who) + 40]).kind == "exception"
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_the_place_of_an_output_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "job.out")
+    assert end_of(tmp_path / "job.out") == ""

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from hpcml.slurm.progress import Progress, describe_progress, progress_of
@@ -31,3 +33,15 @@ def test_what_cannot_be_read_is_not_known(tmp_path):
     assert progress_of(tmp_path) == Progress()
     (tmp_path / "metrics.csv").write_text(HEADER + "4,1,0.1,2.0\n8,2,0.1,2.")
     assert progress_of(tmp_path).step == 8
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["metrics.csv", "config.toml"])
+def test_a_pipe_and_a_line_without_end_are_not_known(name, tmp_path):
+    for number, put in enumerate((os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: os.truncate(path, 100 << 30))):
+        (tmp_path / str(number)).mkdir()
+        run(tmp_path / str(number), [(4, 1, 1.0), (8, 2, 1.0)], "epochs = 30")
+        if number < 2:
+            (tmp_path / str(number) / name).unlink()
+        put(tmp_path / str(number) / name)
+        assert progress_of(tmp_path / str(number)).seconds_to_go is None

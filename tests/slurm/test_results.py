@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import pytest
 
@@ -41,3 +42,25 @@ def test_what_is_not_there_or_damaged_is_left_out(tmp_path):
     with pytest.raises(ConfigError, match="no run has come to its errors"):
         plot_results(read_results(tmp_path), tmp_path / "a.png")
     assert main(["job", "results", str(tmp_path), "--csv", str(tmp_path / "no" / "table.csv")]) == 2
+
+
+def test_what_another_has_written_is_neither_believed_nor_acted_on(tmp_path, capsys):
+    run(tmp_path, "a", 0.1, 0.5, state="x\x1b[2J")
+    (tmp_path / "b\x1b[2J").mkdir()
+    (tmp_path / "b\x1b[2J" / "config.toml").write_text("")
+    (tmp_path / "b\x1b[2J" / "status.json").write_text('{"state": "finished", "ranks": "many"}')
+    assert main(["job", "results", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("\\x1b[2J") == 2 and "\x1b" not in shown and "many" not in shown
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["config.toml", "status.json", "evaluation.json", "metrics.csv"])
+def test_a_pipe_is_not_waited_for_and_what_is_deep_or_long_is_left_out(name, tmp_path):
+    for number, put in enumerate((os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.write_text("[" * 100_000))):
+        run(tmp_path, str(number), 0.1, 0.5)
+        (tmp_path / str(number) / name).unlink()
+        put(tmp_path / str(number) / name)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "config.toml").write_text("")
+    assert {row["run"] for row in read_results(tmp_path)} >= {"2", "whole"}

@@ -97,3 +97,19 @@ def refuses_file(number):
         raise OSError(number, os.strerror(number))
 
     return refuses
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for_and_neither_read_without_end(tmp_path):
+    for put in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        put(tmp_path / "metrics.csv")
+        with pytest.raises(OSError, match="not a file"):
+            MetricsWriter(tmp_path, resume_after=1)
+        with MetricsWriter(tmp_path) as metrics:  # of a run that begins anew: it is replaced
+            metrics.write({"step": 1})
+            (tmp_path / "metrics.csv").unlink()
+            put(tmp_path / "metrics.csv")
+            metrics.write({"step": 2})  # told, and written with the next row
+            metrics.finish()
+        assert (tmp_path / "metrics.csv").read_text().split() == ["step", "1", "2"]
+        (tmp_path / "metrics.csv").unlink()

@@ -6,6 +6,7 @@ from typing import Any
 from mpi4py import MPI
 
 from hpcml.core.errors import CheckpointError
+from hpcml.core.printable import printable
 from hpcml.io.checkpoint.restored import Restored
 from hpcml.io.files.agree import together
 
@@ -46,5 +47,6 @@ class Registry:
                 continue
             with together(comm, f"{restored.path}: restoring {name!r}"):
                 if name not in restored.state:
-                    raise CheckpointError(f"{restored.path} holds no {name!r}; it holds {', '.join(restored.state)}: it is of another run")
+                    there = printable(", ".join(restored.state))
+                    raise CheckpointError(f"{restored.path} holds no {name!r}; it holds {there}: it is of another run")
                 set_state(restored.state[name])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from hpcml.core.errors import ConfigError
+from hpcml.core.printable import printable
 from hpcml.io.dataset.axis import Axis, equally_spaced
 
 DIMS = ("x", "y", "z")
@@ -168,7 +169,7 @@ class Description:
         found = {entry.name: [numbers[c] for c in entry.channels(self.num_dims)] for entry in self.fields}
         for name in names:
             if name not in found:
-                raise ConfigError(f"the dataset {self.name} has no field {name!r}: it has {', '.join(found)}")
+                raise ConfigError(f"the dataset {self.name} has no field {name!r}: it has {printable(', '.join(found))}")
         return [number for name in names for number in found[name]]
 
     def check_filled(self) -> None:

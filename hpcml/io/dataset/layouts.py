@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 
 from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.printable import printable
 from hpcml.io.dataset import on_mesh, pdebench, pdebench_groups, pdebench_incompressible, the_well
 from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.join import Found, join
@@ -103,7 +104,7 @@ def _describe_file(path: Path) -> Found:
                 except KeyError as error:
                     raise CheckpointError(f"{path} is of the layout {layout.name}, but lacks a part of it: {error.args[0]}") from None
         known = ", ".join(layout.shows for layout in _KNOWN)
-        raise CheckpointError(f"{path} is of no known layout: expected {known}, got {', '.join(file) or 'an empty file'}")
+        raise CheckpointError(f"{path} is of no known layout: expected {known}, got {printable(', '.join(file)) or 'an empty file'}")
 
 
 def _ascending(found: Found) -> Found:

@@ -7,6 +7,7 @@ import h5py
 
 from hpcml.core.errors import CheckpointError
 from hpcml.core.json_text import parse_json
+from hpcml.core.printable import printable
 from hpcml.io.dataset.description import Description, Field
 
 ATTRIBUTE = "hpcml_origin"
@@ -94,7 +95,7 @@ def _in_order(file: h5py.File, description: Description, noted: tuple[Field, ...
     own = {entry.name: entry for entry in description.fields}
     if {(f.name, f.order, f.varies_in_time) for f in noted} != {(f.name, f.order, f.varies_in_time) for f in description.fields}:
         raise CheckpointError(
-            f"{file.filename} contradicts itself: it lists the fields {', '.join(own)}, and its attribute {ATTRIBUTE} "
-            f"{', '.join(entry.name for entry in noted)}, with tensor orders and whether they vary in time: remove the attribute"
+            f"{file.filename} contradicts itself: it lists the fields {printable(', '.join(own))}, and its attribute {ATTRIBUTE} "
+            f"{printable(', '.join(entry.name for entry in noted))}, with tensor orders and whether they vary in time: remove the attribute"
         )
     return tuple(replace(entry, unit=own[entry.name].unit or entry.unit) for entry in noted)

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.printable import printable
 from hpcml.io.dataset.description import DIMS, Description, Field
 from hpcml.io.dataset.layout import Layout
 from hpcml.io.dataset.origin import ATTRIBUTE_NUMBERS, read_origin, unit_of, write_origin
@@ -96,7 +97,7 @@ def _names(space: Description) -> tuple[str, ...]:
 
 def _member(file: h5py.File, name: str) -> h5py.Dataset:
     if name not in file:
-        raise CheckpointError(f"{file.filename} is of PDEBench's layout but has no array {name}: it holds {', '.join(file)}")
+        raise CheckpointError(f"{file.filename} is of PDEBench's layout but has no array {name}: it holds {printable(', '.join(file))}")
     return file[name]
 
 

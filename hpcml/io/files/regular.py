@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from hpcml.core.errors import CheckpointError
+from hpcml.core.printable import printable
 from hpcml.core.regular import kind_of
 
 
@@ -37,7 +38,7 @@ def shown(path: Path) -> str:
     -------------
     Local.
     """
-    return os.fsencode(path).decode(errors="backslashreplace")
+    return printable(os.fsencode(path).decode(errors="backslashreplace"))
 
 
 def raise_if_short(error: OSError) -> None:

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from hpcml.core.errors import CheckpointError, ConfigError, HpcmlError
+from hpcml.core.printable import printable
 from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.files.lock import holder
 from hpcml.io.files.remedy import reason
@@ -63,7 +64,7 @@ class SnapshotFile:
         """
         variable = self.view.variables.get(name) or self.view.mesh.get(name)
         if variable is None:
-            raise ConfigError(f"{self.view.path} has no field {name!r}: it has {', '.join(self.view.variables)}")
+            raise ConfigError(f"{self.view.path} has no field {name!r}: it has {printable(', '.join(self.view.variables))}")
         full = [*index, *(slice(None),) * (len(variable.shape) - len(index))]
         wanted = [
             range(entry % size, entry % size + 1) if isinstance(entry, int) else range(*entry.indices(size))

@@ -11,6 +11,7 @@ import numpy as np
 
 import hpcml
 from hpcml.core.errors import CheckpointError, HpcmlError
+from hpcml.core.printable import printable
 from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.files.remedy import reason
 from hpcml.io.files.replace import write_file
@@ -148,7 +149,7 @@ def read_view(path: Path) -> View:
             if any(field.shape[0] != len(times) for field in fields.values()):
                 raise CheckpointError(f"{path} is damaged: it has {len(times)} times, and fields of another number of steps")
             if wrong := [name for name, field in fields.items() if not _are_places(field, fields)]:
-                raise CheckpointError(f"{path} is damaged: the coordinates of {', '.join(wrong)} are no fields at its points")
+                raise CheckpointError(f"{path} is damaged: the coordinates of {printable(', '.join(wrong))} are no fields at its points")
     except FileNotFoundError:
         raise CheckpointError(f"there are no snapshots at {path}") from None
     except HpcmlError:
