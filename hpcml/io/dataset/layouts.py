@@ -1,5 +1,7 @@
 """Which layout a file has: asked of each in turn."""
 
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hpcml.io.dataset.description import Description
 from hpcml.io.dataset.join import Found, join
 from hpcml.io.files.confined_file import ConfinedFile
 from hpcml.io.files.memory_file import MemoryFile
+from hpcml.io.files.regular import shown
 
 VERSION_ATTRIBUTE = "hpcml_dataset_version"
 VERSION = 1
@@ -85,11 +88,24 @@ def describe_path(path: Path) -> Found:
 def files_of(folder: Path) -> list[Path]:
     """Dataset files of a folder in the order of their names: in whatever case the suffix is, and no hidden ones, which other systems leave.
 
+    Raises
+    ------
+    CheckpointError
+        Where one is a symbolic link that another user has put there, which could lead to any file that this user may read.
+
     Communication
     -------------
     Local.
     """
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    for path in found:
+        entry = path.lstat()
+        if stat.S_ISLNK(entry.st_mode) and entry.st_uid not in (os.geteuid(), 0):
+            raise CheckpointError(
+                f"{shown(path)} is a symbolic link that user {entry.st_uid} has put there, expected one of this user or of root: make the "
+                "link yourself, or name the file that it leads to"
+            )
+    return found
 
 
 def _describe_file(path: Path) -> Found:

@@ -96,3 +96,17 @@ def test_files_that_do_not_go_together_are_named(tmp_path, space):
     with pytest.raises(CheckpointError, match=r"holds no \*.hdf5"):
         (tmp_path / "empty").mkdir()
         open_dataset(tmp_path / "empty")
+
+
+def test_a_link_in_a_folder_is_followed_if_nobody_else_has_put_it_there(tmp_path, shared_folder, space, as_another_user):
+    create_dataset(tmp_path / "a.hdf5", "the-well", space).close()
+    (shared_folder / "a.hdf5").symlink_to(tmp_path / "a.hdf5")
+    with open_dataset(shared_folder) as dataset:
+        assert dataset.description.num_trajectories == space.num_trajectories
+    as_another_user(lambda: (shared_folder / "b.hdf5").symlink_to(tmp_path / "a.hdf5"))
+    with pytest.raises(
+        CheckpointError, match=r"b.hdf5 is a symbolic link that user \d+ has put there, expected .*: make the link yourself"
+    ):
+        open_dataset(shared_folder)
+    with open_dataset(shared_folder / "b.hdf5") as dataset:  # which the user has named
+        assert dataset.description.num_trajectories == space.num_trajectories
