@@ -52,7 +52,7 @@ def fftn(domain: Domain, u: Tensor, norm: str = "backward") -> Tensor:
     On one dim, where no other can be split instead, the ranks share the leading dims (batch, channel) meanwhile: two transposes, and a rank
     without a row waits.
     """
-    u = u if u.is_complex() else u.to(u.dtype.to_complex())
+    u = u if u.is_complex() else u.to(_floating(u).dtype.to_complex())
     return _to_modes(domain, u, norm, real=False)
 
 
@@ -138,10 +138,16 @@ def _to_modes(domain: Domain, u: Tensor, norm: str, real: bool) -> Tensor:
     dims = tuple(range(-domain.num_dims, 0))
     if domain.comm.size == 1:
         return torch.fft.rfftn(u, dim=dims, norm=norm) if real else torch.fft.fftn(u, dim=dims, norm=norm)
+    u = _floating(u)
     leading = u.shape[: -domain.num_dims]
     rows = math.prod(leading)
     u = u.reshape(rows, *domain.local_shape) if domain.num_dims > 1 else u.reshape(1, rows, *domain.local_shape)
     return _pencils(domain, real, rows).modes(u, norm).reshape(*leading, *target.local_shape)
+
+
+def _floating(u: Tensor) -> Tensor:
+    """The same numbers, integers as torch.fft takes them."""
+    return u if u.is_floating_point() or u.is_complex() else u.to(torch.get_default_dtype())
 
 
 def _to_cells(domain: Domain, s: Tensor, norm: str, real: bool) -> Tensor:

@@ -102,7 +102,7 @@ class FNO(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Output (batch, out_channels, *local) for u of (batch, in_channels, *local)."""
-        check_field(u, self.domain, self._in_channels, "FNO")
+        check_field(u, self.domain, self._in_channels, "FNO", next(self.parameters()), mixed=True)
         compare_at_first_use(self, self.domain.comm)
         with replicated_together(self, self.domain.world_comm):
             return in_turn(self.parts(u), u)[0]

@@ -107,7 +107,7 @@ class GraphMixer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Field ([sample,] node, out_channels) for x of ([sample,] node, in_channels)."""
         graph = self.space
-        check_field(x, graph, self._in_channels, "GraphMixer")
+        check_field(x, graph, self._in_channels, "GraphMixer", next(self.parameters()))
         compare_at_first_use(self, graph.comm)
         with replicated_together(self, graph.world_comm):
             return in_turn(self.parts(x), x)[0]

@@ -95,7 +95,7 @@ class MeshGraphNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Field ([sample,] node, out_channels) for x of ([sample,] node, in_channels)."""
-        check_field(x, self.space, self._in_channels, "MeshGraphNet")
+        check_field(x, self.space, self._in_channels, "MeshGraphNet", next(self.parameters()))
         with replicated_together(self, self.space.world_comm, self.space.tiles):
             return in_turn(self.parts(x), x)[0]
 

@@ -129,7 +129,7 @@ class MeshTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Field ([sample,] node, out_channels) for x of ([sample,] node, in_channels)."""
         graph = self.space
-        check_field(x, graph, self._in_channels, "MeshTransformer")
+        check_field(x, graph, self._in_channels, "MeshTransformer", next(self.parameters()))
         compare_at_first_use(self, graph.comm)
         with replicated_together(self, graph.world_comm, graph.tiles):
             return in_turn(self.parts(x), x)[0]

@@ -71,7 +71,7 @@ class ParameterMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Field of out_channels, (batch, channel, *local), for numbers as channels."""
-        check_field(x, self.domain, self._in_channels, "ParameterMLP")
+        check_field(x, self.domain, self._in_channels, "ParameterMLP", self.last.weight)
         cells = x.flatten(2)
         h = cells[:, :, 0]
         if not self._checked:

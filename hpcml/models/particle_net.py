@@ -127,7 +127,7 @@ class ParticleNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Field ([sample,] particle, out_channels) for x of ([sample,] particle, in_channels)."""
         space = self.space
-        check_field(x, space, self._in_channels, "ParticleNet")
+        check_field(x, space, self._in_channels, "ParticleNet", self.encode.weight)
         position, known = space.points(x).split([self.unscaled_channels, self._in_channels - self.unscaled_channels], -1)
         near = Near.of(space, position, Within(self.radius), self.period)
         if not self._potential:

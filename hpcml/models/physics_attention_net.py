@@ -116,7 +116,7 @@ class PhysicsAttentionNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Field of out_channels for x, a field of in_channels."""
-        check_field(x, self.space, self._in_channels, "PhysicsAttentionNet")
+        check_field(x, self.space, self._in_channels, "PhysicsAttentionNet", next(self.parameters()))
         compare_at_first_use(self, self.space.comm)
         space = self.space
         with replicated_together(self, space.world_comm, space.tiles):

@@ -115,7 +115,7 @@ class UNet(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Output (batch, out_channels, *local) for u of (batch, in_channels, *local)."""
-        check_field(u, self.domain, self._in_channels, "UNet")
+        check_field(u, self.domain, self._in_channels, "UNet", next(self.parameters()))
         compare_at_first_use(self, self.domain.comm)
         views = [self.down[0](u)]
         for pool, double in zip(self.pools, self.down[1:], strict=True):

@@ -154,3 +154,15 @@ def test_misuse_is_named(comm):
     if comm.size == 3:
         with decompose(Grid((3, 2)), comm, dims=(3, 1)) as domain, pytest.raises(TopologyError, match="2 cells for 3 ranks"):
             spectral_domain(domain)
+
+
+@pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool], ids=str)
+def test_integers_are_taken_as_floating_point_numbers(comm, rng, dtype, real):
+    with decompose(Grid((9, 12)), comm) as domain:
+        u = torch.from_numpy(rng.integers(-1, 2, (1, 1, 9, 12))).to(dtype)
+        there = pair(real)[0](domain, u[domain.index].contiguous())
+        expected = serial(real, (9, 12), "backward")[0](u)
+        assert there.dtype == expected.dtype
+        assert torch.allclose(spectral_domain(domain, real).gather(there), expected, atol=1e-4)

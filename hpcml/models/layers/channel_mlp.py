@@ -78,7 +78,7 @@ class ChannelMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Fields of out_channels of fields of in_channels, (batch, channel, *local) on a grid."""
-        check_field(x, self.space, self._in_channels, "ChannelMLP")
+        check_field(x, self.space, self._in_channels, "ChannelMLP", next(self.parameters()), mixed=True)
         with replicated_together(self, self.space.world_comm, self.space.tiles):
             y: Tensor = tilewise(self.space, self._map, x, of=self)
             return y

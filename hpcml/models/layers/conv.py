@@ -51,7 +51,7 @@ class _Conv(_ConvNd):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve this rank's block (batch, in_channels, *local_shape) to that of ``domain_out``."""
         domain = self.domain
-        check_field(x, domain, self.in_channels, type(self).__name__)
+        check_field(x, domain, self.in_channels, type(self).__name__, self.weight)
         if domain.comm.size == 1 and isinstance(self.padding_mode, str):
             return self._conv_forward(x, *weight_and_bias(self, domain.world_comm))
         plan = window_plan(domain, self.domain_out, self._reaches, self._boundary)

@@ -93,7 +93,7 @@ class _ConvTranspose(_ConvTransposeNd):
         if output_size is not None:
             raise ConfigError(f"{type(self).__name__}: the output's size is fixed at construction: give output_padding there")
         domain = self.domain
-        check_field(x, domain, self.in_channels, type(self).__name__)
+        check_field(x, domain, self.in_channels, type(self).__name__, self.weight)
         if domain.comm.size == 1 and not any(self.periodic):
             whole = Convolution(self.kernel_size, self.stride, self.padding, self.dilation, self.groups, True, self.output_padding)
             return whole.forward_any(x, *weight_and_bias(self, domain.world_comm))

@@ -103,7 +103,7 @@ class Ewald(nn.Module):
     def forward(self, x: Tensor, waves: Tensor | None = None) -> Tensor:
         """Field of as many channels as x; ``waves``, as `waves` gives them, spare many layers to compute them again."""
         space = self.space
-        check_field(x, space, self._channels, "Ewald")
+        check_field(x, space, self._channels, "Ewald", next(self.parameters()))
         waves = self.waves().to(x.dtype) if waves is None else waves
         with replicated_together(self, space.world_comm, space.tiles):
             sums = sum_tilewise(space, self._sums, waves, tilewise(space, self.psi, space.points(x), of=self.psi, on="points"))

@@ -116,7 +116,7 @@ class GraphAttention(nn.Module):
 
         ``turns``, of `turns_of`, spare many layers to compute them again.
         """
-        check_field(x, self.space, self._channels, "GraphAttention")
+        check_field(x, self.space, self._channels, "GraphAttention", next(self.parameters()))
         space, along = self.space, self._along_same_nodes()
         with replicated_together(self, space.world_comm, space.tiles):
             points = space.points(x)

@@ -100,7 +100,7 @@ class Interpolate(nn.Upsample):
 
     def forward(self, x: Tensor) -> Tensor:
         """Interpolate this rank's block (batch, channel, *local_shape) to that of ``domain_out``."""
-        check_field(x, self.domain)
+        check_field(x, self.domain, layer="Interpolate")
         if self.domain.comm.size == 1 and not any(self.periodic):
             return super().forward(x)
         single = self._single or x.dtype != torch.float64

@@ -76,7 +76,7 @@ class LatentAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Field of as many channels as x, a field."""
-        check_field(x, self.space, self._channels, "LatentAttention")
+        check_field(x, self.space, self._channels, "LatentAttention", self.queries)
         space = self.space
         with replicated_together(self, space.world_comm, space.tiles):
             scores, v = tilewise(space, self._scores, space.points(x), of=self, on="points")

@@ -48,7 +48,7 @@ class GroupNorm(nn.GroupNorm):
         self.space = space
 
     def forward(self, input: Tensor) -> Tensor:
-        check_field(input, self.space, self.num_channels, "GroupNorm")
+        check_field(input, self.space, self.num_channels, "GroupNorm", self.weight, mixed=True)
         if self.space.tiles is not None:
             return normalise_tilewise(self, input, self.num_groups, over_samples=False)[0]
         return self.space.as_field(self._normalised(self.space.channels_first(input)), input)

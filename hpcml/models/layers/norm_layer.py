@@ -60,7 +60,7 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         with_channels = len(self.normalized_shape) > self.space.num_dims
-        check_field(input, self.space, self.normalized_shape[0] if with_channels else None, "LayerNorm")
+        check_field(input, self.space, self.normalized_shape[0] if with_channels else None, "LayerNorm", self.weight, mixed=True)
         return self.space.as_field(self._normalised(self.space.channels_first(input), with_channels), input)
 
     def _normalised(self, input: Tensor, with_channels: bool) -> Tensor:

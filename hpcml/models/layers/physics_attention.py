@@ -101,7 +101,7 @@ class PhysicsAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Field of as many channels as x, a field."""
-        check_field(x, self.space, self._channels, "PhysicsAttention")
+        check_field(x, self.space, self._channels, "PhysicsAttention", self.out.weight)
         space = self.space
         with replicated_together(self, space.world_comm, space.tiles):
             given = space.points(x) if isinstance(self.values, nn.Linear) else x

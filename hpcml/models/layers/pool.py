@@ -18,6 +18,8 @@ from hpcml.models.layers.numbered import numbered
 from hpcml.models.layers.padding import periodic_dims
 from hpcml.models.layers.reach import Everything, Reach, Stencil, check_field, check_num_dims, output_domain, read_inputs
 
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 
 class _Pool(nn.Module):
     """What all poolings share: window geometry along every dim."""
@@ -67,7 +69,7 @@ class _AvgPool(_Pool):
 
     def forward(self, x: Tensor) -> Tensor:
         """Average this rank's windows of (batch, channel, *local_shape)."""
-        check_field(x, self.domain)
+        check_field(x, self.domain, layer=type(self).__name__)
         if self.domain.comm.size == 1 and not any(self.periodic):
             return super().forward(x)
         # In 16 bits what is mended below would be rounded twice.
@@ -109,7 +111,8 @@ class _MaxPool(_Pool):
         check_field(x, self.domain)
         if self.domain.comm.size == 1 and not any(self.periodic):
             return super().forward(x)
-        wide = self._wide(x, "constant", -math.inf)
+        lowest = torch.iinfo(x.dtype).min if x.dtype in INTEGERS else -math.inf
+        wide = self._wide(x, "constant", lowest)
         pool = getattr(functional, f"max_pool{self.num_dims}d")
         return pool(wide, self._kernel, self._stride, self._native_padding, self._dilation, self.ceil_mode)
 

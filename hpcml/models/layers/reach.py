@@ -8,16 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from hpcml.core.errors import ShapeError
 from hpcml.fields.domain import Domain
+from hpcml.models.layers.autocast import is_autocast
 from hpcml.mpi.patience import end_where_uncaught
 from hpcml.parallel.layout import Layout, Range
 from hpcml.parallel.linear import uncompiled
 from hpcml.parallel.space import Space
 from hpcml.parallel.window import window
 from hpcml.parallel.window_plan import WindowPlan
+
+AT_MOST_32 = (torch.float32, torch.float16, torch.bfloat16)
 
 
 class Reach(Protocol):
@@ -133,13 +137,30 @@ def read_inputs(
     return window(plan, x, fill=fill)[0]
 
 
-def check_field(x: Tensor, space: Space, channels: int | None = None, layer: str = "") -> None:
-    """Refuse a tensor that is not this rank's part of a field, or one of other channels than a layer takes, where it says how many.
+def check_field(
+    x: Tensor, space: Space, channels: int | None = None, layer: str = "", like: Tensor | None = None, mixed: bool = False
+) -> None:
+    """Refuse a tensor that is not this rank's part of a field, or one of other channels or numbers than a layer takes.
+
+    Parameters
+    ----------
+    x : Tensor
+        The field.
+    space : Space
+        Where it lives.
+    channels : int, optional
+        As many as the layer takes; any by default.
+    layer : str
+        Name of what computes with the field, which needs real floating-point numbers; whoever only moves cells takes any and has none.
+    like : Tensor, optional
+        A parameter, whose dtype the field must have; under autocast all but float64 go together.
+    mixed : bool
+        Whether fields of 16 bits and parameters of 32 go together at any time.
 
     Raises
     ------
     ShapeError
-        With the shape that was expected. Where it is raised on one rank of several and nobody catches it, the job ends at once.
+        With what was expected. Where it is raised on one rank of several and nobody catches it, the job ends at once.
 
     Communication
     -------------
@@ -157,6 +178,23 @@ def check_field(x: Tensor, space: Space, channels: int | None = None, layer: str
             f"{layer} expected {channels} channels, got {x.shape[space.channel_dim]} in a field {space.form} of {tuple(x.shape)}: "
             "build the layer for as many, or choose the channels",
         )
+    if layer and not (x.is_floating_point() if like is None else x.dtype == like.dtype or _go_together(x, like, mixed)):
+        _refuse(space, _of_other_numbers(x.dtype, layer, like))
+
+
+def _go_together(x: Tensor, like: Tensor, mixed: bool) -> bool:
+    return x.dtype in AT_MOST_32 and like.dtype in AT_MOST_32 and (mixed or is_autocast(x.device))
+
+
+def _of_other_numbers(got: torch.dtype, layer: str, like: Tensor | None) -> str:
+    """What is wrong with a field of a dtype that a layer does not take; torch would cut some and refuse others in words of its own."""
+    expected = "real floating-point numbers" if like is None else f"{str(like.dtype)[6:]} as its parameters are"
+    remedy = f"convert the field, x.to({torch.get_default_dtype() if like is None else like.dtype})"
+    if got.is_complex:
+        remedy = "give the real and the imaginary part as two channels"
+    elif like is not None and got.is_floating_point:
+        remedy += f", or the model, model.to({got})"
+    return f"{layer} expected a field of {expected}, got {str(got)[6:]}: {remedy}"
 
 
 def _refuse(space: Space, why: str) -> None:

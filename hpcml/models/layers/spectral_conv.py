@@ -90,7 +90,7 @@ class SpectralConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Output (batch, out_channels, *local) for x of (batch, in_channels, *local)."""
-        check_field(x, self.domain, self.weight.shape[0], "SpectralConv")
+        check_field(x, self.domain, self.weight.shape[0], "SpectralConv", self.weight, mixed=True)
         transform = low_modes(self.domain, self.modes)
         parameters = [self.weight] if self.bias is None else [self.weight, self.bias]
         weight, *bias = replicated_wide(self.domain.world_comm, *parameters)

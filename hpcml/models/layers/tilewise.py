@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hpcml.core.errors import ConfigError
@@ -32,6 +33,11 @@ class PerTile:
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Refuse to be computed with."""
         raise ConfigError(_REFUSAL.format(next((a.name for a in args if isinstance(a, cls)), "parameter"), function))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameter, which depends on no tile."""
+        return self.whole.dtype
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):

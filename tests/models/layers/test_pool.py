@@ -1,6 +1,7 @@
 """Pooling on many ranks is torch's on one."""
 
 import pytest
+import torch
 from torch import nn
 
 import hpcml.models.layers as layers
@@ -36,6 +37,15 @@ def test_maximum_equals_the_serial_layer(check, num_dims, case):
     arguments = (CASES | MAXIMUM)[case]
     name = f"MaxPool{num_dims}d"
     check(SHAPES[num_dims], lambda domain: getattr(layers, name)(domain, **arguments), getattr(nn, name)(**arguments))
+
+
+@pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64], ids=str)
+def test_the_largest_of_integers_is_one(comm, dtype):
+    whole = (torch.arange(48).view(1, 1, 8, 6) * 7 % 23 - (0 if dtype == torch.uint8 else 30)).to(dtype)
+    with decompose(Grid((8, 6)), comm) as domain:
+        layer = layers.MaxPool2d(domain, 3, 1, 1)
+        assert torch.equal(layer.domain_out.gather(layer(whole[domain.index].contiguous())), nn.MaxPool2d(3, 1, 1)(whole))
 
 
 @pytest.mark.parallel([2, 3, 4, 6])
