@@ -19,7 +19,7 @@ from hpcml.models.in_turn import Part, in_turn
 from hpcml.models.layers.autocast import is_autocast
 from hpcml.models.layers.channel_mlp import ChannelMLP
 from hpcml.models.layers.normalisation import normalisation
-from hpcml.models.layers.parameters import place, replicated_together, replicated_wide, share_parameters
+from hpcml.models.layers.parameters import a_parameter, place, replicated_together, replicated_wide, share_parameters
 from hpcml.models.layers.reach import check_field
 from hpcml.models.layers.spectral_conv import SpectralConv
 from hpcml.models.replicas import compare_at_first_use
@@ -102,7 +102,7 @@ class FNO(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Output (batch, out_channels, *local) for u of (batch, in_channels, *local)."""
-        check_field(u, self.domain, self._in_channels, "FNO", next(self.parameters()), mixed=True)
+        check_field(u, self.domain, self._in_channels, "FNO", a_parameter(self), mixed=True)
         compare_at_first_use(self, self.domain.comm)
         with replicated_together(self, self.domain.world_comm):
             return in_turn(self.parts(u), u)[0]

@@ -19,7 +19,7 @@ from hpcml.graphs.graph import Graph
 from hpcml.graphs.patches import patches_of
 from hpcml.models.in_turn import Part, State, in_turn
 from hpcml.models.layers.numbered import numbered
-from hpcml.models.layers.parameters import replicated_together, share_parameters
+from hpcml.models.layers.parameters import a_parameter, replicated_together, share_parameters
 from hpcml.models.layers.physics_attention import head_width
 from hpcml.models.layers.reach import check_field
 from hpcml.models.mesh_graph_net import MessageStep
@@ -107,7 +107,7 @@ class GraphMixer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Field ([sample,] node, out_channels) for x of ([sample,] node, in_channels)."""
         graph = self.space
-        check_field(x, graph, self._in_channels, "GraphMixer", next(self.parameters()))
+        check_field(x, graph, self._in_channels, "GraphMixer", a_parameter(self))
         compare_at_first_use(self, graph.comm)
         with replicated_together(self, graph.world_comm):
             return in_turn(self.parts(x), x)[0]

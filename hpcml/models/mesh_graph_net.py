@@ -18,7 +18,7 @@ from hpcml.graphs.overlapping import on_edges
 from hpcml.models.in_turn import Part, State, in_turn
 from hpcml.models.layers.ewald import Ewald
 from hpcml.models.layers.numbered import numbered
-from hpcml.models.layers.parameters import replicated_together, share_parameters
+from hpcml.models.layers.parameters import a_parameter, replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
 from hpcml.models.layers.row_mlp import row_mlp
 from hpcml.models.layers.tilewise import tilewise
@@ -95,7 +95,7 @@ class MeshGraphNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Field ([sample,] node, out_channels) for x of ([sample,] node, in_channels)."""
-        check_field(x, self.space, self._in_channels, "MeshGraphNet", next(self.parameters()))
+        check_field(x, self.space, self._in_channels, "MeshGraphNet", a_parameter(self))
         with replicated_together(self, self.space.world_comm, self.space.tiles):
             return in_turn(self.parts(x), x)[0]
 

@@ -18,7 +18,7 @@ from hpcml.models.in_turn import Part, State, in_turn
 from hpcml.models.layers.ewald import Ewald
 from hpcml.models.layers.graph_attention import GraphAttention, turns_of
 from hpcml.models.layers.numbered import numbered
-from hpcml.models.layers.parameters import replicated_together, share_parameters
+from hpcml.models.layers.parameters import a_parameter, replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
 from hpcml.models.layers.tilewise import alike, tilewise
 from hpcml.models.replicas import compare_at_first_use
@@ -129,7 +129,7 @@ class MeshTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Field ([sample,] node, out_channels) for x of ([sample,] node, in_channels)."""
         graph = self.space
-        check_field(x, graph, self._in_channels, "MeshTransformer", next(self.parameters()))
+        check_field(x, graph, self._in_channels, "MeshTransformer", a_parameter(self))
         compare_at_first_use(self, graph.comm)
         with replicated_together(self, graph.world_comm, graph.tiles):
             return in_turn(self.parts(x), x)[0]

@@ -16,7 +16,7 @@ from hpcml.models.in_turn import Part, in_turn
 from hpcml.models.layers.dropout import Dropout
 from hpcml.models.layers.latent_attention import LatentAttention
 from hpcml.models.layers.numbered import numbered
-from hpcml.models.layers.parameters import replicated_together, share_parameters
+from hpcml.models.layers.parameters import a_parameter, replicated_together, share_parameters
 from hpcml.models.layers.physics_attention import PhysicsAttention
 from hpcml.models.layers.point_coordinates import coordinates
 from hpcml.models.layers.reach import check_field
@@ -116,7 +116,7 @@ class PhysicsAttentionNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Field of out_channels for x, a field of in_channels."""
-        check_field(x, self.space, self._in_channels, "PhysicsAttentionNet", next(self.parameters()))
+        check_field(x, self.space, self._in_channels, "PhysicsAttentionNet", a_parameter(self))
         compare_at_first_use(self, self.space.comm)
         space = self.space
         with replicated_together(self, space.world_comm, space.tiles):

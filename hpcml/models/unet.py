@@ -18,6 +18,7 @@ from hpcml.models import layers as on_domain
 from hpcml.models.layers.interpolate import Interpolate
 from hpcml.models.layers.normalisation import normalisation
 from hpcml.models.layers.padding import padding_modes
+from hpcml.models.layers.parameters import a_parameter
 from hpcml.models.layers.reach import check_field
 from hpcml.models.replicas import compare_at_first_use
 
@@ -115,7 +116,7 @@ class UNet(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Output (batch, out_channels, *local) for u of (batch, in_channels, *local)."""
-        check_field(u, self.domain, self._in_channels, "UNet", next(self.parameters()))
+        check_field(u, self.domain, self._in_channels, "UNet", a_parameter(self))
         compare_at_first_use(self, self.domain.comm)
         views = [self.down[0](u)]
         for pool, double in zip(self.pools, self.down[1:], strict=True):

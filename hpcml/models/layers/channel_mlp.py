@@ -11,7 +11,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.models.layers.autocast import is_autocast
 from hpcml.models.layers.cellwise_map import activated_map, cellwise_map
 from hpcml.models.layers.numbered import numbered
-from hpcml.models.layers.parameters import replicated_together, share_parameters
+from hpcml.models.layers.parameters import a_parameter, replicated_together, share_parameters
 from hpcml.models.layers.reach import check_field
 from hpcml.models.layers.tilewise import tilewise
 from hpcml.parallel.space import Space
@@ -78,7 +78,7 @@ class ChannelMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Fields of out_channels of fields of in_channels, (batch, channel, *local) on a grid."""
-        check_field(x, self.space, self._in_channels, "ChannelMLP", next(self.parameters()), mixed=True)
+        check_field(x, self.space, self._in_channels, "ChannelMLP", a_parameter(self), mixed=True)
         with replicated_together(self, self.space.world_comm, self.space.tiles):
             y: Tensor = tilewise(self.space, self._map, x, of=self)
             return y

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from hpcml.core.errors import ConfigError
 from hpcml.models.layers.numbered import numbered
-from hpcml.models.layers.parameters import replicated_together, share_parameters
+from hpcml.models.layers.parameters import a_parameter, replicated_together, share_parameters
 from hpcml.models.layers.point_coordinates import box_of, positions_of
 from hpcml.models.layers.reach import check_field
 from hpcml.models.layers.tilewise import alike, sum_tilewise, tilewise
@@ -103,7 +103,7 @@ class Ewald(nn.Module):
     def forward(self, x: Tensor, waves: Tensor | None = None) -> Tensor:
         """Field of as many channels as x; ``waves``, as `waves` gives them, spare many layers to compute them again."""
         space = self.space
-        check_field(x, space, self._channels, "Ewald", next(self.parameters()))
+        check_field(x, space, self._channels, "Ewald", a_parameter(self))
         waves = self.waves().to(x.dtype) if waves is None else waves
         with replicated_together(self, space.world_comm, space.tiles):
             sums = sum_tilewise(space, self._sums, waves, tilewise(space, self.psi, space.points(x), of=self.psi, on="points"))

@@ -12,7 +12,7 @@ from hpcml.graphs.edge_attention import edge_products, weighted_sum
 from hpcml.graphs.graph import Graph
 from hpcml.graphs.hops import power
 from hpcml.models.layers.numbered import numbered
-from hpcml.models.layers.parameters import replicated_together, share_parameters
+from hpcml.models.layers.parameters import a_parameter, replicated_together, share_parameters
 from hpcml.models.layers.physics_attention import head_width
 from hpcml.models.layers.point_attention import attend_to_points
 from hpcml.models.layers.reach import check_field
@@ -116,7 +116,7 @@ class GraphAttention(nn.Module):
 
         ``turns``, of `turns_of`, spare many layers to compute them again.
         """
-        check_field(x, self.space, self._channels, "GraphAttention", next(self.parameters()))
+        check_field(x, self.space, self._channels, "GraphAttention", a_parameter(self))
         space, along = self.space, self._along_same_nodes()
         with replicated_together(self, space.world_comm, space.tiles):
             points = space.points(x)

