@@ -15,6 +15,7 @@ from hpcml.core import case
 from hpcml.core.errors import ConfigError, TrainingError
 from hpcml.data.cells_read import CellsRead
 from hpcml.data.mesh_space import graph_of
+from hpcml.data.order_of_dims import check_order_of_dims
 from hpcml.data.own_layout import open_layout
 from hpcml.data.samples import Samples
 from hpcml.data.schedule import Batch
@@ -236,6 +237,8 @@ def open_pairs(
         meaning, stride = _paired(space, spec, path) if like is None else like.found_in(space, path)
         if like is not None:
             like.check(meaning)
+            if not dataset.description.located and not isinstance(space, OnMesh):
+                check_order_of_dims(like, space.grid_shape, path)
             space = replace(space, periodic=tuple(axis.boundary == "periodic" for axis in like.filled(meaning).axes))
     except ConfigError as error:
         raise error if str(error).startswith(path) else ConfigError(f"{path}: {error}") from None

@@ -11,6 +11,7 @@ from hpcml.core import case
 from hpcml.core.errors import ConfigError, HpcmlError, TrainingError
 from hpcml.data.case_device import case_device
 from hpcml.data.grid_axes import grid_axes
+from hpcml.data.order_of_dims import check_order_of_dims
 from hpcml.data.samples import Pairs
 from hpcml.data.tensor_reader import read_tensors
 from hpcml.fields.decompose import decompose
@@ -77,6 +78,7 @@ def read_pairs(
     meaning = Meaning(_names(spec.input, inputs), _names(spec.target, targets), grid_axes(domain.grid), (), source=str(path))
     if like is not None:
         like.check(meaning)
+        check_order_of_dims(like, domain.global_shape, str(path))
     blocks = [field[domain.index] for field in found]
     x, y = narrow = [block.to(dtype).contiguous() for block in blocks]
     for kind, name, *block in zip(("inputs", "targets"), (spec.input, spec.target), blocks, narrow, strict=True):
