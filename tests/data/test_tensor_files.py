@@ -80,12 +80,16 @@ def test_nan_is_found_by_the_rank_that_holds_it_and_named_by_all(comm, shared_pa
 @pytest.mark.parallel([1, 2])
 def test_a_bad_file_is_named(comm, shared_path):
     write(comm, shared_path / "a.pt", x=torch.zeros(4, 6, 5), y=torch.zeros(3, 6, 5))
+    write(comm, shared_path / "finer.pt", x=torch.zeros(4, 6, 5), y=torch.zeros(4, 12, 10))
+    write(comm, shared_path / "complex.pt", x=torch.zeros(4, 6, 5, dtype=torch.complex64), y=torch.zeros(4, 6, 5))
     write(comm, shared_path / "truncated.pt", save=lambda _, path: path.write_bytes((shared_path / "a.pt").read_bytes()[:300]))
     for path, names, message in [
         ("missing.pt", {}, "no file"),
         ("a.pt", {}, "as many samples"),
         ("a.pt", {"input": "u"}, "holds x, y"),
         ("truncated.pt", {}, "cannot read"),
+        ("finer.pt", {}, r"finer.pt: .* are on different grids, \(6, 5\) and \(12, 10\): bring both to the cells of one"),
+        ("complex.pt", {}, "complex.pt: x should be a dense array of real numbers, got complex64"),
     ]:
         with pytest.raises(ConfigError, match=message):
             read(shared_path / path, comm, **names)

@@ -96,6 +96,20 @@ def test_a_unet_has_no_seam(comm, rng, periodic, norm):
 
 
 @pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize("shape", [(24,), (16, 24), (8, 8, 16)], ids=["1d", "2d", "3d"])
+@pytest.mark.parametrize("norm", ["group", "batch", "instance", "none"])
+def test_a_unet_of_any_norm_has_no_seam_in_any_number_of_dims(comm, rng, norm, shape):
+    with decompose(Grid(shape), comm) as domain:
+        torch.manual_seed(0)
+        model = UNet(domain, 2, 1, channels=4, levels=3, norm=norm).double()
+        x = torch.from_numpy(rng.standard_normal((1, 2, *shape)))
+        shifts, dims = tuple(n // 2 for n in shape), tuple(range(2, 2 + len(shape)))
+        with torch.no_grad():
+            y, shifted = (domain.gather(model(f[domain.index].contiguous())) for f in (x, x.roll(shifts, dims)))
+        assert_close(shifted, y.roll(shifts, dims))
+
+
+@pytest.mark.parallel([1, 2])
 def test_what_has_no_meaning_is_refused(comm):
     with decompose(Grid(SHAPE), comm) as domain:
         with pytest.raises(ConfigError, match="align_corners"):
