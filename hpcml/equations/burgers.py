@@ -8,6 +8,7 @@ Good values: 256 cells of a unit box, viscosity 0.01 (fronts of several cells), 
 4e-4), snapshots every 0.05.
 """
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,7 +23,12 @@ from hpcml.equations.padded import Padded
 from hpcml.equations.product import product
 from hpcml.equations.random_field import random_field
 from hpcml.fields.domain import Domain
+from hpcml.fields.grid import Grid
 from hpcml.mpi.call import named_call
+
+_log = logging.getLogger(__name__)
+_told: set[tuple[float, Grid]] = set()
+"""Viscosities and grids of which it was said that they do not go together."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Burgers(Equation):
 
     of which the first part is a difference of fluxes and the second, none in 1 dim, vanishes where fronts are plane. So fronts move at
     their right speed, the mean of u on both sides, and in 1 dim the mean velocity is kept to round-off, whether or not the grid resolves
-    the front. One that it does not resolve, ν below max|u| dx / 2, rings by up to a tenth of its height.
+    the front. One that it does not resolve, ν below max|u| dx / 2, rings by up to a tenth of its height, and `stable_step` warns of it.
 
     References
     ----------
@@ -93,11 +99,29 @@ class Burgers(Equation):
         return 0.5 * random_field(domain, samples, domain.num_dims, ("burgers", seed), lambda k: torch.exp(-((k / 2) ** 2)), num_waves=4)
 
     def stable_step(self, domain: Domain, state: Tensor | None = None) -> float:
-        """Without a state, speeds up to 2 are assumed."""
+        """Without a state, speeds up to 2 are assumed; one whose fronts the grid cannot resolve is told once, by rank 0."""
         spacing = domain.grid.spacing
         speeds = [2.0] * len(spacing) if state is None else largest(state, domain)
+        if state is not None and domain.world_comm.rank == 0:
+            self._warn(domain.grid, speeds)
         rate = sum(c / dx for c, dx in zip(speeds, spacing, strict=True)) + 8 / 3 * self.viscosity * sum(dx**-2 for dx in spacing)
         return 1.0 / rate if rate else math.inf
+
+    def _warn(self, grid: Grid, speeds: list[float]) -> None:
+        thin = [c * dx > 2 * self.viscosity for c, dx in zip(speeds, grid.spacing, strict=True)]
+        if not any(thin) or not all(map(math.isfinite, speeds)) or (self.viscosity, grid) in _told:
+            return
+        _told.add((self.viscosity, grid))
+        cells = [math.ceil(c * length / (2 * self.viscosity)) for c, length in zip(speeds, grid.extent, strict=True)]
+        needed = tuple(max(n, there) for n, there in zip(cells, grid.shape, strict=True))
+        _log.warning(
+            "Burgers: %s cells do not resolve fronts of viscosity %.3g and speeds up to %.3g, which ring by up to a tenth of their height: "
+            "take %s cells, or more viscosity",
+            grid.shape,
+            self.viscosity,
+            max(speeds),
+            needed,
+        )
 
 
 def _mean_at_faces(line: Tensor, axis: int) -> Tensor:

@@ -111,3 +111,27 @@ def test_a_run_that_another_job_is_at_is_refused_and_goes_on(mpiexec, alone, tmp
     assert job.returncode == 85 and "WARNING" not in out, out
     stopped = re.search(r"stopped as asked after update (\d+), which is saved", out)[1]
     assert read_record(newest(run) / "commit.json")["step"] == int(stopped)
+
+
+def train_in_a_shell(shell, tmp_path, small_case, mpiexec):
+    (tmp_path / "case.toml").write_text(tomli_w.dumps(small_case | {"grid": {"shape": [16]}, "equation": {"name": "heat"}}))
+    words = [sys.executable, "-m", "hpcml", "train", str(tmp_path / "case.toml"), "--run", str(tmp_path / "run")]
+    env = mpiexec.env | {"PYTHONDONTWRITEBYTECODE": "1"}  # of which a limit would leave a part
+    return subprocess.run(["bash", "-c", shell.format(shlex.join(words))], capture_output=True, text=True, timeout=100, env=env)
+
+
+def test_a_limit_of_the_size_of_files_is_one_clear_error(tmp_path, small_case, mpiexec):
+    done = train_in_a_shell("ulimit -f 16; exec {}", tmp_path, small_case, mpiexec)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    (said,) = (line for line in done.stderr.splitlines() if line.startswith("hpcml: error:"))
+    assert re.search("(cannot|failed).*File too large; raise the limit of the size of a file: ulimit -f$", said), said
+
+
+@pytest.mark.parametrize("shell", ["{} > /dev/full", "{} >&-"], ids=["full", "closed"])
+def test_training_goes_on_where_nobody_takes_its_output(shell, tmp_path, small_case, mpiexec):
+    """The log is in the run's folder as well."""
+    done = train_in_a_shell(shell, tmp_path, small_case, mpiexec)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert re.search(r"update \d+/", (tmp_path / "run" / "log" / "rank0000.log").read_text()) and list(
+        tmp_path.glob("run/checkpoints/step-*/commit.json")
+    )

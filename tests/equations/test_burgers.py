@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hpcml.equations import Burgers
+from hpcml.equations import burgers as module
 from hpcml.fields import Grid, decompose
 from hpcml.mpi.reductions import all_sum
 from hpcml.solvers import build_solver
@@ -32,3 +33,17 @@ def test_a_plane_front_at_an_angle_keeps_the_mean_too(comm):
         flow, state = Burgers(1e-5), torch.stack([w, w])[None]
         rate = all_sum(flow.tendency(state, domain).sum((0, 2, 3)), comm)
         assert rate.abs().max() < 1e-11  # a sum of 1024 differences of order 1 over dx = 1/32
+
+
+@pytest.mark.parallel([1, 2])
+def test_a_front_that_the_grid_does_not_resolve_is_told_once_and_how_many_cells_it_takes(comm, caplog, monkeypatch):
+    monkeypatch.setattr(module, "_told", set())
+    thin, said = Burgers(viscosity=0.005), "(16,) cells do not resolve fronts of viscosity 0.005 and speeds up to 0.5"
+    with decompose(Grid((16,)), comm) as coarse, decompose(Grid((50,)), comm) as fine:
+        for domain in (coarse, coarse, fine):
+            thin.stable_step(domain, torch.full((1, 1, *domain.local_shape), 0.5, dtype=torch.float64))
+        Burgers(viscosity=0.1).stable_step(coarse, torch.full((1, 1, *coarse.local_shape), 0.5))
+        thin.stable_step(coarse)
+    found = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(found) == (comm.rank == 0)
+    assert all(said in message and "take (50,) cells" in message for message in found)

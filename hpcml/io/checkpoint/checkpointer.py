@@ -281,7 +281,8 @@ class Checkpointer:
             self._release()
         if changed or outgrown:
             self.wait()
-            self._copies.adapt(flat, step, changed)
+            with self._agreed("making room in memory for a checkpoint"):  # which a limit of the size of files is for, too
+                self._copies.adapt(flat, step, changed)
 
     @contextmanager
     def _agreed(self, doing: str) -> Iterator[None]:
