@@ -281,8 +281,7 @@ class Checkpointer:
             self._release()
         if changed or outgrown:
             self.wait()
-            with self._agreed("making room in memory for a checkpoint"):  # which a limit of the size of files is for, too
-                self._copies.adapt(flat, step, changed)
+            self._agreed("making room in memory for a checkpoint")(self._copies.adapt)(flat, step, changed)  # ulimit -f limits it too
 
     @contextmanager
     def _agreed(self, doing: str) -> Iterator[None]:
