@@ -13,11 +13,11 @@ A target that is zero everywhere has no relative error. Its norm counts as that 
 of the difference (for `h1`: with its derivatives), 0 for an exact prediction.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.errors import ConfigError, ShapeError
@@ -29,6 +29,7 @@ from hpcml.parallel.sum_points import sum_points
 
 Loss = Callable[[Any, Tensor, Tensor], Tensor]
 """``loss(space, prediction, target)``; some want a `Domain`."""
+_DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
 
 
 @named_call
@@ -50,11 +51,12 @@ def mse(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
     Raises
     ------
     ShapeError
-        If the two are not this rank's parts of fields of one shape; on every rank, if ranks that share fields have batches of unlike size.
+        If the two are not this rank's parts of fields of one shape; on every rank, if ranks that share fields have other samples, channels
+        or dtypes of them.
 
     Communication
     -------------
-    Collective over space.world_comm: one all-reduce of four numbers; backward none.
+    Collective over space.world_comm: one all-reduce of ten numbers; backward none.
     """
     _check(space, prediction, target)
 
@@ -62,16 +64,7 @@ def mse(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
         total = (p.double() - t.double()).square().sum()
         return total, total.new_tensor(p.numel())
 
-    if space.tiles is not None or space.world_comm.size == 1:
-        total, count = sum_points(space, space.world_comm, square, prediction, target)
-        return total / count
-    samples = space.channels_first(target).shape[0]
-    total, count, *unlike = global_sum(space.world_comm, *square(prediction, target), *_unlike_batches(space, samples))
-    if torch._C._functorch.maybe_current_level() is None and any(float(number) for number in unlike):
-        raise ShapeError(
-            f"rank {space.world_comm.rank}: ranks that share fields have batches of unlike size, here {samples}: give every rank its part "
-            "of the same samples"
-        )
+    total, count = _sums(space, space.world_comm, square, prediction, target)
     return total / count
 
 
@@ -81,8 +74,8 @@ def relative_l2(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
 
     Communication
     -------------
-    Collective over space.comm: one all-reduce of two numbers per sample; with data groups another of two numbers over space.world_comm.
-    Backward none.
+    Collective over space.comm: one all-reduce of two numbers per sample and eight more; with data groups another of two numbers over
+    space.world_comm. Backward none.
     """
     _check(space, prediction, target)
 
@@ -90,7 +83,7 @@ def relative_l2(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
         p, t = (space.channels_first(u).double() for u in (p, t))
         return _square(p - t), _square(t)
 
-    above, below = sum_points(space, space.comm, squares, prediction, target)
+    above, below = _sums(space, space.comm, squares, prediction, target)
     return _mean_ratio(space, above, below, space.channels_first(target).shape[1])
 
 
@@ -125,13 +118,33 @@ def _check(space: Space, prediction: Tensor, target: Tensor) -> None:
         )
 
 
-def _unlike_batches(space: Space, samples: int) -> list[Tensor]:
-    """Numbers whose sums over all ranks are 0 where ranks that share a field have as many samples b, each n of its points.
+def _sums(
+    space: Space, comm: MPI.Intracomm, function: Callable[[Tensor, Tensor], Sequence[Tensor]], prediction: Tensor, target: Tensor
+) -> Sequence[Tensor]:
+    """`sum_points`, where ranks that share fields have parts of the same ones."""
+    if space.tiles is not None or comm.size == 1:
+        return sum_points(space, comm, function, prediction, target)
+    *sums, unlike = global_sum(comm, *function(prediction, target), _unlike(space, prediction, target))
+    if torch._C._functorch.maybe_current_level() is None and unlike.any():
+        samples, channels = space.channels_first(target).shape[:2]
+        raise ShapeError(
+            f"rank {comm.rank}: ranks that share fields have unlike ones, here {samples} samples of {channels} channels, a prediction in "
+            f"{prediction.dtype} and a target in {target.dtype}: give every rank its part of the same fields"
+        )
+    return sums
 
-    sum_r n_r (b_r - b_0)        sum_r n_r (b_r^2 - b_0^2)         the second is above 0 where the first is 0 and batches differ
+
+def _unlike(space: Space, prediction: Tensor, target: Tensor) -> Tensor:
+    """Numbers whose sums over all ranks are 0 where the R ranks of a group have as many samples and channels, and the same dtypes.
+
+    For each such b_r
+
+        sum_r (b_r - b_0)        sum_r (b_r^2 - b_0^2)        the second is above 0 where the first is 0 and not all are alike
     """
-    points = math.prod(space.local_shape) - (space.num_points_global if space.comm.rank == 0 else 0)
-    return [torch.tensor(points * samples**power, dtype=torch.float64, device=space.device) for power in (1, 2)]
+    samples, channels = space.channels_first(target).shape[:2]
+    values = [samples, channels, *(_DTYPES.index(field.dtype) if field.dtype in _DTYPES else -1 for field in (prediction, target))]
+    weight = 1 - (space.comm.size if space.comm.rank == 0 else 0)
+    return torch.tensor([weight * value**power for value in values for power in (1, 2)], dtype=torch.float64, device=space.device)
 
 
 def _square(u: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def test_it_needs_neither_mpi_nor_torch(run):
 
 def test_names_and_values_of_another_cannot_act_on_a_terminal(run, monkeypatch, capsys):
     def of_another(path):
-        (summary, *_) = found(path)
+        (summary, *_) = found(run / "checkpoints")
         evil = {"written_by": "x\x1b[2J", "arrays": [{"name": "größe\x1b[2J\nb", "dtype": "f4", "shape": [1], "placement": "copied"}]}
         return [summary | evil, {"path": str(path), "complete": False, "problem": "\x1b[2J"}]
 

@@ -127,7 +127,7 @@ WRONG = [
     ({"sampler": "breed", "parameters": {}}, "data.parameters names none"),
     ({"sampler": "breed", "data": 2, "trainers": 2}, "ranks.data = 2: set it to 1, or leave data.ordered out"),
     ({"sampler": {"name": "residual"}, "simulation": "hpcml.online.plate:heat_plate"}, "data.sampler.residual = 'module:name'"),
-    ({"sampler": {"name": "hpcml.online.draws:Draws", "stream": "x"}}, "unexpected|no hpcml.online.Sampler"),
+    ({"sampler": {"name": "hpcml.online.draws:Draws", "stream": "x"}}, "data.sampler.stream: expected nothing"),
     ({"sampler": "tests.runs.test_online_sampler:Scored"}, "asks for scores and has no candidates"),
 ]
 

@@ -34,7 +34,7 @@ def run(comm, shared_path):
 
 @pytest.mark.parametrize("command", ["evaluate", "rollout"])
 def test_a_log_that_cannot_be_begun(comm, run, command):
-    with World.of(comm) as world, pytest.raises(CheckpointError, match=r"opening the log in .*log failed: .* a directory"):
+    with World.of(comm) as world, pytest.raises(CheckpointError, match=r"opening the log in .*log failed: .*it is a folder, not a file"):
         evaluate.run(Namespace(directory=run, data=())) if command == "evaluate" else rollout_case(run, world)
 
 

@@ -18,7 +18,7 @@ SENT = Submission("slurm", "17", "job.sh", ".", "job-%j.out", "now")
     [
         (os.mkfifo, "it is a pipe, not a file"),
         (lambda path: path.symlink_to("/dev/zero"), "it is a symbolic link, not a file"),
-        (lambda path: path.write_text("[" * 100_000), "recursion"),
+        (lambda path: path.write_text("[" * 100_000), "nested too deeply"),
         (lambda path: path.write_text(json.dumps({name: 1 for name in SENT.__slots__})), "expected texts alone"),
         (lambda path: path.write_text("{}"), "missing"),
     ],

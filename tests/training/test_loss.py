@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hpcml.core.errors import ShapeError
+from hpcml.core.errors import CommunicationError, ShapeError
 from hpcml.fields import Grid, decompose
 from hpcml.models.layers import BatchNorm2d
 from hpcml.training.loss import h1, mse, relative_l2
@@ -163,10 +163,19 @@ def test_the_error_of_a_zero_target_is_absolute(comm, rng, loss):
 
 
 @pytest.mark.parallel([2, 3])
-def test_ranks_that_share_fields_have_as_many_samples(comm):
-    """Two and one, whose mean square would be of no field; with three ranks their mean is that of the first."""
-    with decompose(Grid((6, 4)), comm) as domain:
-        block = torch.ones((2, 1, 3)[comm.rank], 1, *domain.local_shape)
-        for call in (lambda: mse(domain, block, 0 * block), lambda: BatchNorm2d(domain, 1)(block)):
-            with pytest.raises(ShapeError, match="ranks that share fields have batches of unlike size"):
-                call()
+@pytest.mark.parametrize("loss", [mse, relative_l2])
+@pytest.mark.parametrize("unlike", ["samples", "channels", "dtype"])
+def test_ranks_that_share_fields_have_the_same_ones(comm, loss, unlike):
+    """On three ranks two, one and three samples, whose mean is that of the first."""
+    samples = (2, 1, 3)[comm.rank] if unlike == "samples" else 2
+    channels = (2, 1, 3)[comm.rank] if unlike == "channels" else 1
+    with decompose(Grid((6, 4)), comm.Dup()) as domain:
+        block = torch.ones(samples, channels, *domain.local_shape, dtype=torch.float64 if unlike == "dtype" and comm.rank else None)
+        with pytest.raises((ShapeError, CommunicationError), match="unlike ones, here|rank"):
+            loss(domain, block, 0 * block)
+
+
+@pytest.mark.parallel([2, 3])
+def test_a_batch_norm_wants_as_many_samples_from_ranks_that_share_fields(comm):
+    with decompose(Grid((6, 4)), comm) as domain, pytest.raises(ShapeError, match="ranks that share fields have batches of unlike size"):
+        BatchNorm2d(domain, 1)(torch.ones((2, 1, 3)[comm.rank], 1, *domain.local_shape))

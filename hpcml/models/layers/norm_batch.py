@@ -28,7 +28,7 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
         self.space = space
 
     def forward(self, input: Tensor) -> Tensor:
-        check_field(input, self.space, self.num_features, type(self).__name__)
+        check_field(input, self.space, self.num_features, type(self).__name__, self.weight, mixed=True)
         if self.space.tiles is not None:
             return self._by_tiles(input)
         return self.space.as_field(self._normalised(self.space.channels_first(input)), input)

@@ -18,7 +18,6 @@ OWN = {"Pointwise", "EdgeIndexLayer", "Dropout", "MaxPool1d", "MaxPool2d", "MaxP
 """Modules of the user's own, which say themselves what they take, and layers that do what torch's do."""
 ANY_PRECISION = {"Interpolate", "AvgPool1d", "AvgPool2d", "AvgPool3d"}
 """Without parameters that the field would have to go with."""
-BY_TORCH = {"BatchNorm1d", "BatchNorm2d", "BatchNorm3d"}
 NO_NUMBERS = [torch.int64, torch.bool, torch.complex64]
 ON_GRIDS = {name: case for name, case in LAYERS.items() if name not in MOVE | OWN}
 ON_GRIDS |= {name: (2, [makers[0]]) for name, makers in MODELS.items()} | {"ParameterMLP": (2, [lambda d: ParameterMLP(d, 2, 2, 8)])}
@@ -38,7 +37,7 @@ def refused(layer, space, dtype):
 def refuses_them_all(make, space, name):
     layer = make(space)
     assert layer(torch.ones(space.field_shape(1, 2))).is_floating_point()
-    for dtype in [*NO_NUMBERS, *([] if name in ANY_PRECISION | BY_TORCH else [torch.float64])]:
+    for dtype in [*NO_NUMBERS, *([] if name in ANY_PRECISION else [torch.float64])]:
         refused(layer, space, dtype)
 
 
