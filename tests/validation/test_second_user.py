@@ -1,6 +1,6 @@
 """Another user of this machine, who knows every name and was there first: nothing of his is loaded, read or waited for.
 
-He owns the cache, what used to be the fallback of the cache, and answers where the keepers of a run are looked for. A library of his
+He owns the folder where the user starts, with modules of any name in it, the cache, what used to be the fallback of the cache, and answers where the keepers of a run are looked for. A library of his
 writes a file when it is loaded; measurements of his say that nothing is quicker than a way that does not exist.
 """
 
@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,11 +37,18 @@ epochs = 1
 SUBJECTS = ("kernels", "halo", "gpu_aware")
 
 
-def train(folder, run, mpiexec, **variables):
-    words = ("train", folder / "case.toml", "--run", folder / run)
-    return subprocess.run(
-        [sys.executable, "-m", "hpcml", *words], env=mpiexec.env | variables, capture_output=True, text=True, timeout=200, cwd=folder
-    )
+MODULES = "hpcml", "numpy", "tensorboard", "cupy", "triton", "opt_einsum", "pyeclib", "pytorch_optimizer", "usercustomize"
+"""What Python would take from a folder that it searches: the packages themselves, and those that are not installed."""
+
+
+def command(*words, mpiexec, start, **variables):
+    """The command as it is installed, which does not search the folder where it starts; ``python -m`` does."""
+    words = (Path(sys.executable).with_name("hpcml"), *words)
+    return subprocess.run(words, env=mpiexec.env | variables, capture_output=True, text=True, timeout=200, cwd=start)
+
+
+def train(folder, run, mpiexec, start, **variables):
+    return command("train", folder / "case.toml", "--run", folder / run, mpiexec=mpiexec, start=start, **variables)
 
 
 LISTEN = """
@@ -81,7 +89,7 @@ def listening():
 @pytest.mark.timeout(600)
 def test_nothing_of_his_is_loaded_read_or_waited_for(tmp_path, shared_folder, mpiexec, as_another_user, listening):
     (tmp_path / "case.toml").write_text(CASE)
-    own = train(tmp_path, "own", mpiexec, HPCML_CACHE=str(tmp_path / "cache"))
+    own = train(tmp_path, "own", mpiexec, tmp_path, HPCML_CACHE=str(tmp_path / "cache"))
     assert own.returncode == 0, own.stderr
     names = [path.name for path in (tmp_path / "cache" / "kernels").glob("*.so")]
     assert names
@@ -100,6 +108,8 @@ def test_nothing_of_his_is_loaded_read_or_waited_for(tmp_path, shared_folder, mp
             for name in names:
                 (folder / name).write_bytes(evil)
             (folder / f"{socket.gethostname()}-x.json").write_text('{"curves": {"cpu": {"none": [[1, 1e-12]]}}}')
+        for name in MODULES:
+            (shared_folder / f"{name}.py").write_text(f"open({str(marker)!r}, 'a').write('{name}')\nraise ImportError('his')\n")
 
     as_another_user(plant)
     started = Session("abc123", "5ec4e7", 2)  # and left keepers, whose names are to be seen by all
@@ -108,8 +118,9 @@ def test_nothing_of_his_is_loaded_read_or_waited_for(tmp_path, shared_folder, mp
     listening(*(started.point(rank)[1:] for rank in range(started.size)))
 
     theirs = {"XDG_CACHE_HOME": str(shared_folder / "cache"), "TMPDIR": str(shared_folder)}
-    again = train(tmp_path, "run", mpiexec, **theirs)
+    again = train(tmp_path, "run", mpiexec, shared_folder, **theirs)
     assert again.returncode == 0, again.stderr
+    assert command("info", mpiexec=mpiexec, start=shared_folder, **theirs).returncode == 0
     assert not marker.exists() and "belongs to the user 65534" in again.stderr + again.stdout
     assert "resuming" not in again.stdout  # with what he would hand over
-    assert [path.name for path in shared_folder.glob("hpcml*")] == ["hpcml-0"]  # what was private is gone
+    assert [path.name for path in shared_folder.glob("hpcml-*")] == ["hpcml-0"]  # what was private is gone
