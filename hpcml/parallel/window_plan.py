@@ -148,7 +148,7 @@ class WindowPlan:
         bound = self._bound.get(key)
         if bound is None:
             made = self._made(tensors, expected, adjoint)
-            return self._bound.add(key, made) if any(t.numel() for t in tensors) else made  # that there is nothing is agreed on every time
+            return self._bound.add(key, made) if any(_leads(tensors, expected)) else made  # that there is nothing is agreed on every time
         self._bound.move_to_end(key)
         return bound
 
@@ -166,13 +166,18 @@ class WindowPlan:
         give, send = lay_out(sources, cells)
         take, recv = lay_out(targets, cells)
         what = f"{'adjoint ' * adjoint}window of {str(dtype).removeprefix('torch.')} {' '.join(map(str, leading))}"
-        if not any(math.prod(lead) for lead in leading):
+        if not any(_leads(tensors, expected)):
             peers = {peer for side in (sources, targets) for peer, boxes in side.items() if any(cells for _, cells in boxes)}
             agree_on_nothing(self.comm, sorted(peers), f"{what}, plan {self.tag + adjoint}")
         names: dict[str, Any] = {"what": what, "shared_by_calls": True}
         if adjoint:
             return PackedExchange(self.comm, take, give, recv, send, "accumulate", device, self.tag + 1, **names)
         return PackedExchange(self.comm, give, take, send, recv, "unpack", device, self.tag, **names)
+
+
+def _leads(tensors: Sequence[Tensor], expected: tuple[int, ...]) -> list[int]:
+    """How many numbers each tensor holds of a cell, such as samples times channels."""
+    return [math.prod(t.shape[: t.dim() - len(expected)]) for t in tensors]
 
 
 def _sources(boxes: Mapping[int, Sequence[Box]], apart: bool) -> Boxes:
