@@ -104,12 +104,9 @@ def _partition(args: argparse.Namespace) -> int:
 
     world = hpcml.mpi.world()
 
-    from hpcml.core.errors import ConfigError
     from hpcml.graphs import PartitionReport, draw_partition, partition, partition_table
     from hpcml.graphs.mesh_share import MeshShare
 
-    if min(args.ranks) < 1 or args.channels < 1:
-        raise ConfigError(f"ranks and channels are positive numbers, got {args.ranks} and {args.channels}")
     share = MeshShare.read(args.path, world.comm, args.clean)
     edges = share.edges(world.comm)
     reports = []

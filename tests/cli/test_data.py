@@ -221,7 +221,6 @@ def test_partitions_of_a_mesh_are_tried_without_the_ranks(comm, shared_path, cap
         [method, ranks] for ranks in ("4", "100") for method in ("bisection", "curve")
     ]
     assert rows[0].split()[4] == "1.001" and picture.stat().st_size > 10_000
-    for change, message in {("--ranks", "0"): "positive numbers", ("--method", "x"): "expected bisection, curve"}.items():
-        args = build_parser().parse_args(["data", "partition", str(path), "--ranks", "2", *change])
-        with pytest.raises(HpcmlError, match=message):
-            args.run(args)
+    args = build_parser().parse_args(["data", "partition", str(path), "--ranks", "2", "--method", "x"])
+    with pytest.raises(HpcmlError, match="expected bisection, curve"):
+        args.run(args)

@@ -71,5 +71,3 @@ def test_either_a_case_or_the_matrix(comm):
     for words in ([], ["case.toml", "--matrix"]):
         with pytest.raises(ConfigError, match="either a CASE or --matrix"):
             run(*words)
-    with pytest.raises(ConfigError, match="--every"):
-        run("--matrix", "--every", "0")

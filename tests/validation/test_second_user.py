@@ -1,7 +1,8 @@
 """Another user of this machine, who knows every name and was there first: nothing of his is loaded, read or waited for.
 
-He owns the folder where the user starts, with modules of any name in it, the cache, what used to be the fallback of the cache, and answers where the keepers of a run are looked for. A library of his
-writes a file when it is loaded; measurements of his say that nothing is quicker than a way that does not exist.
+He owns the folder where the user starts, with modules of any name in it, the cache, what used to be the fallback of the cache, and answers
+where the keepers of a run are looked for. A library of his writes a file when it is loaded; measurements of his say that nothing is quicker
+than a way that does not exist.
 """
 
 import json
