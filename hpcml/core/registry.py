@@ -76,6 +76,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "firo": "hpcml.online.firo:Firo",
         "reservoir": "hpcml.online.reservoir:Reservoir",
         "balanced": "hpcml.online.balanced:Balanced",
+        "history": "hpcml.online.history:History",
     },
     "sampler": {
         "uniform": "hpcml.online.fixed:Uniform",

@@ -15,11 +15,24 @@ if TYPE_CHECKING:
     from hpcml.online.draws import Draws
     from hpcml.online.fifo import Fifo
     from hpcml.online.firo import Firo
+    from hpcml.online.history import History
     from hpcml.online.plate import heat_plate
     from hpcml.online.reservoir import Reservoir
     from hpcml.online.sampler import Sampler
 
-__all__ = ["Balanced", "Buffer", "Draws", "Fifo", "Firo", "Reservoir", "Sampler", "get_include", "heat_plate", "shared_library"]
+__all__ = [
+    "Balanced",
+    "Buffer",
+    "Draws",
+    "Fifo",
+    "Firo",
+    "History",
+    "Reservoir",
+    "Sampler",
+    "get_include",
+    "heat_plate",
+    "shared_library",
+]
 __getattr__, __dir__ = lazily(
     __name__,
     {
@@ -28,6 +41,7 @@ __getattr__, __dir__ = lazily(
         "Draws": "hpcml.online.draws",
         "Fifo": "hpcml.online.fifo",
         "Firo": "hpcml.online.firo",
+        "History": "hpcml.online.history",
         "Reservoir": "hpcml.online.reservoir",
         "Sampler": "hpcml.online.sampler",
         "get_include": "hpcml.online.compiled",

@@ -32,17 +32,24 @@ class Reservoir(Buffer):
 
     def put(self) -> int:
         if self.population == self.capacity:
-            self.give_free(take_out(self.seen, self.draws.below(len(self.seen))))
+            self.give_free(take_out(self.seen, self.next_to_go()))
         return super().put()
 
+    def next_to_go(self) -> int:
+        """Position in ``seen`` of the sample whose place is needed."""
+        return self.draws.below(len(self.seen))
+
     def draw(self) -> int:
+        places, position = self.next_to_draw()
+        place = places[position]
+        if self.over:
+            self.give_free(take_out(places, position))
+        elif places is self.unseen:
+            self.seen.append(take_out(places, position))
+        return place
+
+    def next_to_draw(self) -> tuple[list[int], int]:
+        """``unseen`` or ``seen``, and the position there of the sample that is drawn."""
         position = self.draws.below(self.population)
         new = position < len(self.unseen)
-        place = take_out(self.unseen, position) if new else self.seen[position - len(self.unseen)]
-        if self.over:
-            if not new:
-                take_out(self.seen, position - len(self.unseen))
-            self.give_free(place)
-        elif new:
-            self.seen.append(place)
-        return place
+        return (self.unseen, position) if new else (self.seen, position - len(self.unseen))
