@@ -231,7 +231,7 @@ def test_a_training_step():
         with domain_on_meta(2) as domain:
             network = build_network(kind, domain, 2, 2)
             model = Surrogate(network, 2, 2, residual=True).to(META)
-            fields = torch.empty(4, 2, *domain.local_shape)  # on the host, as files give them
+            fields = torch.zeros(4, 2, *domain.local_shape)  # on the host, as files give them
             pairs = Pairs(domain, fields, fields)
             model.fit_to(moments(domain, torch.empty_like(fields, device=META)), moments(domain, fields))
             trainer = Trainer(model, pairs, loss=loss, batch_size=4, clip=1.0)

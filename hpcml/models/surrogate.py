@@ -1,5 +1,7 @@
 """A network between the units of the data and its own."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -111,11 +113,15 @@ def _varies(mean: Tensor, std: Tensor) -> Tensor:
 
 def _check_moments(name: str, mean: Tensor, std: Tensor, dtype: torch.dtype, skipped: int = 0) -> None:
     """Refuse what is not finite, and deviations below the normal numbers, of which a quotient overflows or has no digits left."""
+    if mean.is_meta:
+        return
     tiny, kind = torch.finfo(dtype).tiny, f"{dtype}".removeprefix("torch.")
-    small = _varies(mean, std) & (std.double() < tiny)
-    for channel in range(skipped, len(mean)):
-        found = f"channel {channel} of the {name} has mean {float(mean[channel]):g} and deviation {float(std[channel]):g}"
-        if not bool(torch.isfinite(mean[channel]) & torch.isfinite(std[channel])):
+    varies = _varies(mean, std).tolist()
+    for channel, (m, s) in enumerate(zip(mean.tolist(), std.tolist(), strict=True)):
+        if channel < skipped:
+            continue
+        found = f"channel {channel} of the {name} has mean {m:g} and deviation {s:g}"
+        if not (math.isfinite(m) and math.isfinite(s)):
             raise ConfigError(f"{found}: look for NaN in the data, and for numbers too large for {kind}, which another unit makes smaller")
-        if small[channel]:
+        if varies[channel] and s < tiny:
             raise ConfigError(f"{found}, and {kind} loses digits below {tiny:.2g}: choose another unit, in which it is of order one")
