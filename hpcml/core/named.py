@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from hpcml.core.config import Section, SectionType, check_config, read_tables
 from hpcml.core.errors import ConfigError
-from hpcml.core.options import Choice, choice_of, options_of
+from hpcml.core.options import MADE, Choice, choice_of, options_of
 from hpcml.core.registry import BUILT_IN
 
 
@@ -96,7 +96,7 @@ def with_built_in(schema: type[Section]) -> type[Section]:
         elif isinstance(annotation, type) and issubclass(annotation, Section):
             annotation = with_built_in(annotation)
         fields[key] = (annotation, Field(... if field.is_required() else field.default, description=field.description))
-    return create_model(schema.__name__, __base__=Section, __doc__=schema.__doc__, **fields)
+    return create_model(schema.__name__, __base__=Section, __doc__=schema.__doc__, __cls_kwargs__=MADE, **fields)
 
 
 def _completed(
@@ -123,7 +123,7 @@ def _completed(
                 tables[key] = table
             if inner is not within:
                 fields[key] = _field(inner, field, inner)
-    return (create_model(schema.__name__, __base__=schema, **fields) if fields else schema), tables
+    return (create_model(schema.__name__, __base__=schema, __cls_kwargs__=MADE, **fields) if fields else schema), tables
 
 
 def _field(annotation: Any, field: FieldInfo, default: Callable[[], Section]) -> tuple[Any, Any]:

@@ -46,6 +46,9 @@ FIRST = {"loss": 3, "schedule": 1, "postprocess": 1}
 """By kind, how many first parameters of a function the run gives: ``loss(domain, prediction, target)``, ``schedule(done)``,
 ``postprocess(outcome)``."""
 
+MADE = {"use_attribute_docstrings": False}
+"""For sections made here, which have no text: pydantic would look through all modules, once for each caller, for the one that has it."""
+
 
 class Choice(Section):
     """Something that a case names, and its options, which are checked where their signature is known."""
@@ -75,7 +78,7 @@ def choice_of(kind: str) -> type[Choice]:
         return name
 
     field = Choice.model_fields["name"]
-    return create_model(kind, __base__=Choice, __doc__=Choice.__doc__, name=(Annotated[str, AfterValidator(known)], field))
+    return create_model(kind, __base__=Choice, __doc__=Choice.__doc__, __cls_kwargs__=MADE, name=(Annotated[str, AfterValidator(known)], field))
 
 
 @cache
@@ -117,7 +120,7 @@ def options_of(kind: str, name: str, importing: bool = True) -> type[Choice]:
     fields["name"] = (Literal[name], ...)
     summary = docstring_parser.parse(doc).short_description or ""
     try:
-        made: Any = create_model(f"{kind}_{name}", __base__=choice_of(kind), __doc__=summary, **fields)
+        made: Any = create_model(f"{kind}_{name}", __base__=choice_of(kind), __doc__=summary, __cls_kwargs__=MADE, **fields)
     except (TypeError, NameError, ValueError) as error:  # pydantic's, of a parameter that no table can give
         raise ConfigError(f"{name!r}: its signature cannot be options of a case: {error}") from error
     made.model_config["extra"] = extra
