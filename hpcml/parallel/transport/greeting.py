@@ -103,7 +103,7 @@ def greet(comm: MPI.Intracomm, offers: Mapping[int, Offer]) -> tuple[dict[int, O
     try:
         theirs = talk.offers()
         for peer, offer in theirs.items():
-            if offer.call != offers[peer].call or offer.sizes != offers[peer].sizes[::-1]:
+            if not _agree(offers[peer], offer):
                 raise _disagreement(comm.rank, offers[peer], peer, offer)
         opened = {peer: segment for peer, offer in theirs.items() if offers[peer].segment and (segment := _open(offer)) is not None}
         confirmed = talk.confirmed(opened)
@@ -161,16 +161,24 @@ class _Talk:
         if isinstance(word.said, bool):
             if word.answers == self._number:
                 self._confirmed[peer] = word.said
-        elif before is not None and answered:  # what this rank has answered is given up, or followed by something else
-            mine = self._mine[peer]
-            raise CommunicationError(
-                f"rank {peer} has given up {cast(Offer, before.said).call}, in which rank {self._comm.rank} waits for it{mine.place}: "
-                "its own error says why"
-            )
+        elif before is not None and (answered or word.answers == self._number):  # given up, or followed by something else
+            raise self._lost(peer, cast(Offer, before.said))
         elif word.said is not None:
             self._heard[peer] = word
-        elif before is not None and before.number == word.number:
+        elif before is not None and before.number == word.number:  # before it heard of this greeting: its next offer counts
             del self._heard[peer]
+
+    def _lost(self, peer: int, theirs: Offer) -> CommunicationError:
+        mine, rank = self._mine[peer], self._comm.rank
+        if not _agree(mine, theirs):
+            return _disagreement(rank, mine, peer, theirs)
+        return CommunicationError(
+            f"rank {peer} has given up {theirs.call}, in which rank {rank} waits for it{mine.place}: its own error says why"
+        )
+
+
+def _agree(mine: Offer, theirs: Offer) -> bool:
+    return mine.call == theirs.call and mine.sizes == theirs.sizes[::-1]
 
 
 def _disagreement(rank: int, mine: Offer, peer: int, theirs: Offer) -> CommunicationError:
