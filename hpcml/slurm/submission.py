@@ -102,7 +102,7 @@ def send(submission: Submission, after: str = "") -> Submission:
     Raises
     ------
     ConfigError
-        As `submit`.
+        As `submit`; for a script of another user, which a run of theirs may name.
 
     Communication
     -------------
@@ -113,6 +113,7 @@ def send(submission: Submission, after: str = "") -> Submission:
         "pbs": ("qsub", *(["-W", f"depend=afterany:{after}"] if after else [])),
         "flux": ("flux", "batch", *([f"--dependency=afterany:{after}"] if after else [])),
     }[submission.scheduler]
+    _check_owner(Path(submission.script))
     try:
         said = ask(*command, submission.script)
     except ConfigError as error:
@@ -126,6 +127,15 @@ def send(submission: Submission, after: str = "") -> Submission:
     except OSError as error:
         raise ConfigError(f"job {number} was submitted, but its number cannot be noted in {path}: {error.strerror}") from None
     return sent
+
+
+def _check_owner(script: Path) -> None:
+    try:
+        entry = script.lstat()
+    except OSError as error:
+        raise ConfigError(f"cannot read {script}: {error.strerror}; submit the job again") from None
+    if entry.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(f"{script} belongs to the user {entry.st_uid} and would run as you: look at it, and submit a script of your own")
 
 
 def read_submission(folder: Path) -> Submission:

@@ -33,5 +33,21 @@ def test_what_is_no_record_is_one_sentence(put, said, tmp_path):
 def test_a_pipe_in_the_place_of_the_record_is_replaced(tmp_path, monkeypatch):
     monkeypatch.setattr(submission, "ask", lambda *words: "18\n")
     os.mkfifo(tmp_path / RECORD)
+    (tmp_path / "job.sh").touch()
     send(Submission("slurm", "", str(tmp_path / "job.sh"), ".", "job-%j.out", ""))
     assert read_submission(tmp_path).id == "18"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_script_of_another_user_is_not_submitted(kind, tmp_path, monkeypatch):
+    """Which the record of a run of theirs names: it would run as whoever resumes it."""
+    monkeypatch.setattr(submission, "ask", lambda *words: pytest.fail("it was submitted"))
+    (tmp_path / "own.sh").touch()
+    script = tmp_path / "job.sh"
+    script.symlink_to("own.sh") if kind == "link" else script.touch()
+    os.chown(script, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(ConfigError, match=r"job\.sh belongs to the user 65534 and would run as you"):
+        send(Submission("slurm", "", str(script), ".", "job-%j.out", ""))
+    with pytest.raises(ConfigError, match="cannot read .*none.sh: No such file or directory; submit the job again"):
+        send(Submission("slurm", "", str(tmp_path / "none.sh"), ".", "job-%j.out", ""))
