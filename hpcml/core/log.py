@@ -90,6 +90,8 @@ class _Terminal(logging.StreamHandler[TextIO]):
         """Of what `emit` raises."""
         if isinstance(sys.exception(), OSError):
             self.setLevel(logging.CRITICAL + 1)
+            with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), self.stream.fileno())  # takes what the stream still holds, which would be an error at the end
         else:
             super().handleError(record)
 

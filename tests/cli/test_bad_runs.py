@@ -116,7 +116,7 @@ def test_a_run_that_another_job_is_at_is_refused_and_goes_on(mpiexec, alone, tmp
 def train_in_a_shell(shell, tmp_path, small_case, mpiexec):
     (tmp_path / "case.toml").write_text(tomli_w.dumps(small_case | {"grid": {"shape": [16]}, "equation": {"name": "heat"}}))
     words = [sys.executable, "-m", "hpcml", "train", str(tmp_path / "case.toml"), "--run", str(tmp_path / "run")]
-    env = mpiexec.env | {"PYTHONDONTWRITEBYTECODE": "1"}  # of which a limit would leave a part
+    env = mpiexec.env | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": ""}  # of bytecode a limit would leave a part
     return subprocess.run(["bash", "-c", shell.format(shlex.join(words))], capture_output=True, text=True, timeout=100, env=env)
 
 
@@ -127,7 +127,7 @@ def test_a_limit_of_the_size_of_files_is_one_clear_error(tmp_path, small_case, m
     assert re.search("(cannot|failed).*File too large; raise the limit of the size of a file: ulimit -f$", said), said
 
 
-@pytest.mark.parametrize("shell", ["{} > /dev/full", "{} >&-"], ids=["full", "closed"])
+@pytest.mark.parametrize("shell", ["{} > /dev/full", "PYTHONUNBUFFERED=1 {} > /dev/full", "{} >&-"], ids=["full", "unbuffered", "closed"])
 def test_training_goes_on_where_nobody_takes_its_output(shell, tmp_path, small_case, mpiexec):
     """The log is in the run's folder as well."""
     done = train_in_a_shell(shell, tmp_path, small_case, mpiexec)
