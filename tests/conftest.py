@@ -265,6 +265,15 @@ def shared_folder():
 
 
 @pytest.fixture(scope="session")
+def mpi_compilers():
+    """Folder of ``mpicc`` and ``mpicxx`` of this Python's MPI: those of another would build what cannot run with it."""
+    folder = Path(sys.executable).parent
+    if not (folder / "mpicc").exists():
+        pytest.skip("no mpicc beside this Python: the wheel impi-rt, for one, has neither compilers nor mpi.h")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def mpiexec():
     """``mpiexec(3, "script.py", ...)`` runs Python on 3 new ranks and returns the finished process with its output."""
     command = next((c for c in (Path(sys.executable).with_name("mpiexec"), shutil.which("mpiexec")) if c and Path(c).exists()), None)

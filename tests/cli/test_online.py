@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -65,15 +64,12 @@ def test_a_solver_that_raises_ends_the_job_with_one_error(mpiexec, folder):
     assert err.count("hpcml: error:") == 1 and "RuntimeError: the mesh is tangled" in err and "Traceback" not in err, err
 
 
-def test_a_solver_in_c_on_two_ranks_feeds_a_trainer_as_its_how_to_says(mpiexec, alone, folder):
-    compiler = Path(sys.executable).parent / "mpicc"
-    if not compiler.exists():
-        pytest.skip("this MPI's wheel brings no compiler")
+def test_a_solver_in_c_on_two_ranks_feeds_a_trainer_as_its_how_to_says(mpiexec, mpi_compilers, folder):
     text = HOWTO.with_name("train_on_a_solver_in_c.md").read_text(encoding="utf-8")
     (folder / "rod.c").write_text(re.search("```c\n(.*?)```", text, re.DOTALL)[1])
     (folder / "librod.so").unlink(missing_ok=True)
     script = re.search("```sh\n(.*?)```", text, re.DOTALL)[1]
-    path = os.pathsep.join([str(compiler.parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(mpi_compilers), os.environ["PATH"]])
     built = subprocess.run(["bash", "-euc", script], cwd=folder, env=mpiexec.env | {"PATH": path}, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     named = tomllib.loads(re.search("```toml\n(.*?)```", text, re.DOTALL)[1])
