@@ -13,6 +13,7 @@ from hpcml.core.json_text import parse_json
 from hpcml.core.online_data import Online
 from hpcml.core.optional_module import optional_module
 from hpcml.core.regular import read_regular
+from hpcml.core.save_figure import save_figure
 from hpcml.io.files.remedy import remedy
 
 PERCENTILES = (50, 95, 99)
@@ -61,8 +62,7 @@ def draw_report(run: Path) -> Path:
     spread = ", ".join(f"{key} {value:.3g}" for key, value in measured["percentiles"]["held out"].items())
     figure.suptitle(f"{run.name}: relative error {measured['relative_l2']['held out']:.3g} ({spread})\n{cost(case, rows, measured)}")
     path = run / "report.png"
-    figure.savefig(path, dpi=110)
-    return path
+    return save_figure(figure, path, dpi=110)
 
 
 def cost(case: Case, rows: dict[str, np.ndarray], measured: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hpcml.cli.plane_mesh import PlaneMesh
 from hpcml.core.errors import CheckpointError, ConfigError
+from hpcml.core.save_figure import save_figure
 
 _STEPS_SHOWN = 4
 
@@ -81,8 +82,7 @@ def draw_picture(rollout: Rollout, path: Path) -> Path:
     figure, rows = _figure(rollout, len(steps))
     for step, axes in zip(steps, rows, strict=True):
         _draw_step(figure, axes, rollout, int(step))
-    figure.savefig(path, dpi=110)
-    return path
+    return save_figure(figure, path, dpi=110)
 
 
 def draw_animation(rollout: Rollout, path: Path) -> Path:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcml.cli.number import MOST_SECONDS, Number
 from hpcml.core.printable import printable
+from hpcml.core.save_figure import save_figure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +106,7 @@ def _draw(file: "SnapshotFile", step: int) -> None:
             box = (0.0, x[0] + x[-1], 0.0, more[0][0] + more[0][-1])
             figure.colorbar(axis.imshow(values, origin="lower", extent=box, cmap="RdBu_r"), ax=axis)
     partial = view.path.with_name(f".{view.path.stem}.png")
-    figure.savefig(partial, dpi=90)
+    save_figure(figure, partial, dpi=90)
     pyplot.close(figure)
     partial.replace(view.path.with_suffix(".png"))
 

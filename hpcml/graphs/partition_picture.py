@@ -7,6 +7,7 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.core.optional_module import optional_module
+from hpcml.core.save_figure import save_figure
 from hpcml.graphs.partitioning import check_method
 from hpcml.graphs.positions import checked_graph, first_numbers
 from hpcml.mpi.agreement import raise_together
@@ -41,7 +42,7 @@ def draw_partition(
     Raises
     ------
     ConfigError
-        On every rank, without the package matplotlib.
+        On every rank, without the package matplotlib, or if the picture cannot be written.
     ShapeError
         On every rank: positions or parts of another shape, edges of nodes that do not exist.
 
@@ -87,5 +88,7 @@ def _draw(path: Path, nodes: np.ndarray, lines: np.ndarray, dims: int) -> None:
     scatter(*nodes[:, 1 : 1 + dims].T, c=turned, cmap="gist_rainbow", s=size, zorder=3, linewidths=0)
     axes.set_aspect("equal")
     axes.set_title(f"{len(np.unique(nodes[:, 0]))} parts")
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    try:
+        save_figure(figure, path, dpi=110)
+    finally:
+        pyplot.close(figure)

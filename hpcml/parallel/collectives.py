@@ -37,11 +37,12 @@ def _collect(how: tuple[MPI.Intracomm, int], x: Tensor) -> tuple[Tensor]:
     return (total if comm.rank == root else torch.zeros_like(total),)
 
 
-def _gather(comm: MPI.Intracomm, x: Tensor) -> tuple[Tensor]:
+def _gather(how: tuple[MPI.Intracomm, str], x: Tensor) -> tuple[Tensor]:
+    comm, alike = how
     if comm.size == 1:
         return (x[None].clone(memory_format=torch.contiguous_format),)
     gathered = x.new_empty((comm.size, *x.shape))
-    meet(comm, "all-gather", *facts(x))
+    meet(comm, "all-gather", *facts(x), *filter(None, [alike]))
     wire = Wire(gathered)
     MPI.Intracomm.Allgather(comm, Wire(x.contiguous()).spec, wire.spec)
     wire.land()
@@ -50,7 +51,7 @@ def _gather(comm: MPI.Intracomm, x: Tensor) -> tuple[Tensor]:
 
 _broadcast, _sum_reduce = pair(_spread, _collect)
 _all_reduce, _ = pair(lambda comm, x: (all_sum(x, comm),), lambda comm, y: (all_sum(y, comm),))
-_all_gather, _ = pair(_gather, lambda comm, y: (all_sum(y, comm)[comm.rank],), batch=(0, 1))
+_all_gather, _ = pair(_gather, lambda how, y: (all_sum(y, how[0])[how[0].rank],), batch=(0, 1))
 
 
 @uncompiled
@@ -106,7 +107,7 @@ def all_reduce(comm: MPI.Intracomm, x: Tensor) -> Tensor:
 
 @uncompiled
 @named_call
-def all_gather(comm: MPI.Intracomm, x: Tensor) -> Tensor:
+def all_gather(comm: MPI.Intracomm, x: Tensor, alike: str = "") -> Tensor:
     """Every rank's tensor, stacked.
 
     Parameters
@@ -115,6 +116,8 @@ def all_gather(comm: MPI.Intracomm, x: Tensor) -> Tensor:
         The ranks.
     x : Tensor
         Of the same shape and dtype on every rank.
+    alike : str
+        What else must be the same on every rank, in words.
 
     Returns
     -------
@@ -125,4 +128,4 @@ def all_gather(comm: MPI.Intracomm, x: Tensor) -> Tensor:
     -------------
     Collective over comm; the adjoint is a sum-scatter.
     """
-    return _all_gather(comm, x)[0]
+    return _all_gather((comm, alike), x)[0]

@@ -9,6 +9,7 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.errors import ShapeError
+from hpcml.mpi.call import number_of
 from hpcml.parallel.layout import Layout
 from hpcml.parallel.packed_exchange import Boxes, PackedExchange, lay_out
 from hpcml.parallel.recent import Recent
@@ -30,7 +31,7 @@ class WindowPlan:
     boundary : sequence of str
         Rule for each dim, see `hpcml.parallel.segments.BOUNDARIES`.
     tag : int
-        Number of the plan, compared with the neighbors'; the next one is used too.
+        Number of the plan, compared with the neighbors', as are its windows and boundaries; the next one is used too.
 
     Attributes
     ----------
@@ -55,6 +56,7 @@ class WindowPlan:
         self.tag = tag
         self.source_shape = source.local_shape(comm.rank)
         self.target_shape = target.local_shape(comm.rank)
+        self._number = number_of((source, target, tuple(boundary))) % 10**6
         self.is_identity = (target.ranges, target.first_rank) == (source.ranges, source.first_rank)
         self.outside = _outside(target, comm.rank, boundary)
         self.incoming, self.outgoing = transfers(source, target, boundary, comm.rank)
@@ -165,7 +167,7 @@ class WindowPlan:
         sources, targets = _sources(self.outgoing, adjoint), _targets(self.incoming, adjoint)
         give, send = lay_out(sources, cells)
         take, recv = lay_out(targets, cells)
-        what = f"{'adjoint ' * adjoint}window of {str(dtype).removeprefix('torch.')} {' '.join(map(str, leading))}"
+        what = f"{'adjoint ' * adjoint}window of {str(dtype).removeprefix('torch.')} {' '.join(map(str, leading))}, layout {self._number}"
         if not any(_leads(tensors, expected)):
             peers = {peer for side in (sources, targets) for peer, boxes in side.items() if any(cells for _, cells in boxes)}
             agree_on_nothing(self.comm, sorted(peers), f"{what}, plan {self.tag + adjoint}")

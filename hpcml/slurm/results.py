@@ -11,6 +11,7 @@ from hpcml.core.errors import ConfigError
 from hpcml.core.json_text import parse_json
 from hpcml.core.optional_module import optional_module
 from hpcml.core.regular import read_regular
+from hpcml.core.save_figure import save_figure
 from hpcml.slurm.progress import progress_of
 
 Row = dict[str, Any]
@@ -135,7 +136,4 @@ def plot_results(rows: Sequence[Row], path: Path) -> None:
         axes.plot([row[axis] for row in rows], [row[name] for row in rows], marker="o", label=name.removeprefix(ERROR))
     axes.set(xlabel=axis, ylabel="relative L2 error", yscale="log")
     axes.legend(frameon=False)
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot write the picture {path}: {error}") from error
+    save_figure(figure, path)

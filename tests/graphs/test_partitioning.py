@@ -154,6 +154,8 @@ def test_a_partition_is_drawn_by_the_first_rank(comm, dims, shared_path):
     picture = image.imread(path)[..., :3]
     colors = {tuple(pixel) for pixel in np.round(picture.reshape(-1, 3) * 255).astype(int)}
     assert min(picture.shape[:2]) > 500 and sum(max(color) - min(color) > 150 for color in colors) >= 4  # four bright ones
+    with pytest.raises(ConfigError, match=r"cannot write the picture .*parts.xyz"):
+        draw_partition(shared_path / "parts.xyz", own, partition(own, ends, 4, comm), ends, comm)
 
 
 @pytest.mark.parallel([2, 3, 4])

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcml.core.errors import ConfigError
 from hpcml.core.optional_module import optional_module
+from hpcml.core.save_figure import save_figure
 
 
 def size_plot(curves: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None:
@@ -35,7 +35,4 @@ def size_plot(curves: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> 
     latency.set(xlabel="bytes", ylabel="time in us")
     bandwidth.set(xlabel="bytes", ylabel="bandwidth in GB/s")
     latency.legend(frameon=False)
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot write the picture {path}: {error}") from error
+    save_figure(figure, path)

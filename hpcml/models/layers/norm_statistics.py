@@ -53,7 +53,7 @@ def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm, sharing: int = 
     x : Tensor
         This rank's values; there may be none.
     dims : sequence of int
-        What to average over; the other dims must be alike on all ranks.
+        What to average over; the other dims must be alike on all ranks, and so must the dtype.
     comm : MPI.Intracomm
         The ranks that share the values.
     sharing : int
@@ -70,6 +70,8 @@ def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm, sharing: int = 
     ------
     ShapeError
         On every rank, if ranks that share a batch have parts of unlike size.
+    CommunicationError
+        On every rank, if their values are of unlike dtypes.
 
     Communication
     -------------
@@ -79,13 +81,14 @@ def moments(x: Tensor, dims: Sequence[int], comm: MPI.Intracomm, sharing: int = 
     ----------
     T. F. Chan, G. H. Golub, R. J. LeVeque, The American Statistician 37 (1983) 242.
     """
-    mean, variance, count = _combined(x.to(accurate(x.dtype)), tuple(dims), comm, sharing)
+    of = f"of {str(x.dtype).removeprefix('torch.')}"
+    mean, variance, count = _combined(x.to(accurate(x.dtype)), tuple(dims), comm, sharing, of)
     if x.dtype == torch.float32 and not torch.isfinite(variance).all():
-        return _combined(x.double(), tuple(dims), comm, sharing)
+        return _combined(x.double(), tuple(dims), comm, sharing, of)
     return mean, variance, count
 
 
-def _combined(x: Tensor, dims: tuple[int, ...], comm: MPI.Intracomm, sharing: int) -> tuple[Tensor, Tensor, Tensor]:
+def _combined(x: Tensor, dims: tuple[int, ...], comm: MPI.Intracomm, sharing: int, of: str) -> tuple[Tensor, Tensor, Tensor]:
     number = torch.Size(x.shape[d] for d in dims).numel()
     if x.numel():
         variance, mean = torch.var_mean(x, dim=dims, correction=0, keepdim=True)
@@ -94,7 +97,7 @@ def _combined(x: Tensor, dims: tuple[int, ...], comm: MPI.Intracomm, sharing: in
     count = torch.tensor([float(number), float(x.shape[dims[0]])], dtype=torch.float64, device=x.device)
     if comm.size == 1:
         return mean.double(), variance.double(), count[0]
-    gathered = all_gather(comm, torch.cat([mean.double().flatten(), variance.double().flatten(), count]))
+    gathered = all_gather(comm, torch.cat([mean.double().flatten(), variance.double().flatten(), count]), alike=of)
     counts, samples = gathered[:, -2:].detach().unbind(1)
     if sharing and (samples.view(-1, sharing) != samples[::sharing, None]).any():
         raise ShapeError(

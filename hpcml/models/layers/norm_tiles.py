@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from hpcml.models.layers.norm_statistics import accurate
 from hpcml.models.layers.parameters import replicated_together
 from hpcml.models.layers.tilewise import sum_tilewise, tilewise
+from hpcml.mpi.meeting import meet
 
 
 def normalise_tilewise(layer: Any, x: Tensor, groups: int, over_samples: bool) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -36,9 +37,10 @@ def normalise_tilewise(layer: Any, x: Tensor, groups: int, over_samples: bool) -
 
     Communication
     -------------
-    Collective over space.comm: forward two sums over tiles of a number per mean, backward as many.
+    Collective over space.comm: forward two sums over tiles of a number per mean, backward as many, after ranks have met over the dtype.
     """
     space, points = layer.space, layer.space.points(x)
+    meet(space.comm, "statistics", str(x.dtype).removeprefix("torch."))
     dims, width = (0, 1, 3) if over_samples else (1, 3), points.shape[-1] // groups
     count = space.num_points_global * width * (len(points) if over_samples else 1)
 

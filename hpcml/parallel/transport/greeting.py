@@ -184,8 +184,8 @@ def _agree(mine: Offer, theirs: Offer) -> bool:
 def _disagreement(rank: int, mine: Offer, peer: int, theirs: Offer) -> CommunicationError:
     said = [f"rank {r} in {o.call}, {o.sizes[0]} bytes out and {o.sizes[1]} back{o.place}" for r, o in ((rank, mine), (peer, theirs))]
     return CommunicationError(
-        f"ranks disagree about what they exchange: {'; '.join(said)}. See that all ranks make the same calls in one order, with tensors of "
-        "one dtype and of the same batch and channels"
+        f"ranks disagree about what they exchange: {'; '.join(said)}. See that all ranks make the same calls in one order, of "
+        "layers with the same options, with tensors of one dtype and of the same batch and channels"
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hpcml.core.errors import ShapeError
+from hpcml.core.errors import CommunicationError, ShapeError
 from hpcml.fields import Grid, decompose
 from hpcml.models import layers
 from hpcml.parallel import global_sum
@@ -135,6 +135,21 @@ def test_mistakes_are_named_alike_on_every_rank(comm):
     if comm.size == 1:
         with decompose(Grid((1, 1)), comm) as domain, pytest.raises(ShapeError, match="more than one point"):
             layers.InstanceNorm2d(domain, 4)
+
+
+@pytest.mark.parallel([2, 3])
+@pytest.mark.parametrize(
+    ("name", "args", "same_bits"),
+    [(*norm, same) for norm in (("GroupNorm", (2, 4)), ("InstanceNorm2d", (4,)), ("BatchNorm2d", (4,))) for same in (False, True)]
+    + [("LayerNorm", "S", False)],
+)
+def test_fields_of_other_numbers_on_one_rank_are_refused(comm, name, args, same_bits):
+    """Statistics are gathered in float64, whatever they are of."""
+    with decompose(Grid((9, 7)), comm, same_bits=same_bits) as domain:
+        norm = build(name, args, {}, domain, torch.float32)[0]
+        dtype = torch.float16 if comm.rank == 1 else torch.float32
+        with pytest.raises(CommunicationError, match=f"rank 1 in {name} 1: .* float16"):
+            norm(torch.ones(2, 4, *domain.local_shape, dtype=dtype))
 
 
 @pytest.mark.parallel([1])

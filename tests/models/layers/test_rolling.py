@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import hpcml.models.layers as layers
-from hpcml.core.errors import ConfigError
+from hpcml.core.errors import CommunicationError, ConfigError
 from hpcml.fields import Grid, decompose
 
 
@@ -41,3 +41,12 @@ def test_mistakes_are_named(comm):
         for arguments in [((1, 2, 3),), (1, 2), ((1, 2), 0)]:
             with pytest.raises(ConfigError, match="one shift for each dim"):
                 layers.Roll(domain, *arguments)
+
+
+@pytest.mark.parallel([2])
+def test_options_that_differ_between_ranks_are_refused(comm):
+    """As many cells from other places: only the options tell."""
+    with decompose(Grid((8,)), comm) as domain:
+        roll = layers.Roll(domain, 2 if comm.rank else -2)
+        with pytest.raises(CommunicationError, match=r"rank [01] in Roll 1: .*layout.*rank [01] in Roll 1: .*layers with the same options"):
+            roll(torch.ones(1, 1, *domain.local_shape))
