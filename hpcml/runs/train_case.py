@@ -184,7 +184,7 @@ def _fit(
     with ExitStack() as stack:
         with together(world.comm, f"opening {directory.path / 'metrics.csv'}"):
             if world.rank == 0:
-                metrics = MetricsWriter(directory.path, None if restored is None else trainer.position.told)
+                metrics = MetricsWriter(directory.path, None if restored is None else trainer.position.told, trainer.position.unwritten)
                 trainer.metrics = stack.enter_context(metrics)
         trainer.fit()
     trainer.stream.close()

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import io
+import json
 import logging
 import os
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hpcml.core.append import append
+from hpcml.core.json_text import parse_json
 from hpcml.core.regular import open_regular, read_regular
 from hpcml.io.files.remedy import remedy
 from hpcml.io.files.replace import write_file
@@ -29,6 +31,8 @@ class MetricsWriter:
     resume_after : int, optional
         Last update that is not computed again. Rows of later ones stay until the new ones take their place. None for a run that begins
         anew: rows of another one go when the first row comes.
+    unwritten : str
+        What `write` gave last, before the run was started again.
 
     Raises
     ------
@@ -45,7 +49,7 @@ class MetricsWriter:
     be written, because the disk is full for instance, this is said once, the row is kept, and it is written with the next one that can.
     """
 
-    def __init__(self, folder: Path, resume_after: int | None = None) -> None:
+    def __init__(self, folder: Path, resume_after: int | None = None, unwritten: str = "") -> None:
         self._path = folder / "metrics.csv"
         self._rows: dict[int, dict[str, Any]] = {}
         self._whole = False
@@ -53,14 +57,24 @@ class MetricsWriter:
         self._told = False
         if resume_after is not None and self._path.exists():
             self._read()
+        self._unwritten: dict[int, dict[str, Any]] = {row["step"]: row for row in map(parse_json, unwritten.splitlines())}
+        if self._unwritten:
+            self._rows |= self._unwritten
+            self._whole = False
         self._board = None
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=(resume_after or 0) + 1)
 
-    def write(self, row: dict[str, float]) -> None:
-        """Append a row, which says at what ``step`` it is; it is on disk when this returns, unless the disk refuses it."""
+    def write(self, row: dict[str, float]) -> str:
+        """Append a row, which says at what ``step`` it is; it is on disk when this returns, unless the disk refuses it.
+
+        Returns
+        -------
+        str
+            Rows that are not on disk: whoever saves the state after them saves these too, since they are not computed again.
+        """
         step = int(row["step"])
         follows = self._whole and step > (last := max(self._rows)) and list(row) == list(self._rows[last])
         self._rows[step] = row
@@ -71,12 +85,14 @@ class MetricsWriter:
                 self._replace()
         except OSError as error:
             self._whole = False
+            self._unwritten[step] = row
             if not self._told:
                 _log.warning("%s: %s%s; rows are kept and written when they can be", self._path, error.strerror, remedy(error.errno))
             self._told = True
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, step)
+        return "\n".join(map(json.dumps, self._unwritten.values()))
 
     def finish(self) -> None:
         """See that every row is in the file.
@@ -122,6 +138,7 @@ class MetricsWriter:
         self._rows = dict(sorted(self._rows.items()))
         write_file(self._path, _text(self._rows.values()))
         self._whole = True
+        self._unwritten.clear()
         self._told = False
 
 

@@ -6,13 +6,20 @@ from typing import Any, Self
 
 @dataclass(slots=True)
 class Position:
-    """Where training stands: after ``step`` updates; of the ``updates`` since the last row of metrics the sums and the time they took."""
+    """Where training stands: after ``step`` updates; of the ``updates`` since the last row of metrics the sums and the time they took.
+
+    Attributes
+    ----------
+    unwritten : str
+        On rank 0 the rows of metrics that could not be written yet, see `hpcml.training.metrics.MetricsWriter.write`.
+    """
 
     step: int = 0
     updates: int = 0
     loss: float = 0.0
     gradient_norm: float = 0.0
     seconds: float = 0.0
+    unwritten: str = ""
 
     @property
     def told(self) -> int:

@@ -22,7 +22,6 @@ from hpcml.data.own_stream import stream_of
 from hpcml.data.samples import Samples
 from hpcml.data.stream import Part, Stream
 from hpcml.io.checkpoint import Checkpointer
-from hpcml.io.files.agree import together
 from hpcml.models.on_spaces import all_twins
 from hpcml.mpi import Monitor, StopSignal
 from hpcml.parallel.exchange import traffic
@@ -37,7 +36,7 @@ from hpcml.training.optimiser import build_optimiser
 from hpcml.training.position import Position
 from hpcml.training.recomputation import recompute
 from hpcml.training.saves import Saves
-from hpcml.training.training_state import opened, register
+from hpcml.training.training_state import finish_rows, opened, register
 from hpcml.training.update import Update
 
 _log = logging.getLogger(__name__)
@@ -195,6 +194,7 @@ class Trainer:
         every = self.spec.validate_every or self.stream.num_updates or ROW_EVERY
         self._saves.begin(self.step, finished := (at.step >= total or self.early_end.reason is not None) and not at.updates)
         if finished:
+            finish_rows(self)
             return last
         since, updates = self._resume(), self._updates()
         with progress("update", total, shown=self.comm.rank == 0, first=self.step) as bar:
@@ -217,9 +217,7 @@ class Trainer:
             _log.warning("the data have ended after update %d of %d: training ends with them", at.step, total)
             last = self._tell() if at.updates else last
         self._saves.end(self.step)
-        with together(self.comm, "writing metrics.csv"):
-            if self.metrics is not None:
-                self.metrics.finish()
+        finish_rows(self)
         return last
 
     @property
@@ -286,7 +284,7 @@ class Trainer:
             **self.stream.numbers(),
         }
         if self.metrics is not None:
-            self.metrics.write(self.numbers)
+            self.position.unwritten = self.metrics.write(self.numbers)
         for callback in self._callbacks:
             callback(self)
         self._saves.check(self.valid, valid, done.step)

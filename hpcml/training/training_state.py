@@ -65,12 +65,31 @@ def opened(trainer: "Trainer", folder: Path) -> Iterator[None]:
         restored = trainer.checkpointer.restore()
         with together(comm, f"opening {folder / 'metrics.csv'}"):
             if comm.rank == 0:
-                trainer.metrics = stack.enter_context(MetricsWriter(folder, None if restored is None else trainer.position.told))
+                trainer.metrics = stack.enter_context(
+                    MetricsWriter(folder, None if restored is None else trainer.position.told, trainer.position.unwritten)
+                )
         trainer.monitor = stack.enter_context(Monitor(comm))
         try:
             yield
         finally:
             trainer.metrics = None
+
+
+def finish_rows(trainer: "Trainer") -> None:
+    """See that every row of metrics is in its file.
+
+    Raises
+    ------
+    CheckpointError
+        On every rank, where the disk still refuses some.
+
+    Communication
+    -------------
+    Collective over the ranks of the training.
+    """
+    with together(trainer.comm, "writing metrics.csv"):
+        if trainer.metrics is not None:
+            trainer.metrics.finish()
 
 
 def _state(model: nn.Module) -> dict[str, Any]:

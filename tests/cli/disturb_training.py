@@ -47,7 +47,10 @@ batch_size = 4
 dtype = "float64"
 checkpoint_share = 0.5
 """
-KINDS = ("kill a rank", "kill all", "kill the launcher", "ask to stop", "full for a while", "full, then kill", "full at the start")
+KINDS = (
+    *("kill a rank", "kill all", "kill the launcher", "ask to stop"),
+    *("full at the start", "full for a while", "full, then kill", "full to the end"),
+)
 DISK = "size=12m"
 PATIENCE_SECONDS = 200.0
 DEAF = 128 + signal.SIGUSR1
@@ -190,6 +193,14 @@ def disturb(run, kind, rng, epochs):
     if kind == "full at the start":
         fill(run.disk, rng.choice([0, 4096, 40960]))
         run.start()
+        run.end((0, 2))
+        (run.disk / "filler").unlink()
+        return run.job.returncode == 0
+    if kind == "full to the end":  # rows that it cannot write it must bring along from memory
+        run.start()
+        while run.job.poll() is None and "samples on" not in run.said.read_text(errors="replace"):
+            time.sleep(1e-3)
+        fill(run.disk, rng.choice([0, 4096, 40960]))
         run.end((0, 2))
         (run.disk / "filler").unlink()
         return run.job.returncode == 0

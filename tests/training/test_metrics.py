@@ -92,8 +92,24 @@ def test_what_the_disk_refuses_is_written_once_it_can_be(tmp_path, monkeypatch, 
     assert len(caplog.messages) == 2 and os.strerror(number) in caplog.messages[0], caplog.messages
 
 
+def test_rows_that_the_disk_refused_go_on_with_the_state_that_follows_them(tmp_path, monkeypatch):
+    """Else a restart that goes on from memory would never see them: they are not computed again."""
+    written(tmp_path, 1, 2)
+    with MetricsWriter(tmp_path, resume_after=2) as metrics, monkeypatch.context() as patch:
+        patch.setattr(module.os, "open", refuses_file(errno.ENOSPC))
+        patch.setattr(module, "write_file", refuses_file(errno.ENOSPC))
+        saved = [metrics.write({"step": epoch, "loss": float(epoch)}) for epoch in (3, 4)]
+    assert rows(tmp_path) == [(1, 1.0), (2, 2.0)]
+    for end in (lambda metrics: metrics.write({"step": 5, "loss": 5.0}), lambda metrics: metrics.finish()):
+        with MetricsWriter(tmp_path, resume_after=4, unwritten=saved[-1]) as metrics:
+            assert not end(metrics)
+        assert rows(tmp_path)[:4] == [(epoch, float(epoch)) for epoch in range(1, 5)]
+        (tmp_path / "metrics.csv").unlink()
+        written(tmp_path, 1, 2)
+
+
 def refuses_file(number):
-    def refuses(path, data):
+    def refuses(path, *_, **__):
         raise OSError(number, os.strerror(number))
 
     return refuses

@@ -1,6 +1,8 @@
 """Training on any ranks and groups is the serial training; a run that stops and comes back is the run that never stopped; NaN ends it."""
 
 import errno
+import os
+from contextlib import suppress
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from hpcml.io.checkpoint import Checkpointer, SaveInterval
 from hpcml.io.files.remedy import remedy
 from hpcml.models.layers import Conv2d
 from hpcml.mpi import StopSignal
+from hpcml.training.metrics import MetricsWriter
 from hpcml.training.saves import Saves
 from hpcml.training.trainer import Trainer
 
@@ -76,6 +79,35 @@ def test_a_run_that_is_stopped_within_an_epoch_is_the_run_that_never_stopped(com
             second.fit()
             second.checkpointer.close()
             assert all(torch.equal(a, b) for a, b in zip(second.model.parameters(), expected, strict=True))
+
+
+@pytest.mark.parallel([1, 2])
+@pytest.mark.parametrize("last", [5, None], ids=["stopped", "at its end"])
+def test_rows_that_a_full_disk_refused_are_those_of_the_run_that_goes_on_from_memory(comm, shared_path, monkeypatch, last):
+    """The checkpoint follows them, so that they are not computed again."""
+
+    def fit(last):
+        with decompose(Grid(SHAPE), comm) as domain:
+            run = trainer(domain, shared_path / "run")
+            run._stop.agreed = lambda: run.step == last
+            restored = run.checkpointer.restore()
+            with MetricsWriter(shared_path, restored and run.position.told, run.position.unwritten) as metrics:
+                run.metrics = metrics if comm.rank == 0 else None
+                with suppress(CheckpointError):
+                    run.fit()
+            run.checkpointer.close()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hpcml.training.metrics.write_file", refuse)
+        fit(last)
+    assert not (shared_path / "metrics.csv").exists()
+    fit(None)
+    comm.Barrier()
+    assert [line.partition(",")[0] for line in (shared_path / "metrics.csv").read_text().splitlines()] == ["step", "2", "4", "6"]
+
+
+def refuse(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.parallel([1, 2])
