@@ -3,9 +3,11 @@
 Importing this module is what starts MPI, unless something else has imported ``mpi4py.MPI`` before.
 """
 
+import errno
 import logging
 import os
 import pwd
+import resource
 import sys
 import tempfile
 from ctypes import CDLL
@@ -21,6 +23,8 @@ from hpcml.mpi.launcher_watch import watch_launcher
 
 OPEN_MPI = "libmpi.so.40"
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
+MPICH_FILE = 8 << 20
+"""Bytes that MPICH takes of shared memory when it starts, which the limit of the size of files counts as a file."""
 
 
 def no_library(error: Exception) -> LaunchError:
@@ -76,6 +80,14 @@ def _temporary_folder(asked: str, shown: bool) -> str:
     return found
 
 
+def _check_size_of_files(vendor: str) -> None:
+    """Refuse a limit of the size of files under which MPICH would end the process."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if vendor == "MPICH" and 0 <= limit < MPICH_FILE:  # no limit is -1
+        why = os.strerror(errno.EFBIG)
+        raise LaunchError(f"MPICH cannot start where files may have {limit} bytes: {why}; raise the limit of the size of a file: ulimit -f")
+
+
 def _start() -> None:
     rc = mpi4py.rc
     if "mpi4py.MPI" in sys.modules or not rc.initialize:
@@ -94,7 +106,8 @@ def _start() -> None:
         raise no_library(error) from None
     finally:
         rc.initialize = True
-    check_family(launch, MPI.get_vendor()[0])
+    check_family(launch, vendor := MPI.get_vendor()[0])
+    _check_size_of_files(vendor)
     MPI.Init_thread()
 
 
