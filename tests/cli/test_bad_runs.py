@@ -108,7 +108,8 @@ def test_a_run_that_another_job_is_at_is_refused_and_goes_on(mpiexec, alone, tmp
     assert second.returncode == 2 and second.stderr.count("hpcml: error:") == 1, second.stderr
     assert re.search(r"checkpoints is in use by process \d+ on .*: give this run a folder of its own", second.stderr), second.stderr
     assert (run / "environment.json").read_bytes() == before
-    assert job.returncode == 85 and "WARNING" not in out, out
+    warned = [line for line in out.splitlines() if "WARNING" in line and "holds the others up" not in line]  # which a busy machine may do
+    assert job.returncode == 85 and not warned, out
     stopped = re.search(r"stopped as asked after update (\d+), which is saved", out)[1]
     assert read_record(newest(run) / "commit.json")["step"] == int(stopped)
 
