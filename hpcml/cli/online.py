@@ -33,11 +33,12 @@ def run(args: argparse.Namespace) -> int:
     case = read_case(args)
 
     from hpcml.core.exit_status import PREEMPTED
+    from hpcml.mpi.survivors import surviving
     from hpcml.runs.online_case import online_case
 
     directory = args.directory or Path(case.output.folder) / name_of_case(args.case)
-    errors = online_case(case, directory, world, args.wait)
-    if errors is not None and world.rank == 0:
+    errors = surviving(world, lambda world: online_case(case, directory, world, args.wait), case.ranks.spares)
+    if errors is not None and hpcml.mpi.world().rank == 0:
         _report(directory)
     return PREEMPTED if errors is None else 0
 

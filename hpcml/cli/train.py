@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     case = read_case(args)
 
     from hpcml.core.exit_status import PREEMPTED
+    from hpcml.mpi.survivors import surviving
     from hpcml.runs.train_case import train_case
 
-    errors = train_case(case, args.directory or Path(case.output.folder) / name_of_case(args.case), world, args.wait)
+    directory = args.directory or Path(case.output.folder) / name_of_case(args.case)
+    errors = surviving(world, lambda world: train_case(case, directory, world, args.wait), case.ranks.spares)
     return PREEMPTED if errors is None else 0

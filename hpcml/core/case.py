@@ -50,6 +50,8 @@ class Ranks(Section):
     """Of `hpcml online`: ranks that train, the first of the job, which the keys above deal; all others simulate."""
     per_simulation: Count = 1
     """Of `hpcml online`: ranks that share a simulation."""
+    spares: CountOrZero = 0
+    """Ranks that stand by and take the place of those that die, where MPI outlives them: Open MPI, started as mpiexec --with-ft ulfm."""
     same_bits: bool = False
     """Whether a training has the same bits on any number of ranks, which not every model can; ranks then share the first dim alone."""
 

@@ -29,7 +29,15 @@ class CommunicationError(HpcmlError, RuntimeError):
 
 
 class LostRankError(CommunicationError):
-    """A rank that the others wait for has ended or does not come: start again from the last checkpoint, without its node."""
+    """A rank that the others wait for has ended or does not come: start again from the last checkpoint, without its node.
+
+    Attributes
+    ----------
+    silent : tuple of int
+        Ranks of all that did not come and said nothing when the roll was called.
+    """
+
+    silent: tuple[int, ...] = ()
 
 
 class CheckpointError(HpcmlError, RuntimeError):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hpcml.mpi.monitor import Monitor
     from hpcml.mpi.reductions import InPlaceSum, all_max, all_min, all_sum, start_sum
     from hpcml.mpi.stop_signal import StopSignal
+    from hpcml.mpi.survivors import surviving
     from hpcml.mpi.world import World, mpi_library, world
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "mpi_library",
     "raise_together",
     "start_sum",
+    "surviving",
     "world",
 ]
 _HOMES = {path.stem: f"hpcml.mpi.{path.stem}" for path in Path(__file__).parent.glob("[a-z]*.py")} | {  # `world` too, which can be called
@@ -35,6 +37,7 @@ _HOMES = {path.stem: f"hpcml.mpi.{path.stem}" for path in Path(__file__).parent.
     "StopSignal": "hpcml.mpi.stop_signal",
     "World": "hpcml.mpi.world",
     "mpi_library": "hpcml.mpi.world",
+    "surviving": "hpcml.mpi.survivors",
     **dict.fromkeys(("agree", "agree_on_error", "raise_together"), "hpcml.mpi.agreement"),
     **dict.fromkeys(("InPlaceSum", "all_max", "all_min", "all_sum", "start_sum"), "hpcml.mpi.reductions"),
 }

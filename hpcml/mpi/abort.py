@@ -20,6 +20,7 @@ one rank behaves as Python does. A bare ``raise SystemExit`` cannot be seen from
 
 import atexit
 import itertools
+import logging
 import os
 import signal
 import socket
@@ -53,7 +54,8 @@ class _Hook:
         self.comm = comm.Dup()
         self.pid = os.getpid()  # a forked child inherits the hook, but is no rank
         self.settled = False
-        self.exiting: int = 0  # code of a sys.exit under way
+        self.exiting: int = 0  # code with which this process ends
+        self.finalizes = True
 
 
 class _Exit(SystemExit):
@@ -89,6 +91,28 @@ def install(comm: "MPI.Intracomm") -> None:
         atexit.register(_on_exit)
     if comm.size > 1 or detect().size > 1:
         speak_once()
+
+
+def end_without_finalize() -> None:
+    """Let this process end without MPI_Finalize, which may wait for ranks that have died.
+
+    Communication
+    -------------
+    Local; at its end a process waits a moment for the others.
+    """
+    if _hook is not None:
+        _hook.finalizes = False
+
+
+def watch_over(comm: "MPI.Intracomm") -> None:
+    """Watch over fewer ranks, since the others have died.
+
+    Communication
+    -------------
+    Collective over ``comm``: it is cloned.
+    """
+    if _hook is not None:
+        _hook.comm = comm.Dup()
 
 
 def is_installed() -> bool:
@@ -145,7 +169,7 @@ def handle(error: BaseException) -> int:
         with suppress(OSError):
             _print(error, f"[rank {hook.comm.rank} of {hook.comm.size}] ")
     hook.comm.Barrier()  # some launchers end the job, and with it the rank that speaks, when the first rank leaves
-    hook.settled = True
+    hook.settled, hook.exiting = True, code
     if threading.current_thread() is threading.main_thread():
         limit_finalize()
     return code
@@ -237,3 +261,14 @@ def _exit(status: object = None, /) -> NoReturn:
 def _on_exit() -> None:
     if _hook and _hook.exiting and not _hook.settled and _hook.pid == os.getpid():
         handle(SystemExit(_hook.exiting))
+    if _hook and not _hook.finalizes and _hook.pid == os.getpid():
+        _leave(_hook)
+
+
+def _leave(hook: _Hook) -> NoReturn:
+    """End this process when the others do, or soon after; what is registered with `atexit` has run, but for what was there before."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    _all_have_failed(hook.comm)
+    os._exit(hook.exiting)

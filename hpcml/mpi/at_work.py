@@ -9,6 +9,7 @@ import atexit
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 
 from mpi4py import MPI
@@ -55,7 +56,8 @@ class _AtWork(threading.Thread):
             if patience.met() != met:
                 met, since = patience.met(), now
             elif now - since > QUIET_S:
-                roll_call.answer(where)
+                with suppress(MPI.Exception):  # of ranks that have died, of which the main thread hears too
+                    roll_call.answer(where)
 
 
 def where() -> str:

@@ -21,6 +21,7 @@ from mpi4py import MPI
 
 from hpcml.core.errors import ConfigError, LostRankError
 from hpcml.mpi import abort, roll_call, waited
+from hpcml.mpi.lost_ranks import lost_ranks, of_lost_ranks
 
 PATIENCE_S = 300.0
 LOOKS = 60
@@ -114,14 +115,19 @@ def wait(
     """
     global _met
     _met += 1
-    for _ in range(LOOKS):
-        if done():
-            return
-    queued, start = waited.queued(), time.monotonic()
     try:
-        _wait_long(done, what, comm, awaited, reason, start)
-    finally:
-        waited.count(start, queued)
+        for _ in range(LOOKS):
+            if done():
+                return
+        queued, start = waited.queued(), time.monotonic()
+        try:
+            _wait_long(done, what, comm, awaited, reason, start)
+        finally:
+            waited.count(start, queued)
+    except MPI.Exception as error:
+        if not lost_ranks():
+            raise
+        raise of_lost_ranks(what()) from error
 
 
 def _wait_long(

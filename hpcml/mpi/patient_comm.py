@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, cast
+from weakref import WeakValueDictionary
 
 import numpy as np
 from mpi4py import MPI
@@ -11,6 +12,7 @@ from hpcml.mpi.meeting import meet
 
 ALIKE = ("Allreduce", "Allgather", "Bcast")
 """Their buffers have one size on all ranks."""
+_made: WeakValueDictionary[int, "PatientComm"] = WeakValueDictionary()
 COLLECTIVE = (*ALIKE, "Scan", "allreduce", "allgather", "bcast", "gather", "scatter", "alltoall", "Reduce", "reduce")
 
 
@@ -24,6 +26,9 @@ class PatientComm(MPI.Intracomm):
 
     tiles: object = None
     """What `hpcml.parallel.tiles.Tiles` marks it with."""
+
+    def __init__(self, comm: MPI.Comm | None = None) -> None:
+        _made[id(self)] = self
 
     def Barrier(self) -> None:  # noqa: N802
         """Wait for all ranks."""
@@ -65,6 +70,18 @@ def _size(buffer: Any) -> object:
 
 for _name in COLLECTIVE:
     setattr(PatientComm, _name, _meeting_first(_name))
+
+
+def revoke_all() -> None:
+    """End every call that any rank has under way on a communicator that this one knows, with an error, now and for ever.
+
+    Communication
+    -------------
+    Local; needs an MPI that outlives its ranks. Those that are alone in a communicator keep it.
+    """
+    for comm in list(_made.values()):
+        if comm != MPI.COMM_NULL and comm != MPI.COMM_WORLD and comm.size > 1:
+            comm.Revoke()
 
 
 @cache

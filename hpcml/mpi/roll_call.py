@@ -136,7 +136,9 @@ def call_roll(
             return None
         known |= {said.rank: said for said in _heard_since(began)}
         time.sleep(5e-3)
-    return LostRankError(_verdict(own, known))
+    error = LostRankError(_verdict(own, known))
+    error.silent = tuple(rank for rank in missing if rank not in known)
+    return error
 
 
 def _call(what: str) -> str:

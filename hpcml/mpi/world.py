@@ -1,7 +1,7 @@
 """The ranks that work together, each with its place on a node and its device."""
 
 import sys
-from functools import cache, cached_property
+from functools import cached_property
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,9 @@ from hpcml.mpi.threads import limit_threads
 
 if TYPE_CHECKING:
     import torch
+
+
+_world: "World | None" = None
 
 
 class World:
@@ -70,8 +73,9 @@ class World:
         """Free the communicator. Collective; closing twice does nothing."""
         if self.comm != MPI.COMM_NULL:
             self.comm.Free()
-        if world.cache_info().currsize and world() is self:
-            world.cache_clear()
+        global _world
+        if _world is self:
+            _world = None
 
     def __enter__(self) -> "World":
         return self
@@ -84,7 +88,6 @@ class World:
         return f"World(rank={self.rank}, size={self.size}, local_rank={self.local_rank}, num_nodes={self.num_nodes})"
 
 
-@cache
 def world() -> World:
     """Give the world of all ranks of this job; the same object at every call until it is closed.
 
@@ -108,6 +111,22 @@ def world() -> World:
     >>> hpcml.mpi.world() is hpcml.mpi.world()
     True
     """
+    return _world if _world is not None else replace_world(_first_world())
+
+
+def replace_world(other: World) -> World:
+    """Let `world` give another one from now on.
+
+    Communication
+    -------------
+    Local.
+    """
+    global _world
+    _world = other
+    return other
+
+
+def _first_world() -> World:
     meet(MPI.COMM_WORLD, "hpcml.mpi.world")
     abort.install(MPI.COMM_WORLD)
     launcher.check(launcher.detect(), MPI.COMM_WORLD.size, mpi_library())

@@ -12,6 +12,7 @@ import faulthandler
 import itertools
 import os
 import re
+import shutil
 import sys
 import tempfile
 import threading
@@ -120,17 +121,20 @@ class Case:
         return "" if named else f"names no rank, or not {' or '.join(self.words)}: {error}"
 
 
-def attempt(case, patience_s=PATIENCE_S):
-    """Run a case on all ranks; the fault and the seconds beyond patience of this rank. A hang ends the campaign, and shows where."""
+def attempt(case, folder, patience_s=PATIENCE_S):
+    """Run a case on all ranks, in a folder of its own; the fault and the seconds beyond patience of this rank.
+
+    A hang ends the campaign, and shows where.
+    """
     watch = threading.Timer(HANG_S, hang, [case])
     watch.daemon = True
     watch.start()
     comm = MPI.COMM_WORLD.Dup()
-    folder = MPI.COMM_WORLD.bcast(tempfile.mkdtemp() if MPI.COMM_WORLD.rank == 0 else None)
+    folder.mkdir(exist_ok=True)
     case.start, error = time.monotonic(), None
     patience_s *= UNLIKE_WORK if case.name in disordered_solvers.UNLIKE else 1
     try:
-        case.run(Setting(comm, Path(folder)), patience_s)
+        case.run(Setting(comm, folder), patience_s)
     except Exception as caught:
         error = caught
     watch.cancel()
@@ -146,8 +150,9 @@ def hang(case):
 def main(every=1, first=0):
     world, roll_call.LISTEN_S = hpcml.mpi.world().comm, LISTEN_S
     bad, slowest, count = 0, (0.0, ""), 0
+    scratch = MPI.COMM_WORLD.bcast(tempfile.mkdtemp() if world.rank == 0 else None)
     for chosen in itertools.islice(cases(), first, None, every):
-        ends = MPI.COMM_WORLD.allgather(attempt(Case(*chosen)))
+        ends = MPI.COMM_WORLD.allgather(attempt(Case(*chosen), Path(scratch, str(count))))
         count += 1
         slowest = max(slowest, *((seconds, f"{chosen} on rank {rank}") for rank, (_, seconds) in enumerate(ends)))
         faults = [f"rank {rank}: {text[:400]}" for rank, (text, seconds) in enumerate(ends) if text]
@@ -155,6 +160,7 @@ def main(every=1, first=0):
         if faults and world.rank == 0:
             print(chosen, *faults, sep="\n    ", flush=True)
     if world.rank == 0:
+        shutil.rmtree(scratch, ignore_errors=True)
         print(f"{count} cases on {world.size} ranks of {MPI.get_vendor()[0]}: {bad} bad")
         print(f"slowest end {slowest[0]:.1f} s after patience: {slowest[1]}")
     MPI.COMM_WORLD.Barrier()

@@ -72,9 +72,9 @@ def test_everything_that_communicates_has_its_cases_or_belongs_to_what_has():
     [("StopSignal.settle", "skip", 0, "forward"), ("divergence", "reorder", 0, "backward"), ("Dropout", "repeat", 0, "forward")],
     ids=lambda case: case[0],
 )
-def test_whoever_is_in_another_call_is_named(comm, monkeypatch, case):
+def test_whoever_is_in_another_call_is_named(comm, monkeypatch, shared_path, case):
     monkeypatch.setenv("HPCML_PATIENCE_S", "60")  # and nobody needs it
-    faults = comm.allgather(attempt(Case(*case), patience_s=60)[0])
+    faults = comm.allgather(attempt(Case(*case), shared_path / "case", patience_s=60)[0])
     assert not any(faults), faults
 
 

@@ -5,8 +5,8 @@ import torch
 
 from hpcml.core.errors import CommunicationError, LostRankError
 from hpcml.fields import Grid, decompose
+from hpcml.mpi.process import Process
 from hpcml.parallel.transport.greeting import Offer, greet
-from hpcml.parallel.transport.process import Process
 
 
 def offer(call):

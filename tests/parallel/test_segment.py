@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from hpcml.mpi.process import Process
 from hpcml.parallel.halo_plan import HaloPlan
 from hpcml.parallel.layout import Layout
-from hpcml.parallel.transport.process import Process
 from hpcml.parallel.transport.segment import Segment
 
 NBYTES = 1 << 13

@@ -10,12 +10,12 @@ from mpi4py import MPI
 
 from hpcml.mpi.call import user_line
 from hpcml.mpi.message_tags import MessageTags
+from hpcml.mpi.process import Process
 from hpcml.parallel.transport.choice import asked_backend, choose_backend
 from hpcml.parallel.transport.datatypes import DatatypeTransport
 from hpcml.parallel.transport.greeting import Offer, describe_call, greet
 from hpcml.parallel.transport.ipc import DeviceMemory, IpcTransport
 from hpcml.parallel.transport.messages import MessageTransport
-from hpcml.parallel.transport.process import Process
 from hpcml.parallel.transport.segment import Segment
 from hpcml.parallel.transport.shared import HEADER, SharedTransport, segment_layout
 from hpcml.parallel.transport.watch import Watch

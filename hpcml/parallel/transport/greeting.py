@@ -12,8 +12,8 @@ from hpcml.core.errors import CommunicationError, HpcmlError
 from hpcml.mpi.call import current_call
 from hpcml.mpi.message_tags import GREETING
 from hpcml.mpi.patience import give_up, wait
+from hpcml.mpi.process import Process
 from hpcml.parallel.transport.ipc import DeviceOffer
-from hpcml.parallel.transport.process import Process
 from hpcml.parallel.transport.segment import Handle, Segment
 
 

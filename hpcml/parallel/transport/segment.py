@@ -8,7 +8,7 @@ from typing import Self
 
 import torch
 
-from hpcml.parallel.transport.process import Process
+from hpcml.mpi.process import Process
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 """Memory that was mapped must not become shorter: touching what is gone ends a process."""

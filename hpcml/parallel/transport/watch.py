@@ -7,7 +7,7 @@ from mpi4py import MPI
 from hpcml.core.errors import CommunicationError, LostRankError
 from hpcml.mpi.call import current_call
 from hpcml.mpi.patience import late, patience_s
-from hpcml.parallel.transport.process import Process
+from hpcml.mpi.process import Process
 
 
 class Watch:

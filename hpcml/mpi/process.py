@@ -1,4 +1,4 @@
-"""Whether a neighbor on this machine still lives."""
+"""Whether another rank on this machine still lives."""
 
 import os
 from dataclasses import dataclass
@@ -42,11 +42,23 @@ class Process:
         """Whether it has not ended."""
         return _start(self.pid) == self.start
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal has stopped it, as SIGSTOP does."""
+        state, start = _state(self.pid)
+        return state == "T" and start == self.start
+
 
 def _start(pid: int) -> str:
     """When a process started; empty when there is none, or none that still runs."""
+    state, start = _state(pid)
+    return "" if state in "ZX" else start
+
+
+def _state(pid: int) -> tuple[str, str]:
+    """Letter of what a process does and when it started; ``X``, as of the dead, where there is none."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
-        return ""
-    return "" if state in "ZX" else fields[18]
+        return "X", ""
+    return state, fields[18]
