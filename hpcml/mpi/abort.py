@@ -162,7 +162,7 @@ def handle(error: BaseException) -> int:
     if hook.comm.rank == 0:
         with suppress(OSError):  # a closed pipe must not keep the others at the barrier
             _print(error)
-    if not _all_have_failed(hook.comm):
+    if not all_have_failed(hook.comm):
         _abort(hook.comm, error, code)
     kinds = hook.comm.allgather(type(error).__name__)
     if hook.comm.rank > 0 and kinds.index(kinds[hook.comm.rank]) == hook.comm.rank:
@@ -197,7 +197,13 @@ def exit_code(error: BaseException) -> int:
     return 2 if isinstance(error, HpcmlError) else 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
-def _all_have_failed(comm: "MPI.Intracomm") -> bool:
+def all_have_failed(comm: "MPI.Intracomm") -> bool:
+    """Whether all ranks come here within `WAIT_S`.
+
+    Communication
+    -------------
+    One non-blocking barrier, with a time limit.
+    """
     deadline = time.monotonic() + WAIT_S
     try:
         arrival = comm.Ibarrier()
@@ -270,5 +276,5 @@ def _leave(hook: _Hook) -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    _all_have_failed(hook.comm)
+    all_have_failed(hook.comm)
     os._exit(hook.exiting)

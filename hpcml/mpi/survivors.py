@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 import numpy as np
 from mpi4py import MPI
 
-from hpcml.core.errors import CommunicationError, ConfigError, LostRankError, TopologyError
+from hpcml.core.errors import CommunicationError, ConfigError, HpcmlError, LostRankError, TopologyError
 from hpcml.mpi import abort
 from hpcml.mpi.lost_ranks import go_on_with, lost_ranks, outlives_ranks
 from hpcml.mpi.patience import lenient
@@ -88,17 +88,29 @@ def _attempted(
         world = world or _world_of(left, used)
         result = None if world is None else work(world)
         with lenient():
-            return True, left.bcast(result) if used < left.size else result
-    except TopologyError:
+            shared = left.bcast(result) if used < left.size else result
+        if world is None and isinstance(shared, HpcmlError):
+            raise shared
+        return True, shared
+    except TopologyError as error:
         if left.size == MPI.COMM_WORLD.size or used == 1:
+            _fail_together(error, world, left, used)
             raise
     except Exception as error:
         if isinstance(error, LostRankError):
             warden.end(error.silent, "does not come and says nothing")
         if not _is_revoked(error) and not _comes_of_a_death(error):
+            _fail_together(error, world, left, used)
             raise
     revoke_all()  # who waits for this rank, or for one that has left, hears of it
     return False, None
+
+
+def _fail_together(error: Exception, world: World | None, left: PatientComm, used: int) -> None:
+    """Let those that stand by fail too, where all that work have failed."""
+    if used < left.size and world is not None and isinstance(error, HpcmlError) and abort.all_have_failed(world.comm):
+        with lenient():
+            left.bcast(error)
 
 
 def _is_revoked(error: Exception) -> bool:

@@ -77,8 +77,10 @@ def test_where_the_work_refuses_so_many_the_last_stand_by(run):
 
 
 def test_an_error_of_the_work_ends_the_job_as_ever(run):
-    status, said, err = run(3, "[]", "SIGKILL", 0, 2)
-    assert status == 2 and not said and err.count("hpcml: error: 3 ranks are no multiple of 2") == 1, (status, said, err)
+    for size, spares in ((3, 0), (4, 1)):
+        status, said, err = run(size, "[]", "SIGKILL", spares, 2)
+        assert status == 2 and not said and err.count("hpcml: error: 3 ranks are no multiple of 2") == 1, (status, said, err)
+        assert "Traceback" not in err and "alone" not in err, err
 
 
 def test_without_such_an_mpi_nobody_stands_by(run):
