@@ -1,9 +1,9 @@
-"""``hpcml`` and ``python -m hpcml``: the command, which notes a request to stop from its first instruction on."""
+"""``hpcml`` and ``python -m hpcml``: the command, which notes a request to stop from its first instruction to its last."""
 
 import os
 import sys
 
-from hpcml.core.stop_request import listen
+from hpcml.core.stop_request import ignore, listen
 
 
 def start() -> int:
@@ -12,7 +12,10 @@ def start() -> int:
     listen()
     from hpcml.cli.main import main
 
-    return main()
+    try:
+        return main()
+    finally:
+        ignore()
 
 
 def _take_utf8() -> None:

@@ -279,16 +279,17 @@ def mpiexec():
     command = next((c for c in (Path(sys.executable).with_name("mpiexec"), shutil.which("mpiexec")) if c and Path(c).exists()), None)
     if command is None:
         pytest.skip("no mpiexec beside this Python or in PATH")
-    return Mpiexec(str(command))
+    with tempfile.TemporaryDirectory(prefix="launch-") as scratch:
+        yield Mpiexec(str(command), scratch)
 
 
 class Mpiexec:
     """The launcher of this Python's MPI, with an environment in which it starts more ranks than cores, and as root."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, scratch):
+        self.path, self.scratch = path, scratch
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_COMM", "OMPI_WORLD", "PMI", "PRTE_L", "HYDI", "MPI_LOCAL"))}
-        self.env = clean | {
+        self._env = clean | {
             "OMPI_ALLOW_RUN_AS_ROOT": "1",
             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
             "OMPI_MCA_mpi_yield_when_idle": "1",
@@ -296,6 +297,11 @@ class Mpiexec:
             "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
             "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
+
+    @property
+    def env(self):
+        """With a folder for each launch: Open MPI names its own by its process id, and does not start where a killed one left that."""
+        return self._env | {"PRTE_MCA_prte_tmpdir_base": tempfile.mkdtemp(dir=self.scratch)}
 
     def status(self, result):
         """Exit status of a job, or None where the launcher keeps it to itself: Intel MPI's often gives 255 for any after an abort."""
@@ -325,4 +331,6 @@ class Mpiexec:
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
             pytest.fail(f"{size} ranks of {args} still ran after {timeout} s\n{out}\n{err}")
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        aborted = re.search(r"MPI_ABORT was invoked.*?Errorcode: (\d+)", err, re.DOTALL)
+        crashed = process.returncode == -signal.SIGSEGV  # of Open MPI's launcher, once it has ended an aborted job: open-mpi/ompi#13650
+        return subprocess.CompletedProcess(process.args, int(aborted[1]) if crashed and aborted else process.returncode, out, err)

@@ -1,6 +1,6 @@
 """The batch system's request to stop, noted from the first instruction of the command on, until somebody asks for it.
 
-A process that has no handler yet would die of SIGUSR1, with a status that no batch script takes for "go on later".
+A process that has no handler would die of SIGUSR1, with a status that no batch script takes for "go on later" or for "it is done".
 """
 
 import signal
@@ -29,6 +29,17 @@ def received() -> bool:
     Local.
     """
     return _received
+
+
+def ignore() -> None:
+    """Go on to the end from now on, which is near: Python lets go of its handlers before a process has ended, and SIGUSR1 would end it.
+
+    Communication
+    -------------
+    Local.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _note(number: int, frame: FrameType | None) -> None:

@@ -46,6 +46,22 @@ def test_python_dash_m_is_the_command():
     assert _hpcml("--version").stdout == f"hpcml {hpcml.__version__}\n"
 
 
+def test_a_request_to_stop_that_comes_once_all_is_done_does_no_harm():
+    code = """
+import os, signal, sys
+from hpcml.__main__ import start
+
+class Late:  # freed when Python has let go of its signal handlers
+    def __del__(self, kill=os.kill, this=os.getpid(), number=signal.SIGUSR1):
+        kill(this, number)
+
+late, sys.argv = Late(), ["hpcml", "config", "schema"]
+sys.exit(start())
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0 and result.stdout.startswith("{"), result
+
+
 def test_python_without_docstrings_runs_it_as_well():
     result = subprocess.run([sys.executable, "-OO", "-m", "hpcml", "--help"], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0 and "machine learning" in result.stdout

@@ -167,8 +167,8 @@ def ranks_on(node, run):
             yield int(process)
 
 
-def disturb(fault, folder, number, chance):
-    """Submit a run, disturb it once, wait for its end; what it gave."""
+def disturb(fault, folder, number, chance, step=None):
+    """Submit a run, disturb it once, wait for its end; what it gave. A notice comes at any instant, or once a step is saved."""
     run = folder / "runs" / f"{fault}-{number}"
     words = ["--time", "1", "--grace", "12", "--restarts", "40"] if fault == "limit" else ["--time", "10"]
     job = submit(folder, "train", "case.toml", "--run", f"runs/{run.name}", "--set", f"training.optimiser={SLOW}", *words)
@@ -176,7 +176,10 @@ def disturb(fault, folder, number, chance):
         wait_until(lambda: state(job)[0] == "RUNNING", "on its nodes", job)
     nodes = [f"n{digit}" for digit in re.findall(r"\d", state(job)[1])]
     if fault == "notice":
-        time.sleep(chance.uniform(0, 25))
+        if step is None:
+            time.sleep(chance.uniform(0, 25))
+        else:
+            wait_until(lambda: saved(run) >= step, f"at step {step}", job)
         subprocess.run(["scancel", "--batch", "--signal=USR1", job], check=False)
     elif fault != "limit":
         wait_until(lambda: saved(run) > 3, "at a checkpoint", job)

@@ -90,7 +90,7 @@ def test_jobs_of_other_kinds_finish_on_three_nodes(trained, folder, mpiexec):
 
 @pytest.mark.parametrize("fault", ["notice", "kill"])
 def test_a_job_that_is_disturbed_goes_on_by_itself_and_ends_as_if_it_was_not(fault, folder, whole):
-    job, ended, run = jobs.disturb(fault, folder, 0, random.Random(0))
+    job, ended, run = jobs.disturb(fault, folder, 0, random.Random(0), step=40)
     said = output(folder, run.name, job)
     assert ended == "COMPLETED" and jobs.result(run) == whole, said
     assert len(re.findall(r"^job \d+, start", said, re.MULTILINE)) >= 2, said
