@@ -1,6 +1,8 @@
 """Every public call that communicates has its cases in the campaign `disorder`, or a reason why it has none; some of them run here."""
 
 import ast
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -121,3 +123,9 @@ def test_lines_of_exchanges_are_compared_too(comm, monkeypatch, backend):
     ]
     with pytest.raises(CommunicationError, match=r"Domain\.halo at test_disorder\.py"):
         calls[int(comm.rank == 0)]()
+
+
+def test_a_whole_job_in_disorder_ends(mpiexec):
+    script = Path(__file__).with_name("disordered_jobs.py")
+    done = subprocess.run([sys.executable, script, "1"], env=mpiexec.env, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0 and "0 bad jobs of 1" in done.stdout, done.stdout + done.stderr
