@@ -19,6 +19,9 @@ def add_script_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("case", metavar="WHAT", help="case file; run directory of rollout and evaluate; name of a benchmark")
     parser.add_argument("--site", default="generic", metavar="NAME|FILE", help="one of `hpcml job sites`, or a TOML file like theirs")
     parser.add_argument("--nodes", type=Number(1, MOST), default=1, metavar="N", help="nodes, default 1")
+    parser.add_argument(
+        "--spare-nodes", type=Number(0, MOST), metavar="N", help="go on in the same job when nodes die: on N that stand by, then on fewer"
+    )
     parser.add_argument("--time", default="01:00:00", metavar="LIMIT", help="time limit as sbatch takes it, default one hour")
     parser.add_argument("--account", default="", metavar="NAME", help="who pays")
     parser.add_argument("--partition", default="", metavar="NAME", help="where, if not where the site file says; the queue of PBS and Flux")
@@ -79,7 +82,7 @@ def read_job(args: argparse.Namespace) -> "Job":
     return Job(
         *(kind, case, run, out, args.nodes, args.time, args.account, args.partition, args.qos, tuple(args.option), args.grace),
         *(args.restarts, tuple(args.overrides), args.image or ("hpcml.sif" if kind == "container" else ""), rows),
-        args.preflight,
+        *(args.preflight, args.spare_nodes),
     )
 
 

@@ -60,6 +60,9 @@ class Job:
         Tasks of an array.
     preflight : bool
         Whether the nodes are looked at first, see `hpcml.runs.preflight`.
+    spare_nodes : int or None
+        Nodes to ask for besides, which stand by. When nodes die the same job goes on from the last checkpoint: on those that stood by, then
+        on those that are left. None for a job that goes back into the queue instead.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class Job:
     image: str = ""
     rows: tuple[Row, ...] = ()
     preflight: bool = False
+    spare_nodes: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -100,6 +104,10 @@ class Job:
         if not (1 <= self.nodes <= MOST_NODES and 0 <= self.restarts <= MOST_RESTARTS):
             raise ConfigError(
                 f"expected 1 to {MOST_NODES} nodes and 0 to {MOST_RESTARTS} restarts, got {self.nodes} and {self.restarts}: take fewer"
+            )
+        if self.spare_nodes is not None and not (self.run and self.resumes and 0 <= self.spare_nodes <= MOST_NODES):
+            raise ConfigError(
+                f"spare nodes {self.spare_nodes} of {self.kind}: expected 0 to {MOST_NODES}, of a job that goes on from checkpoints"
             )
         for key in ("case", "run", "out", "image"):
             check_line(key, getattr(self, key))

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from hpcml.core.errors import ConfigError
 from hpcml.core.exit_status import LOST, PREEMPTED
 from hpcml.core.resources import resource_path
 from hpcml.slurm.job import Job
@@ -31,6 +32,11 @@ def render_job(job: Job, site: Site, activate: Sequence[str] = ()) -> str:
     str
         Plain bash.
 
+    Raises
+    ------
+    ConfigError
+        If nodes are to stand by, and the site's batch system is not Slurm.
+
     Communication
     -------------
     Local; runs on a login node.
@@ -44,6 +50,8 @@ def render_job(job: Job, site: Site, activate: Sequence[str] = ()) -> str:
     """
     import jinja2
 
+    if job.spare_nodes is not None and site.scheduler != "slurm":
+        raise ConfigError(f"--spare-nodes needs Slurm, which alone keeps a job whose nodes die; {site.description} has {site.scheduler}")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(resource_path("jobs", "templates")),
         undefined=jinja2.StrictUndefined,
@@ -60,12 +68,20 @@ def render_job(job: Job, site: Site, activate: Sequence[str] = ()) -> str:
         "time": format_time,
         "walltime": lambda seconds: format_time(seconds, days=False),
     }
-    launch = site.launch
-    for key, value in {"nodes": job.nodes, "ranks": job.nodes * site.ranks_per_node, "ranks_per_node": site.ranks_per_node}.items():
-        launch = launch.replace(f"{{{key}}}", str(value))
     template = environment.get_template(f"{job.kind}.sh.j2")
-    text = template.render(job=job, site=site, activate=activate, launch=launch, saved=PREEMPTED, lost=LOST)
+    text = template.render(job=job, site=site, activate=activate, launch=_launch(job, site), saved=PREEMPTED, lost=LOST)
     return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _launch(job: Job, site: Site) -> str:
+    """What starts the ranks; in a job that outlives its nodes, on those that the script has taken."""
+    launch, nodes, ranks = site.launch, str(job.nodes), str(job.nodes * site.ranks_per_node)
+    if job.spare_nodes is not None:
+        nodes, ranks = '"$SLURM_NNODES"', '"$SLURM_NTASKS"'
+        launch = re.sub(r"^srun\b", 'srun --overlap --nodelist="$taken"', launch)
+    for key, value in {"nodes": nodes, "ranks": ranks, "ranks_per_node": str(site.ranks_per_node)}.items():
+        launch = launch.replace(f"{{{key}}}", value)
+    return launch
 
 
 def _option(value: object) -> str:

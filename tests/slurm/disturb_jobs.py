@@ -48,7 +48,8 @@ checkpoint_share = 0.5
 SLOW = "mine:Slow"
 PATIENCE_S = 15
 WAIT_S = 1000.0
-FAULTS = ("notice", "limit", "preempt", "kill", "cut", "hang", "die")
+WORDS = {"limit": ["--time", "1", "--grace", "12", "--restarts", "40"], "spare": ["--time", "10", "--spare-nodes", "1"]}
+FAULTS = ("notice", "limit", "preempt", "kill", "spare", "cut", "hang", "die")
 
 
 def lacking():
@@ -170,7 +171,7 @@ def ranks_on(node, run):
 def disturb(fault, folder, number, chance, step=None):
     """Submit a run, disturb it once, wait for its end; what it gave. A notice comes at any instant, or once a step is saved."""
     run = folder / "runs" / f"{fault}-{number}"
-    words = ["--time", "1", "--grace", "12", "--restarts", "40"] if fault == "limit" else ["--time", "10"]
+    words = WORDS.get(fault, ["--time", "10"])
     job = submit(folder, "train", "case.toml", "--run", f"runs/{run.name}", "--set", f"training.optimiser={SLOW}", *words)
     if fault != "limit":
         wait_until(lambda: state(job)[0] == "RUNNING", "on its nodes", job)
@@ -186,7 +187,7 @@ def disturb(fault, folder, number, chance, step=None):
         time.sleep(chance.uniform(0, 2))
         globals()[f"_{fault}"](run, nodes, chance)
     ended = wait_for_end(job)
-    for node in nodes if fault in ("kill", "cut") else ():
+    for node in {"kill": nodes, "cut": nodes, "spare": ["n2"]}.get(fault, ()):
         subprocess.run([CLUSTER, "mend" if fault == "cut" else "boot", node], check=False, capture_output=True)
     return job, ended, run
 
@@ -199,6 +200,11 @@ def _preempt(run, nodes, chance):
 
 def _kill(run, nodes, chance):
     subprocess.run([CLUSTER, "kill", nodes[1]], check=True)
+
+
+def _spare(run, nodes, chance):
+    """A node dies of those that a job works on while a third stands by."""
+    subprocess.run([CLUSTER, "kill", "n2"], check=True)
 
 
 def _cut(run, nodes, chance):

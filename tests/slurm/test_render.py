@@ -33,6 +33,7 @@ def test_every_kind_and_every_site_passes_shellcheck(tmp_path):
             (tmp_path / f"{kind}-{name}.sh").write_text(
                 render_job(golden.job(kind, preflight=True), site, ("source /opt/hpcml/bin/activate",))
             )
+    (tmp_path / "spare.sh").write_text(render_job(golden.job("train", spare_nodes=1), load_site("generic")))
     done = subprocess.run([shellcheck, "--exclude=SC1091", *tmp_path.glob("*.sh")], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")  # SC1091: what is sourced is not here
 
@@ -107,16 +108,17 @@ def test_values_never_become_code(name, scheduler, tmp_path):
     assert [shlex.split(option) for option in options] == [[name]] * (scheduler == "slurm")
 
 
-def run_script(folder, launch, restarts_so_far="0", ended=None, notice=None, **commands):
+def run_script(folder, launch, restarts_so_far="0", ended=None, notice=None, asked_for=None, **commands):
     """Run a script with stand-ins for srun, which does as told, and for scontrol, which writes down what it is asked."""
     stand_in(folder, srun=launch, **{"scontrol": f'echo "$@" >> {folder}/asked', **commands})
     script = folder / "job.sh"
-    script.write_text(render_job(Job("train", "case.toml", run="runs/a", restarts=2), Site(description="x", ranks_per_node=1)))
+    job = Job("train", "case.toml", run="runs/a", restarts=2, **(asked_for or {}))
+    script.write_text(render_job(job, Site(description="x", ranks_per_node=1)))
     if ended is not None:
         (folder / "runs" / "a").mkdir(parents=True)
         with mock.patch.dict(os.environ, {"SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": ended[1]}):
             getattr(RunStatus(folder / "runs" / "a", 0, 4), ended[0])(5)
-    slurm = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "n1", "SLURM_RESTART_COUNT": restarts_so_far}
+    slurm = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "n1", "SLURM_RESTART_COUNT": restarts_so_far, "SLURM_JOB_CPUS_PER_NODE": "2(x3)"}
     environment = {"PATH": f"{folder}:/usr/bin:/bin", **slurm}
     job = subprocess.Popen(["bash", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder)
     if notice is not None:
@@ -178,6 +180,34 @@ LOST = """printf '{"state": "failed", "exit_status": 86, "job": "17", "restart":
 )
 def test_what_lost_ranks_goes_on_if_it_came_to_a_checkpoint(tmp_path, launch, outcome):
     assert run_script(tmp_path, launch)[:2] == outcome
+
+
+@pytest.mark.parametrize(
+    ("nodes", "spare", "dead", "status", "took"),
+    [
+        (2, 1, "n2", 0, ["n1,n2 on 2", "n1,n3 on 2"]),  # the third stood by
+        (3, 0, "n2", 0, ["n1,n2,n3 on 3", "n1,n3 on 2"]),
+        (2, 1, "n[23]", 0, ["n1,n2 on 2", "n1 on 1"]),
+        (2, 1, "nobody", 86, ["n1,n2 on 2"]),  # it was not the nodes, and there is no checkpoint
+        (2, 1, "*", 86, ["n1,n2 on 2"]),  # Slurm itself does not answer
+    ],
+)
+def test_a_job_with_spare_nodes_goes_on_when_nodes_die(tmp_path, nodes, spare, dead, status, took):
+    launch = f"""
+if [[ ${{!#}} == true ]]; then for word; do [[ $word != --nodelist={dead} ]] || exit 1; done; exit 0; fi
+echo "${{2#--nodelist=}} on $SLURM_NTASKS" >> taken
+rm -rf runs && [[ $(wc -l < taken) -eq 2 ]] || {{ mkdir -p runs/a; {RUNNING}; exit 137; }}"""
+    scontrol = {"scontrol": "printf 'n1\nn2\nn3\n'"}
+    code, _, said = run_script(tmp_path, launch, asked_for={"nodes": nodes, "spare_nodes": spare}, **scontrol)
+    assert (code, (tmp_path / "taken").read_text().splitlines()) == (status, took), said
+    assert said.count("nodes were lost") == len(took) - 1
+
+
+def test_spare_nodes_that_nobody_could_use_are_refused():
+    with pytest.raises(ConfigError, match="--spare-nodes needs Slurm"):
+        render_job(Job("train", "case.toml", run="runs/a", spare_nodes=1), load_site("generic-pbs"))
+    with pytest.raises(ConfigError, match="spare nodes 1 of rollout"):
+        Job("rollout", run="runs/a", spare_nodes=1)
 
 
 @pytest.mark.parametrize(("answer", "outcome"), [("2026-11-30T11:06:42", (0, ["requeue", "17"])), ("N/A", (143, []))])

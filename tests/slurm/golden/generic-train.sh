@@ -60,34 +60,39 @@ echo 'train on any Slurm cluster, one rank per core: nodes 4, ranks per node 32,
 echo "hpcml: $(command -v hpcml || echo 'not found: activate its environment')"
 printf '%q ' "${command[@]}" && echo
 
-status=85
-started=$(date +%s)
-if [[ -z $notice ]]; then
-  srun "${command[@]}" &
-  ranks=$!
-  if [[ -n $notice ]]; then kill -USR1 "$ranks" 2>/dev/null || true; fi
-  while seen=$notices; code=0; wait "$ranks" || code=$?; [[ $code -eq 127 && $seen -gt 0 ]] || status=$code; [[ $seen -ne $notices ]]; do
-    :  # it was a notice that ended the wait, not the run
-  done
-fi
+run_ranks() {  # sets $status
+  local code seen said='' text=''
+  status=85
+  started=$(date +%s)
+  if [[ -z $notice ]]; then
+    srun "${command[@]}" &
+    ranks=$!
+    if [[ -n $notice ]]; then kill -USR1 "$ranks" 2>/dev/null || true; fi
+    while seen=$notices; code=0; wait "$ranks" || code=$?; [[ $code -eq 127 && $seen -gt 0 ]] || status=$code; [[ $seen -ne $notices ]]; do
+      :  # it was a notice that ended the wait, not the run
+    done
+  fi
 
-# Slurm tells the ranks that the job is preempted, but not the script.
-if [[ $status -ne 0 && -z $notice && $(squeue -h -j "$job" -O PreemptTime 2> /dev/null) == *[0-9]* ]]; then notice=later; fi
+  # Slurm tells the ranks that the job is preempted, but not the script.
+  if [[ $status -ne 0 && -z $notice && $(squeue -h -j "$job" -O PreemptTime 2> /dev/null) == *[0-9]* ]]; then notice=later; fi
 
-# A launcher may return another status than that of its ranks: what the run says of this start of this job counts.
-said='' text=''
-if [[ -n $job && -r $run/status.json ]]; then text=$(<"$run/status.json"); fi
-if [[ $text == *'"job": "'"$job"'", "restart": '"$starts_by_system"','* ]]; then
-  said=${text#'{"state": "'}
-  said=${said%%'"'*}
-fi
-case $said in
-  finished) status=0 ;;
-  stopped) status=85 ;;
-  failed) if [[ $text == *'"exit_status": 86,'* ]]; then status=86; elif [[ $status -eq 85 || $status -eq 0 ]]; then status=1; fi ;;
-  running) if [[ $notice == later ]]; then status=85; else status=86; fi ;;  # killed, or its node, whatever the launcher returns
-  *) if [[ $status -ne 0 && $notice == later ]]; then status=85; fi ;;  # told before it could listen
-esac
+  # A launcher may return another status than that of its ranks: what the run says of this start of this job counts.
+  if [[ -n $job && -r $run/status.json ]]; then text=$(<"$run/status.json"); fi
+  if [[ $text == *'"job": "'"$job"'", "restart": '"$starts_by_system"','* ]]; then
+    said=${text#'{"state": "'}
+    said=${said%%'"'*}
+  fi
+  case $said in
+    finished) status=0 ;;
+    stopped) status=85 ;;
+    failed) if [[ $text == *'"exit_status": 86,'* ]]; then status=86; elif [[ $status -eq 85 || $status -eq 0 ]]; then status=1; fi ;;
+    running) status=86 ;;  # killed, or its node, whatever the launcher returns
+    *) if [[ $status -ne 0 && $notice == later ]]; then status=85; fi ;;  # told before it could listen
+  esac
+  if [[ $status -eq 86 && $notice == later ]]; then status=85; fi
+}
+
+run_ranks
 
 # 86: ranks are dead, or hang. That is worth another start only if this one has come to a checkpoint.
 if [[ $status -eq 86 && -z $notice ]]; then
