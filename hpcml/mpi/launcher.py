@@ -5,6 +5,7 @@ once over N ranks. Nothing here needs MPI.
 """
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -35,6 +36,16 @@ class Launch:
     size: int = 1
     rank: int = 0
     local_rank: int = 0
+
+
+def node_name() -> str:
+    """Name of this node, as batch systems know it.
+
+    Communication
+    -------------
+    Local.
+    """
+    return socket.gethostname().partition(".")[0]
 
 
 def detect(environ: Mapping[str, str] = os.environ) -> Launch:

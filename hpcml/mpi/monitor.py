@@ -7,7 +7,6 @@ Nobody waits for it: what has arrived by the end of the next step is looked at t
 """
 
 import logging
-import socket
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -17,11 +16,13 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcml.mpi.lateness import Late, Lateness
+from hpcml.mpi.launcher import node_name
 from hpcml.mpi.patience import give_up, wait
 from hpcml.mpi.patient_comm import patient
 from hpcml.mpi.waited import times
 
 _log = logging.getLogger(__name__)
+Tell = Callable[[str, tuple[str, ...]], None]
 MOST_PENDING = 8
 """Gathers that may be under way."""
 DISPLACED_SHARE = 0.15
@@ -40,7 +41,8 @@ class Monitor:
     what : str
         A step is, for the log.
     tell : callable, optional
-        Called on rank 0 with a line for people when a rank begins to hold the others up, and with an empty one when none does any more.
+        Called on rank 0 with a line for people and the names of nodes when ranks begin to hold the others up, and with nothing in both when
+        none do any more.
 
     Communication
     -------------
@@ -59,13 +61,13 @@ class Monitor:
     ...         monitor.look()
     """
 
-    def __init__(self, comm: MPI.Intracomm, what: str = "update", tell: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, comm: MPI.Intracomm, what: str = "update", tell: Tell = lambda line, nodes: None) -> None:
         self._what, self._tell = what, tell
         self._alone = comm.size == 1
         if self._alone:
             return
         self._comm = patient(comm).Dup()
-        self._hosts: list[str] = self._comm.allgather(socket.gethostname().partition(".")[0])
+        self._hosts: list[str] = self._comm.allgather(node_name())
         self._pending = deque[tuple[MPI.Request, np.ndarray, np.ndarray | None]]()
         self._lateness, self._named, self._quiet = Lateness(comm.size), "", 0
         self.resume()
@@ -128,11 +130,11 @@ class Monitor:
         if found and not self._named:
             self._named = self._describe(found, step, waited)
             _log.warning(self._named)
-            self._tell(self._named)
+            self._tell(self._named, tuple(dict.fromkeys(self._hosts[each.rank] for each in found)))
         elif self._named and self._quiet >= QUIET:
             _log.info("no rank holds the others up any more since %s %d", self._what, step - self._quiet)
             self._named = ""
-            self._tell("")
+            self._tell("", ())
 
     def _describe(self, found: list[Late], step: int, waited: np.ndarray) -> str:
         """Who is late, with what says so."""

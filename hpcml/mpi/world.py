@@ -34,6 +34,8 @@ class World:
         Among the ranks that share this node's memory.
     num_nodes : int
         Nodes that the ranks lie on.
+    hosts : dict of int to str
+        Name of the node of each rank, by its number in ``MPI.COMM_WORLD``.
 
     Communication
     -------------
@@ -54,6 +56,7 @@ class World:
         node = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = node.rank, node.size
         self.num_nodes: int = self.comm.allreduce(int(node.rank == 0))
+        self.hosts: dict[int, str] = dict(self.comm.allgather((MPI.COMM_WORLD.rank, launcher.node_name())))
         self.threads = limit_threads(node)
         node.Free()
 

@@ -2,7 +2,8 @@
 
     {"state": "running" | "finished" | "stopped" | "failed", "exit_status": ..., "message": ..., "step": ..., "job": ..., ...}
 
-What says "running" although no process of the run is left was killed. Neither MPI nor torch is needed to read it.
+Its "suspects" are nodes whose ranks hold the others up, or did not come and said nothing. What says "running" although no process of the
+run is left was killed. Neither MPI nor torch is needed to read it.
 """
 
 import json
@@ -10,6 +11,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -40,15 +42,17 @@ class RunStatus:
         Run directory.
     rank, size : int
         Of this process. Rank 0 writes; a rank that fails alone, which ends the job, writes that.
+    hosts : mapping of int to str
+        Names of nodes, see `hpcml.mpi.World`.
 
     Communication
     -------------
     Local.
     """
 
-    def __init__(self, folder: Path, rank: int, size: int) -> None:
-        self._path, self._rank, self._size = folder / STATUS, rank, size
-        self._since, self._ended, self._note = _now(), False, ""
+    def __init__(self, folder: Path, rank: int, size: int, hosts: Mapping[int, str] | None = None) -> None:
+        self._path, self._rank, self._size, self._hosts = folder / STATUS, rank, size, hosts or {}
+        self._since, self._ended, self._note, self._suspects = _now(), False, "", ""
 
     def finished(self, step: int) -> None:
         """The run came to its end."""
@@ -60,9 +64,9 @@ class RunStatus:
         self._write("stopped", PREEMPTED, "as asked; the same command goes on from there", step)
         self._ended = True
 
-    def note(self, line: str) -> None:
-        """Say something of a run that goes on, or that there is nothing to say any more."""
-        self._note = line
+    def note(self, line: str, nodes: Sequence[str] = ()) -> None:
+        """Say what holds a run up that goes on, and the nodes that do, or that nothing does any more."""
+        self._note, self._suspects = line, " ".join(nodes)
         self._write("running")
 
     def __enter__(self) -> Self:
@@ -76,6 +80,10 @@ class RunStatus:
         agreed = isinstance(error, HpcmlError) and not lost
         status = LOST if lost else 2 if agreed else 130 if isinstance(error, KeyboardInterrupt) else 1
         text = str(error) if agreed else f"rank {self._rank}: {type(error).__name__}: {error}"
+        silent = error.silent if isinstance(error, LostRankError) else ()
+        if nodes := dict.fromkeys(self._hosts[rank] for rank in silent if rank in self._hosts):
+            self._suspects = " ".join(nodes)
+            text += f". Who does not come and says nothing is on {', '.join(nodes)}"
         self._write("failed", status, text, alone=not agreed)
 
     def _write(self, state: str, exit_status: int | None = None, message: str = "", step: int | None = None, alone: bool = False) -> None:
@@ -84,7 +92,7 @@ class RunStatus:
         job = BatchJob.this()
         record: dict[str, Any] = {"state": state, "exit_status": exit_status, "step": step, "ranks": self._size}
         record |= {"since": self._since, "time": _now(), "host": socket.gethostname(), "process": os.getpid()}
-        record |= {"job": job.id, "restart": job.restart, "message": message, "note": self._note}
+        record |= {"job": job.id, "restart": job.restart, "suspects": self._suspects, "message": message, "note": self._note}
         content = json.dumps(record).encode().ljust(_BYTES)[:-1] + b"\n"
         try:
             write_file(self._path, content)

@@ -126,7 +126,7 @@ def train_in(
             # First of all that writes, as it refuses a run that another job is at, or that cannot be written to.
             checkpointer = stack.enter_context(Checkpointer(directory.checkpoints, world.comm, lazy=True, patience=wait))
         directory.begin(case, world.comm)
-        status = stack.enter_context(RunStatus(folder, world.rank, world.size))
+        status = stack.enter_context(RunStatus(folder, world.rank, world.size, world.hosts))
         directory.describe(world.comm)
         directory.take_ways(world.comm)
         stack.enter_context(run_log(directory, world, device))

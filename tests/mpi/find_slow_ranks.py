@@ -58,7 +58,7 @@ def trial(domain, number, slow, updates):
     first = chance.randrange(12, updates - 2 * WITHIN)
     if slow:
         delay.rank, delay.first = chance.randrange(domain.comm.size), first
-    with Monitor(domain.comm, tell=lambda line: said.append((delay.trainer.step, line))) as monitor:
+    with Monitor(domain.comm, tell=lambda line, _: said.append((delay.trainer.step, line))) as monitor:
         train(domain, first + 2 * WITHIN if slow else updates, delay, monitor)
     named = [(step, line) for step, line in said if line]
     culprit = f"rank {delay.rank} on"

@@ -26,7 +26,7 @@ def step(monitor, number, comm, late=False):
 @pytest.mark.parallel([2, 3, 4])
 def test_the_slow_rank_is_named_and_so_is_its_recovery(comm, caplog):
     said, slow = [], comm.size - 1
-    with caplog.at_level(logging.INFO, "hpcml"), Monitor(comm, tell=said.append) as monitor:
+    with caplog.at_level(logging.INFO, "hpcml"), Monitor(comm, tell=lambda *what: said.append(what)) as monitor:
         for number in range(1, 19 + 4 * QUIET):
             step(monitor, number, comm, comm.rank == slow and 12 <= number < 18)
             if comm.rank == 0 and number == 12:
@@ -34,7 +34,9 @@ def test_the_slow_rank_is_named_and_so_is_its_recovery(comm, caplog):
     if comm.rank > 0:
         assert not said
         return
-    assert said[0].startswith(f"rank {slow} on ") and "holds the others up: each of 3 updates to 1" in said[0] and said[1] == "", said
+    line, nodes = said[0]
+    assert line.startswith(f"rank {slow} on {nodes[0]}") and "holds the others up: each of 3 updates to 1" in line, said
+    assert len(nodes) == 1 and said[1] == ("", ())
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 

@@ -50,6 +50,18 @@ def test_a_run_that_fails_says_why(tmp_path, error, rank, status, message):
         assert (found["state"], found["exit_status"], found["message"]) == ("failed", status, message)
 
 
+def test_nodes_whose_ranks_hold_a_run_up_or_say_nothing_are_named(tmp_path):
+    silent = LostRankError("rank 2 does not come")
+    silent.silent = (2, 3)
+    with pytest.raises(LostRankError), RunStatus(tmp_path, 0, 4, {0: "n1", 1: "n1", 2: "n2", 3: "n2"}) as status:
+        assert read_status(tmp_path)["suspects"] == ""
+        status.note("rank 1 holds the others up", ["n1"])
+        assert read_status(tmp_path)["suspects"] == "n1"
+        raise silent
+    found = read_status(tmp_path)
+    assert found["suspects"] == "n2" and found["message"].endswith("does not come. Who does not come and says nothing is on n2")
+
+
 def test_a_run_that_was_killed_is_told_from_one_that_runs(tmp_path):
     RunStatus(tmp_path, 0, 1).__enter__()
     assert read_status(tmp_path)["state"] == "killed"

@@ -203,6 +203,18 @@ rm -rf runs && [[ $(wc -l < taken) -eq 2 ]] || {{ mkdir -p runs/a; {RUNNING}; ex
     assert said.count("nodes were lost") == len(took) - 1
 
 
+@pytest.mark.parametrize(("spare", "took"), [(1, ["n1,n2 on 2", "n1,n3 on 2"]), (0, ["n1,n2 on 2"])])
+def test_a_node_that_is_suspected_stands_back_while_others_stand_by(tmp_path, spare, took):
+    status = RUNNING.replace('"message"', '"suspects": "n2 n9", "message"')
+    launch = f"""
+[[ ${{!#}} != true ]] || exit 0
+echo "${{2#--nodelist=}} on $SLURM_NTASKS" >> taken
+rm -rf runs && [[ $(wc -l < taken) -eq 2 ]] || {{ mkdir -p runs/a; {status}; exit 137; }}"""
+    scontrol = {"scontrol": f"printf '{'n1-n2-n3'[: 5 + 3 * spare]}' | tr - '\n'"}
+    run_script(tmp_path, launch, asked_for={"nodes": 2, "spare_nodes": spare}, **scontrol)
+    assert (tmp_path / "taken").read_text().splitlines() == took
+
+
 def test_spare_nodes_that_nobody_could_use_are_refused():
     with pytest.raises(ConfigError, match="--spare-nodes needs Slurm"):
         render_job(Job("train", "case.toml", run="runs/a", spare_nodes=1), load_site("generic-pbs"))
