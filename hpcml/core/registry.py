@@ -86,6 +86,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "breed": "hpcml.online.breed:Breed",
         "residual": "hpcml.online.residual_sampler:ResidualSampler",
         "difficulty": "hpcml.online.difficulty:Difficulty",
+        "ogas": "hpcml.online.ogas:Ogas",
     },
     "residual": {"heat_plate": "hpcml.online.heat_plate_residual:heat_plate_residual"},
     "postprocess": {},

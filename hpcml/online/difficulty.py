@@ -8,6 +8,7 @@ import torch
 
 from hpcml.core.config import Count, Draws, NonNegative, Share
 from hpcml.mpi.seeds import uniform
+from hpcml.online.hardness import Hardness
 from hpcml.online.parameters import design
 from hpcml.online.sampler import Sampler
 
@@ -15,20 +16,15 @@ _MOST_CROSSED = 12
 """Parameters whose products are terms of the fit; of more, squares alone."""
 _RIDGE = 1.0
 """Weight of the fit's coefficients beside the observations: one sample each."""
-_LEARNING = 0.05
-"""Weight of a new loss in the mean of its step."""
 
 
 class Difficulty(Sampler):
     """Draws simulations in proportion to the loss that is expected of them.
 
-        difficulty of a sample      log of its loss - mean of that at the same step of all simulations
-        difficulty of a simulation  mean over its samples, older ones forgotten
-        fit                         quadratic in the parameters, by least squares
-        choice                      of some candidates, each with a weight of exp(sharpness fit), for a share of the simulations
+        fit       to the hardness of simulations, see `hpcml.online.hardness`: quadratic in the parameters, by least squares
+        choice    of some candidates, each with a weight of exp(sharpness fit), for a share of the simulations
 
-    The step is taken out because some times are hard for all parameters, and no choice of parameters changes that. The loss of samples that
-    are drawn often is smaller; a fit of few coefficients does not follow single simulations.
+    The loss of samples that are drawn often is smaller; a fit of few coefficients does not follow single simulations.
 
     Parameters
     ----------
@@ -78,24 +74,15 @@ class Difficulty(Sampler):
         self.every, self._seed, self._share, self._sharpness = every, seed, share, sharpness
         self._forget, self._candidates, self._ahead = forget, candidates, ahead
         self._generation = 0
-        self._weight, self._sum = np.zeros(simulations), np.zeros(simulations)
-        self._usual, self._known = np.zeros(0), np.zeros(0, np.bool_)
+        self._hardness = Hardness(simulations)
 
     def observe(self, simulations: np.ndarray, steps: np.ndarray, errors: np.ndarray) -> None:
-        logs = np.log(np.maximum(errors, np.finfo(np.float64).tiny))
-        if (more := int(steps.max()) + 1 - len(self._usual)) > 0:
-            self._usual, self._known = np.append(self._usual, np.zeros(more)), np.append(self._known, np.zeros(more, np.bool_))
-        new = steps[~self._known[steps]]
-        self._usual[new], self._known[new] = logs[~self._known[steps]], True
-        off = logs - self._usual[steps]
-        self._usual[steps] += _LEARNING * off
-        np.add.at(self._weight, simulations, 1.0)
-        np.add.at(self._sum, simulations, off)
+        self._hardness.observe(simulations, steps, errors)
 
     def choose(self, numbers: np.ndarray, scores: np.ndarray | None) -> np.ndarray:
         generation, self._generation = self._generation, self._generation + 1
         numbers = numbers[: self._ahead]
-        known = np.flatnonzero(self._weight > 0)
+        known = self._hardness.known
         chosen, dims = self.design[numbers].copy(), self.design.shape[1]
         if len(known) and len(numbers):
             fit = self._fit(known)
@@ -108,28 +95,20 @@ class Difficulty(Sampler):
             picks = (np.cumsum(weights, 1) <= (rolls * weights.sum(1))[:, None]).sum(1).clip(max=self._candidates - 1)
             steered = uniform(self._seed, (*stream, "share"), index, torch.float64).numpy() < self._share
             chosen[steered] = points[np.arange(len(numbers)), picks][steered]
-        self._weight *= self._forget
-        self._sum *= self._forget
+        self._hardness.forget(self._forget)
         return chosen
 
     def state(self) -> dict[str, np.ndarray]:
-        return {
-            "generation": np.array([self._generation]),
-            "weight": self._weight.copy(),
-            "sum": self._sum.copy(),
-            "usual": self._usual.copy(),
-            "known": self._known.astype(np.uint8),
-        }
+        return {"generation": np.array([self._generation])} | self._hardness.state()
 
     def go_on(self, state: Mapping[str, np.ndarray]) -> None:
         self._generation = int(state["generation"][0])
-        self._weight[:], self._sum[:] = state["weight"], state["sum"]
-        self._usual, self._known = np.array(state["usual"]), np.array(state["known"], np.bool_)
+        self._hardness.go_on(state)
 
     def _fit(self, known: np.ndarray) -> np.ndarray:
-        terms, weight = _terms(self.table[known]), self._weight[known]
+        terms, weight = _terms(self.table[known]), self._hardness.weight[known]
         left = terms.T @ (weight[:, None] * terms) + _RIDGE * np.eye(terms.shape[1])
-        return np.asarray(np.linalg.solve(left, terms.T @ self._sum[known]))
+        return np.asarray(np.linalg.solve(left, terms.T @ self._hardness.sum[known]))
 
 
 def _terms(points: np.ndarray) -> np.ndarray:

@@ -79,6 +79,7 @@ def test_every_number_has_a_least_and_a_largest_value(kind, name):
         ("optimiser", "lbfgs", "max_iter", 10**30),
         ("sampler", "breed", "max_oob_count", 2147483647),
         ("sampler", "difficulty", "candidates", 2147483647),
+        ("sampler", "ogas", "steps", 2147483647),
         ("sampler", "residual", "pool", 2147483647),
     ],
 )

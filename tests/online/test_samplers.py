@@ -6,12 +6,14 @@ import pytest
 from hpcml.online.breed import Breed
 from hpcml.online.difficulty import Difficulty
 from hpcml.online.fixed import Halton, LatinHypercube, Sobol, Uniform
+from hpcml.online.ogas import Ogas
 from hpcml.online.residual_sampler import ResidualSampler
 
 SIMULATIONS, DIMS, STEPS, CORNER = 600, 2, 5, 0.3
 KINDS = {
     "breed": lambda: Breed(SIMULATIONS, DIMS, 3, every=1),
     "difficulty": lambda: Difficulty(SIMULATIONS, DIMS, 3, base="uniform", every=1, candidates=32, sharpness=2.0),
+    "ogas": lambda: Ogas(SIMULATIONS, DIMS, 3, base="uniform", every=1, sharpness=2.0),
     "residual": lambda: ResidualSampler(SIMULATIONS, DIMS, 3, every=1, pool=40, chosen=10, power=1.0),
 }
 

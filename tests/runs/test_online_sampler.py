@@ -20,6 +20,7 @@ SAMPLERS = {
     "breed": {"name": "breed", "every": 2, "start": 1.0, "end": 1.0},
     "residual": {"name": "residual", "every": 2, "pool": 5, "chosen": 3},
     "difficulty": {"name": "difficulty", "every": 2, "look": 1, "base": "uniform", "share": 1.0, "candidates": 3},
+    "ogas": {"name": "ogas", "every": 2, "look": 1, "base": "uniform", "start": 1.0, "end": 1.0, "steps": 3, "batch": 8},
 }
 
 FAILING = """

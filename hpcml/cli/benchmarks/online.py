@@ -43,6 +43,7 @@ KINDS: dict[str, dict[str, Any]] = {
 STEERED: dict[str, dict[str, Any]] = {
     "steered: uniform": {"sampler": "uniform"},
     "steered: breed, melissa-style": {"sampler": "breed"},
+    "steered: ogas, melissa-style": {"sampler": "ogas"},
     "steered: residual": {"sampler": "residual"},
     "steered: difficulty": {"sampler": "difficulty"},
 }
