@@ -21,8 +21,19 @@ def listen() -> None:
         signal.signal(signal.SIGUSR1, _note)
 
 
+def remember() -> None:
+    """Note that a request has come which nobody has answered.
+
+    Communication
+    -------------
+    Local.
+    """
+    global _received
+    _received = True
+
+
 def received() -> bool:
-    """Whether this process was asked to stop since `listen`.
+    """Whether this process was asked to stop, and heard it by `listen` or by `remember`.
 
     Communication
     -------------
@@ -43,5 +54,4 @@ def ignore() -> None:
 
 
 def _note(number: int, frame: FrameType | None) -> None:
-    global _received
-    _received = True
+    remember()

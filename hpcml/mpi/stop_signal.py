@@ -67,6 +67,8 @@ class StopSignal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._earlier.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it was not Python that made it
+        if error is not None and self._received:
+            stop_request.remember()  # for work that is begun again, as when a rank dies
 
     @named_call
     def agreed(self) -> bool:

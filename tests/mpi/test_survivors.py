@@ -90,6 +90,32 @@ def test_without_such_an_mpi_nobody_stands_by(run):
     assert status == 2 and "Open MPI, as mpiexec --with-ft ulfm" in err, (status, said, err)
 
 
+def test_a_request_to_stop_outlives_those_that_die_with_it(outliving, tmp_path):
+    program = """
+import os, signal
+import hpcml.mpi
+
+world, attempts = hpcml.mpi.world(), []
+me = world.rank
+
+def work(world):
+    attempts.append(world.size)
+    with hpcml.mpi.StopSignal(world.comm) as stop:
+        for turn in range(20):
+            if turn == 10 and len(attempts) == 1:
+                os.kill(os.getpid(), signal.SIGKILL if me == 1 else signal.SIGUSR1)
+            if stop.agreed():
+                return turn
+
+print("rank", me, "stopped at", hpcml.mpi.surviving(world, work), "after", attempts, flush=True)
+"""
+    (tmp_path / "stops.py").write_text(program)
+    path, *rest = outliving.command(3, tmp_path / "stops.py")
+    done = subprocess.run([path, *ULFM, *rest], env=outliving.env, capture_output=True, text=True, timeout=200)
+    said = sorted(line for line in done.stdout.splitlines() if line.startswith("rank"))
+    assert said == [f"rank {rank} stopped at 0 after [3, 2]" for rank in (0, 2)], done
+
+
 def test_a_rank_that_hangs_is_ended_by_those_that_wait_for_it(outliving, tmp_path):
     """In C, with Python's lock: no thread of it can answer."""
     (tmp_path / "hangs.py").write_text(SUMS.replace("os.kill(os.getpid(), number)", "import ctypes; ctypes.PyDLL(None).pause()"))
