@@ -1,7 +1,6 @@
 """Where the samples of a buffer lie: this rank's cells of each, and what each is, place by place, in memory that is taken once."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from mpi4py import MPI
 from torch import Tensor
 
 from hpcml.core.errors import ConfigError
+from hpcml.core.free_memory import free_memory
 from hpcml.fields.domain import Domain
 from hpcml.io.checkpoint import Blocked
 from hpcml.mpi.agreement import agree_on_error
@@ -115,17 +115,10 @@ def _lack_of_memory(shape: tuple[int, ...], dtype: torch.dtype, domain: Domain) 
         free, copies = torch.cuda.mem_get_info(domain.device)[0], 1
         together = needed
     else:
-        free, copies = _free_memory(), 5
+        free, copies = free_memory(), 5
     if copies * together < free:
         return None
     return ConfigError(
         f"the buffer takes {together / 1e9:.3g} GB on a node, with the copies of a checkpoint {copies * together / 1e9:.3g} GB, and "
         f"{free / 1e9:.3g} GB are free: lower data.capacity, or take more trainers on more nodes"
     )
-
-
-def _free_memory() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else ():
-        if line.startswith("MemAvailable:"):
-            return 1024 * int(line.split()[1])
-    return 1 << 62
