@@ -88,6 +88,20 @@ def test_jobs_of_other_kinds_finish_on_three_nodes(trained, folder, mpiexec):
     assert [record["state"] for record in finished] == ["finished", "finished"] and finished[0]["step"] * 2 == finished[1]["step"]
 
 
+def test_the_first_job_goes_as_its_how_to_says(folder):
+    text = (Path(__file__).parents[2] / "docs" / "howto" / "my_first_job.md").read_text(encoding="utf-8")
+    (folder / "first.toml").write_text(re.search("```toml\n(.*?)```", text, re.DOTALL)[1])
+    said = {}
+    for words in re.findall(r"^\$ hpcml (.*)$", text.replace("my_cluster.toml", "site.toml"), re.MULTILINE):
+        action = " ".join(words.split()[:3])
+        said[words] = jobs.hpcml(folder, *words.split())
+        if action.startswith("job submit"):
+            assert jobs.wait_for_end(said[words].strip()) == "COMPLETED", (words, output(folder, "first", said[words].strip()))
+    assert "run finished" in said["job status runs/first"] and said["job why runs/first"].startswith("it finished: ")
+    jobs.hpcml(folder, "export", "runs/first", "--png")
+    assert (folder / "runs" / "first" / "rollout.png").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("fault", ["notice", "kill", "spare"])
 def test_a_job_that_is_disturbed_goes_on_by_itself_and_ends_as_if_it_was_not(fault, folder, whole):
     job, ended, run = jobs.disturb(fault, folder, 0, random.Random(0), step=40)
