@@ -108,7 +108,7 @@ def test_a_job_that_is_disturbed_goes_on_by_itself_and_ends_as_if_it_was_not(fau
     said = output(folder, run.name, job)
     assert ended == "COMPLETED" and jobs.result(run) == whole, said
     if fault == "spare":
-        assert said.count("this job goes on from the last checkpoint on n") == said.count(", start ") == 1, said
+        assert said.count("it goes on from the last checkpoint on n") == said.count(", start ") == 1, said
     else:
         assert len(re.findall(r"^job \d+, start", said, re.MULTILINE)) >= 2, said
 

@@ -200,7 +200,7 @@ rm -rf runs && [[ $(wc -l < taken) -eq 2 ]] || {{ mkdir -p runs/a; {RUNNING}; ex
     scontrol = {"scontrol": "printf 'n1\nn2\nn3\n'"}
     code, _, said = run_script(tmp_path, launch, asked_for={"nodes": nodes, "spare_nodes": spare}, **scontrol)
     assert (code, (tmp_path / "taken").read_text().splitlines()) == (status, took), said
-    assert said.count("nodes were lost") == len(took) - 1
+    assert said.count("nodes are lost") == len(took) - 1
 
 
 @pytest.mark.parametrize(("spare", "took"), [(1, ["n1,n2 on 2", "n1,n3 on 2"]), (0, ["n1,n2 on 2"])])
