@@ -331,6 +331,7 @@ class Mpiexec:
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
             pytest.fail(f"{size} ranks of {args} still ran after {timeout} s\n{out}\n{err}")
-        aborted = re.search(r"MPI_ABORT was invoked.*?Errorcode: (\d+)", err, re.DOTALL)
-        crashed = process.returncode == -signal.SIGSEGV  # of Open MPI's launcher, once it has ended an aborted job: open-mpi/ompi#13650
-        return subprocess.CompletedProcess(process.args, int(aborted[1]) if crashed and aborted else process.returncode, out, err)
+        aborted = re.search(r"(?:MPI_ABORT was invoked.*?Errorcode: |^Abort\()(\d+)", err, re.DOTALL | re.MULTILINE)
+        # After an abort Open MPI's launcher may crash (open-mpi/ompi#13650), and MPICH's may give the signal that it has sent to others.
+        of_its_own = process.returncode in (-signal.SIGSEGV, signal.SIGKILL)
+        return subprocess.CompletedProcess(process.args, int(aborted[1]) if of_its_own and aborted else process.returncode, out, err)

@@ -41,6 +41,7 @@ from hpcml.mpi.launcher import detect
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+SAY_S = 0.2  # MPICH's launcher throws away what it has not yet read of a rank that aborts
 WAIT_S = 2.0  # an agreed error reaches all ranks within milliseconds, and a job must end within five seconds
 FINALIZE_S = 30  # MPI_Finalize may wait for ever for a message that the error has cut off
 FINALIZE_CORE_S = 5.0  # of a core: such a wait looks again and again, while to leave takes one second, however busy the machine is
@@ -223,9 +224,20 @@ def _abort(comm: "MPI.Intracomm", error: BaseException, code: int) -> NoReturn:
         what = "".join(traceback.format_exception(error))
     else:  # which has told what, but of an `HpcmlError` not where
         what = f"failed with this {type(error).__name__} at\n{''.join(traceback.format_tb(error.__traceback__))}"
+    end_job(comm, f"[rank {comm.rank} of {comm.size} on {socket.gethostname()}, alone] {what}", code)
+
+
+def end_job(comm: "MPI.Intracomm", words: str, code: int) -> NoReturn:
+    """Say why, and end all ranks.
+
+    Communication
+    -------------
+    Local; the launcher does the rest.
+    """
     sys.stdout.flush()
-    sys.stderr.write(f"[rank {comm.rank} of {comm.size} on {socket.gethostname()}, alone] {what}")
+    sys.stderr.write(words)
     sys.stderr.flush()
+    time.sleep(SAY_S)
     comm.Abort(code)
     os._exit(code)
 

@@ -206,7 +206,5 @@ def end_where_uncaught() -> None:
 
 
 def _abort(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    sys.stdout.flush()
-    sys.stderr.write(f"[rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size}] {''.join(traceback.format_exception(error))}")
-    sys.stderr.flush()
-    MPI.COMM_WORLD.Abort(abort.exit_code(error))
+    words = f"[rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size}] {''.join(traceback.format_exception(error))}"
+    abort.end_job(MPI.COMM_WORLD, words, abort.exit_code(error))
